@@ -1,0 +1,413 @@
+//! Commands from signaling to the sfu, their replies, and the events that come back.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ParticipantId, PeerId, RecordingId, Redacted, RoomId, TrackId};
+
+/// What a published Track carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// Somebody's voice.
+    Microphone,
+    /// Somebody's picture.
+    Camera,
+    /// A shared screen or window.
+    Screen,
+}
+
+/// The two kinds of media an m-line can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Opus.
+    Audio,
+    /// VP8 or H.264.
+    Video,
+}
+
+impl Source {
+    /// The kind of media this source is.
+    #[must_use]
+    pub const fn kind(self) -> Kind {
+        match self {
+            Self::Microphone => Kind::Audio,
+            Self::Camera | Self::Screen => Kind::Video,
+        }
+    }
+}
+
+/// A media codec the forwarder carries without decoding it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Codec {
+    /// RFC 7587, 48 kHz clock.
+    Opus,
+    /// RFC 7741, 90 kHz clock.
+    Vp8,
+    /// RFC 6184 packetization mode 1, 90 kHz clock.
+    H264,
+}
+
+impl Codec {
+    /// RTP clock rate in hertz.
+    #[must_use]
+    pub const fn clock_rate(self) -> u32 {
+        match self {
+            Self::Opus => 48_000,
+            Self::Vp8 | Self::H264 => 90_000,
+        }
+    }
+
+    /// The kind of media this codec codes.
+    #[must_use]
+    pub const fn kind(self) -> Kind {
+        match self {
+            Self::Opus => Kind::Audio,
+            Self::Vp8 | Self::H264 => Kind::Video,
+        }
+    }
+}
+
+/// Where a Peer stands at the door of its Room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Door {
+    /// Connected perhaps, but nothing is forwarded to or from it.
+    Waiting,
+    /// Inside: forwarded to and from.
+    Admitted,
+    /// Gone for good: its ICE and DTLS credentials no longer work.
+    Removed,
+}
+
+/// Signaling asks the sfu to do something. Each command has exactly one [`Reply`] or [`Refusal`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum Command {
+    /// Opens an empty Room. Opening an open Room is a success without effect. Reply: `Done`.
+    OpenRoom {
+        /// The Room.
+        room: RoomId,
+    },
+    /// Ends a Room, all its Peers and its Tap. Closing an unknown Room is a success. Reply: `Done`.
+    CloseRoom {
+        /// The Room.
+        room: RoomId,
+    },
+    /// Makes a Peer, so that it may offer. Reply: `Done`.
+    AddPeer {
+        /// The Room.
+        room: RoomId,
+        /// A fresh id; a reconnecting Participant gets a new Peer.
+        peer: PeerId,
+        /// Whose connection it is.
+        participant: ParticipantId,
+        /// `Waiting` or `Admitted`.
+        door: Door,
+    },
+    /// The browser's SDP offer, first or later. Reply: `Answer`.
+    Offer {
+        /// The Room.
+        room: RoomId,
+        /// The Peer that offers.
+        peer: PeerId,
+        /// At most [`MAX_SDP_BYTES`].
+        sdp: Redacted<String>,
+    },
+    /// The clinician lets a waiting Peer in. Reply: `Done`.
+    Admit {
+        /// The Room.
+        room: RoomId,
+        /// The Peer.
+        peer: PeerId,
+    },
+    /// The clinician turns a waiting Peer away: it is removed. Reply: `Done`.
+    Deny {
+        /// The Room.
+        room: RoomId,
+        /// The Peer.
+        peer: PeerId,
+    },
+    /// Puts an admitted Peer back into the waiting room. Reply: `Done`.
+    SendBack {
+        /// The Room.
+        room: RoomId,
+        /// The Peer.
+        peer: PeerId,
+    },
+    /// Ends a Peer: it left, or was removed. Removing an unknown Peer is a success. Reply: `Done`.
+    Remove {
+        /// The Room.
+        room: RoomId,
+        /// The Peer.
+        peer: PeerId,
+    },
+    /// Stops or resumes the forwarding of one source of a Peer (the clinician muted somebody). Reply: `Done`.
+    Mute {
+        /// The Room.
+        room: RoomId,
+        /// The Peer whose Track it is.
+        peer: PeerId,
+        /// Which of its sources.
+        source: Source,
+        /// True stops forwarding.
+        muted: bool,
+    },
+    /// States whether a Participant's stored consent to recording holds at this moment.
+    /// Withdrawing it while a Tap runs ends the Tap before the reply. Reply: `Done`.
+    SetConsent {
+        /// The Room.
+        room: RoomId,
+        /// Whose consent.
+        participant: ParticipantId,
+        /// True only for a signed, unexpired, unrevoked consent.
+        consented: bool,
+    },
+    /// Opens the Room's Tap. Refused with `ConsentMissing` unless every admitted Participant consented. Reply: `Tap`.
+    StartTap {
+        /// The Room.
+        room: RoomId,
+        /// The Recording that the Tap feeds.
+        recording: RecordingId,
+    },
+    /// Ends the Tap. Ending an ended Tap is a success. Reply: `Done`.
+    StopTap {
+        /// The Room.
+        room: RoomId,
+        /// The Recording.
+        recording: RecordingId,
+    },
+}
+
+impl Command {
+    /// The Room that the command is about.
+    #[must_use]
+    pub const fn room(&self) -> RoomId {
+        match self {
+            Self::OpenRoom { room }
+            | Self::CloseRoom { room }
+            | Self::AddPeer { room, .. }
+            | Self::Offer { room, .. }
+            | Self::Admit { room, .. }
+            | Self::Deny { room, .. }
+            | Self::SendBack { room, .. }
+            | Self::Remove { room, .. }
+            | Self::Mute { room, .. }
+            | Self::SetConsent { room, .. }
+            | Self::StartTap { room, .. }
+            | Self::StopTap { room, .. } => *room,
+        }
+    }
+}
+
+/// The longest SDP offer that is read at all, in bytes. A six-party offer of Chromium is about 20 kB.
+pub const MAX_SDP_BYTES: usize = 64 * 1024;
+
+/// The most Peers one Room holds, waiting ones included.
+pub const MAX_PEERS_PER_ROOM: usize = 32;
+
+/// What a command led to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "snake_case")]
+pub enum Reply {
+    /// It is so.
+    Done,
+    /// The SDP answer.
+    Answer {
+        /// The text for `setRemoteDescription`.
+        sdp: Redacted<String>,
+    },
+    /// The Tap is open; whoever shows this token to the tap listener gets the frames.
+    Tap {
+        /// Single use.
+        token: Redacted<String>,
+    },
+}
+
+/// Why a command was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{reason:?}: {detail}")]
+pub struct Refusal {
+    /// The class that callers choose by.
+    pub reason: Reason,
+    /// For the log; holds nothing a person typed and no SDP.
+    pub detail: String,
+}
+
+impl Refusal {
+    /// Builds a refusal.
+    pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into() }
+    }
+}
+
+/// The classes of [`Refusal`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// No such Room on this node.
+    UnknownRoom,
+    /// No such Peer in the Room.
+    UnknownPeer,
+    /// The offer could not be used.
+    BadOffer,
+    /// The Room or the node is full, or draining.
+    Capacity,
+    /// The door does not allow this move.
+    Door,
+    /// Somebody present has not consented to recording.
+    ConsentMissing,
+    /// A Tap runs already.
+    TapBusy,
+    /// The node cannot be reached or failed inside.
+    Unavailable,
+}
+
+/// What one receive slot (an m-line we send on) of a Peer carries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotTrack {
+    /// Who is heard or seen.
+    pub participant: ParticipantId,
+    /// Which of their sources.
+    pub source: Source,
+    /// The Track.
+    pub track: TrackId,
+}
+
+/// Why a Peer's connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lost {
+    /// No authenticated STUN for the consent time.
+    Silent,
+    /// DTLS failed or was closed.
+    Dtls,
+    /// The certificate is not the one of the offer.
+    Fingerprint,
+}
+
+/// Why a Tap ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TapEnd {
+    /// Asked for.
+    Stopped,
+    /// Somebody present no longer consents, or somebody without consent was admitted.
+    ConsentLost,
+    /// The Room ended.
+    RoomClosed,
+    /// The recorder let go of its end.
+    RecorderGone,
+}
+
+/// The sfu tells signaling what happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// ICE and DTLS are up: media can flow as soon as the door allows.
+    PeerConnected {
+        /// The Room.
+        room: RoomId,
+        /// The Peer.
+        peer: PeerId,
+    },
+    /// The connection is gone; the Peer is removed.
+    PeerLost {
+        /// The Room.
+        room: RoomId,
+        /// The Peer.
+        peer: PeerId,
+        /// Why.
+        reason: Lost,
+    },
+    /// A slot of a Peer now carries another Track, or none.
+    SlotChanged {
+        /// The Room.
+        room: RoomId,
+        /// The receiving Peer.
+        peer: PeerId,
+        /// The m-line.
+        mid: String,
+        /// What it carries now.
+        carries: Option<SlotTrack>,
+    },
+    /// The Peer has too few slots for what it should receive: the browser should offer again with more.
+    SlotsWanted {
+        /// The Room.
+        room: RoomId,
+        /// The receiving Peer.
+        peer: PeerId,
+        /// Total receiving audio m-lines needed.
+        audio: u8,
+        /// Total receiving video m-lines needed.
+        video: u8,
+    },
+    /// The loudest voice changed.
+    Speaking {
+        /// The Room.
+        room: RoomId,
+        /// Nobody, when all are quiet.
+        participant: Option<ParticipantId>,
+    },
+    /// The network as one Peer has it, about every two seconds.
+    Quality {
+        /// The Room.
+        room: RoomId,
+        /// The Peer.
+        peer: PeerId,
+        /// 0 (lost) to 4 (good).
+        bars: u8,
+        /// Round trip in milliseconds, when known.
+        rtt_ms: Option<u32>,
+        /// Share of packets lost on the way to us, in thousandths, after repair.
+        loss_up_permille: u16,
+        /// Share of packets lost on the way to the Peer, in thousandths, as it reports.
+        loss_down_permille: u16,
+    },
+    /// The first frame passed the Tap: the recording sign may light.
+    TapFlowing {
+        /// The Room.
+        room: RoomId,
+        /// The Recording.
+        recording: RecordingId,
+    },
+    /// The Tap ended.
+    TapEnded {
+        /// The Room.
+        room: RoomId,
+        /// The Recording.
+        recording: RecordingId,
+        /// Why.
+        reason: TapEnd,
+    },
+    /// The Room failed inside and is closed; its people should rejoin.
+    RoomFailed {
+        /// The Room.
+        room: RoomId,
+    },
+}
+
+impl Event {
+    /// The Room that the event is about.
+    #[must_use]
+    pub const fn room(&self) -> RoomId {
+        match self {
+            Self::PeerConnected { room, .. }
+            | Self::PeerLost { room, .. }
+            | Self::SlotChanged { room, .. }
+            | Self::SlotsWanted { room, .. }
+            | Self::Speaking { room, .. }
+            | Self::Quality { room, .. }
+            | Self::TapFlowing { room, .. }
+            | Self::TapEnded { room, .. }
+            | Self::RoomFailed { room } => *room,
+        }
+    }
+
+    /// True for events that a full queue may drop, because a newer one replaces them.
+    #[must_use]
+    pub const fn is_replaceable(&self) -> bool {
+        matches!(self, Self::Speaking { .. } | Self::Quality { .. })
+    }
+}

@@ -1,0 +1,15 @@
+//! What crosses a boundary between roles: ids, commands, events, tap frames and manifests. Types only, no behaviour of any role.
+
+pub mod control;
+pub mod ids;
+#[cfg(feature = "link")]
+pub mod link;
+pub mod manifest;
+pub mod redact;
+pub mod settings;
+pub mod tap;
+#[cfg(feature = "link")]
+pub mod tap_link;
+
+pub use ids::{ParticipantId, PeerId, RecordingId, RoomId, TrackId, VisitId};
+pub use redact::Redacted;

@@ -1,0 +1,3 @@
+//! The `anteroom` command: every role of the product is one of its subcommands.
+
+fn main() {}
