@@ -1,0 +1,115 @@
+//! A real PostgreSQL for tests: one throw-away cluster per test process, one fresh, migrated database per test.
+//!
+//! The cluster listens on a unix socket only and ends with the process, however that ends. Nothing is skipped: a machine
+//! without PostgreSQL fails the tests with a sentence that says so.
+
+mod cluster;
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use cluster::Cluster;
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection};
+
+/// The database that every test's database is a copy of.
+const TEMPLATE: &str = "anteroom_template";
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations");
+static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+static NEXT: AtomicU32 = AtomicU32::new(1);
+
+/// One test's own database. It stays until the process ends.
+#[derive(Clone, Debug)]
+pub struct TestDatabase {
+    /// The name inside the cluster.
+    pub name: String,
+    /// Login `anteroom_app`: member of `anteroom_server` and `anteroom_recorder`, owns nothing. What the program gets.
+    pub app_url: String,
+    /// The superuser and owner of everything: for looking behind the program's back, and for migrations.
+    pub owner_url: String,
+}
+
+impl TestDatabase {
+    /// Copies the migrated template into a new database; the first call in a process starts the cluster (about a second).
+    ///
+    /// # Panics
+    /// When PostgreSQL is not installed or does not start: a test cannot go on without it.
+    pub async fn fresh() -> Self {
+        let cluster = tokio::task::spawn_blocking(|| CLUSTER.get_or_init(start)).await.expect("the cluster starts");
+        let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let mut admin = connect(&cluster.url("postgres", "postgres")).await;
+        admin
+            .execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE}")))
+            .await
+            .expect("the template can be copied");
+        drop(admin.close().await);
+        Self { app_url: cluster.url("anteroom_app", &name), owner_url: cluster.url("postgres", &name), name }
+    }
+
+    /// A connection as the owner.
+    ///
+    /// # Panics
+    /// When the cluster is gone.
+    pub async fn owner(&self) -> PgConnection {
+        connect(&self.owner_url).await
+    }
+
+    /// A connection as the server acts: `anteroom_app` after `SET ROLE anteroom_server`.
+    ///
+    /// # Panics
+    /// When the cluster is gone.
+    pub async fn server(&self) -> PgConnection {
+        let mut connection = connect(&self.app_url).await;
+        connection.execute("SET ROLE anteroom_server").await.expect("anteroom_app may act as the server");
+        connection
+    }
+}
+
+async fn connect(url: &str) -> PgConnection {
+    let options: sqlx::postgres::PgConnectOptions = url.parse().expect("the helper's own URLs parse");
+    options.disable_statement_logging().connect().await.expect("the test cluster takes connections")
+}
+
+fn start() -> Cluster {
+    let cluster = Cluster::start();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let mut admin = connect(&cluster.url("postgres", "postgres")).await;
+        for statement in [
+            "CREATE DATABASE anteroom_template",
+            "CREATE ROLE anteroom_app LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE",
+        ] {
+            admin.execute(statement).await.expect("a new cluster can be prepared");
+        }
+        let mut template = connect(&cluster.url("postgres", TEMPLATE)).await;
+        MIGRATIONS.run(&mut template).await.expect("the migrations apply to an empty database");
+        template
+            .execute("GRANT anteroom_server, anteroom_recorder TO anteroom_app")
+            .await
+            .expect("the migrations made the roles");
+        drop(template.close().await);
+        drop(admin.close().await);
+    });
+    cluster
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlx::Row;
+
+    #[tokio::test]
+    async fn two_databases_are_apart_and_the_server_owns_nothing() {
+        let (one, two) = tokio::join!(TestDatabase::fresh(), TestDatabase::fresh());
+        assert_ne!(one.name, two.name);
+        one.owner().await.execute("CREATE TABLE only_here (n int)").await.unwrap();
+        let seen = two.owner().await.fetch_one("SELECT to_regclass('only_here') IS NULL").await.unwrap();
+        assert!(seen.get::<bool, _>(0));
+        let mut server = one.server().await;
+        let owned = server
+            .fetch_one("SELECT count(*) FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner WHERE r.rolname IN (current_user, session_user)")
+            .await
+            .unwrap();
+        assert_eq!(owned.get::<i64, _>(0), 0);
+    }
+}
