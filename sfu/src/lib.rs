@@ -1,1 +1,128 @@
-//! sfu
+//! The media node: sockets, clocks and threads around the pure `engine`. `bind` takes the ports, `run` reads top to bottom.
+
+mod config;
+mod control;
+mod error;
+mod metrics;
+mod shard;
+mod socket;
+mod tap;
+
+use std::net::{IpAddr, SocketAddr};
+use std::thread;
+
+use tokio_util::sync::CancellationToken;
+use wire::link::SfuEnd;
+use wire::tap_link::TapExchange;
+
+pub use config::SfuConfig;
+pub use error::Error;
+pub use metrics::{Metrics, ShardStats};
+use shard::{Shard, ShardInbox};
+use socket::UdpPort;
+
+/// A media node whose ports are open, and which announces them, but which serves nobody yet.
+#[derive(Debug)]
+pub struct Sfu {
+    config: SfuConfig,
+    ports: Vec<UdpPort>,
+    announced: Vec<Vec<SocketAddr>>,
+    metrics: Metrics,
+}
+
+impl Sfu {
+    /// Validates the settings and takes the ports.
+    ///
+    /// # Errors
+    /// When a setting makes no sense, a port is taken, or there is no address to announce.
+    pub fn bind(config: SfuConfig) -> Result<Self, Error> {
+        config.validate()?;
+        let mut ports = Vec::with_capacity(config.shards);
+        let mut announced = Vec::with_capacity(config.shards);
+        for index in 0..config.shards {
+            let offset = u16::try_from(index).map_err(|_| Error::Config("too many shards"))?;
+            let wanted = if config.media_udp_port == 0 { 0 } else { config.media_udp_port + offset };
+            let port = UdpPort::bind(wanted).map_err(|source| Error::Bind { port: wanted, source })?;
+            let addresses: Vec<_> = announced_ips(&config, port.speaks_v6())?
+                .into_iter()
+                .map(|ip| SocketAddr::new(ip, port.port()))
+                .collect();
+            if addresses.is_empty() {
+                return Err(Error::NoAddress);
+            }
+            announced.push(addresses);
+            ports.push(port);
+        }
+        let metrics = Metrics::new(config.shards);
+        Ok(Self { config, ports, announced, metrics })
+    }
+
+    /// What browsers are told, a list for each shard.
+    #[must_use]
+    pub fn announced(&self) -> &[Vec<SocketAddr>] {
+        &self.announced
+    }
+
+    /// The node's figures; stays valid while it runs.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.metrics.clone()
+    }
+
+    /// Serves until told to stop; then every Room is closed, its Tap ended in order, and the ports are released.
+    ///
+    /// # Errors
+    /// When the engine or a thread cannot be made, or a shard dies.
+    pub async fn run(self, link: SfuEnd, taps: TapExchange, stop: CancellationToken) -> Result<(), Error> {
+        let (requests, events) = link.split();
+        let mut inboxes: Vec<ShardInbox> = Vec::with_capacity(self.ports.len());
+        let mut ends = Vec::with_capacity(self.ports.len());
+        for (index, (port, addresses)) in self.ports.into_iter().zip(self.announced).enumerate() {
+            let (shard, inbox) = Shard::new(port, addresses, events.clone(), taps.clone(), self.metrics.slot(index))?;
+            let core = self.config.pin_shards.then_some(index);
+            let (ended, end) = tokio::sync::oneshot::channel();
+            thread::Builder::new()
+                .name(format!("shard-{index}"))
+                .spawn(move || {
+                    shard.run(core);
+                    // `run` may have outlived the role; then nobody waits for the word.
+                    drop(ended.send(()));
+                })
+                .map_err(Error::Shard)?;
+            inboxes.push(inbox);
+            ends.push(end);
+        }
+        drop(events);
+        tracing::info!(shards = inboxes.len(), "media node ready");
+
+        let died = control::serve(requests, &inboxes, &mut ends, stop).await;
+        for inbox in &inboxes {
+            inbox.stop();
+        }
+        for end in ends {
+            // An error means that the thread ended without its word: it is gone either way.
+            drop(end.await);
+        }
+        died.map_or(Ok(()), |index| Err(Error::ShardDied(index)))
+    }
+}
+
+fn announced_ips(config: &SfuConfig, v6: bool) -> Result<Vec<IpAddr>, Error> {
+    if !config.addresses.is_empty() {
+        return Ok(config.addresses.clone());
+    }
+    let mut ips: Vec<IpAddr> = if_addrs::get_if_addrs()
+        .map_err(Error::Interfaces)?
+        .into_iter()
+        .map(|interface| interface.ip())
+        .filter(|ip| match ip {
+            IpAddr::V4(v4) => !v4.is_link_local(),
+            IpAddr::V6(six) => v6 && !six.is_unicast_link_local(),
+        })
+        .filter(|ip| config.announce_loopback || !ip.is_loopback())
+        .collect();
+    // Loopback last: a browser on another machine would waste its first checks on it.
+    ips.sort_by_key(|ip| (ip.is_loopback(), ip.is_ipv6()));
+    ips.dedup();
+    Ok(ips)
+}

@@ -36,7 +36,8 @@ pub fn load<T: DeserializeOwned>(
         Some(path) => {
             let text = std::fs::read_to_string(path)
                 .map_err(|source| SettingsError::Read { path: path.display().to_string(), source })?;
-            let mut whole: toml::Table = text.parse().map_err(|e: toml::de::Error| SettingsError::Invalid(e.to_string()))?;
+            let mut whole: toml::Table =
+                text.parse().map_err(|e: toml::de::Error| SettingsError::Invalid(e.to_string()))?;
             match whole.remove(role) {
                 Some(toml::Value::Table(table)) => table,
                 None => toml::Table::new(),
@@ -46,7 +47,8 @@ pub fn load<T: DeserializeOwned>(
     };
     for field in fields {
         let name = field.to_uppercase();
-        let value = env(&format!("ANTEROOM_{}_{name}", role.to_uppercase())).or_else(|| env(&format!("ANTEROOM_{name}")));
+        let value =
+            env(&format!("ANTEROOM_{}_{name}", role.to_uppercase())).or_else(|| env(&format!("ANTEROOM_{name}")));
         if let Some(text) = value {
             table.insert((*field).to_owned(), scalar(&text));
         }

@@ -1,0 +1,100 @@
+//! What an operator may set about the media node.
+
+use std::net::IpAddr;
+
+use serde::Deserialize;
+
+use crate::Error;
+
+/// Settings of the sfu role: table `[sfu]` of the settings file, or `ANTEROOM_MEDIA_UDP_PORT` and so on.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SfuConfig {
+    /// First UDP port for media; shard `i` listens on this port plus `i`. 0 takes free ports.
+    pub media_udp_port: u16,
+    /// Addresses that browsers are told, comma-separated in the environment. Empty: every address of this machine.
+    #[serde(deserialize_with = "addresses")]
+    pub addresses: Vec<IpAddr>,
+    /// Whether loopback addresses are among "every address of this machine".
+    pub announce_loopback: bool,
+    /// Media threads, each with its own port and its own Rooms. One carries several hundred two-party visits.
+    pub shards: usize,
+    /// Pins shard `i` to core `i`. Leave off on machines that do other work.
+    pub pin_shards: bool,
+}
+
+impl Default for SfuConfig {
+    fn default() -> Self {
+        Self { media_udp_port: 4430, addresses: Vec::new(), announce_loopback: false, shards: 1, pin_shards: false }
+    }
+}
+
+impl SfuConfig {
+    /// The names of all fields, for the environment.
+    pub const FIELDS: &'static [&'static str] =
+        &["media_udp_port", "addresses", "announce_loopback", "shards", "pin_shards"];
+
+    /// Checks what types cannot.
+    ///
+    /// # Errors
+    /// With the sentence for the operator.
+    pub fn validate(&self) -> Result<(), Error> {
+        if self.shards == 0 || self.shards > 64 {
+            return Err(Error::Config("`shards` must be 1 to 64"));
+        }
+        let ports_end = usize::from(self.media_udp_port) + self.shards;
+        if self.media_udp_port != 0 && ports_end > usize::from(u16::MAX) + 1 {
+            return Err(Error::Config("`media_udp_port` plus `shards` goes beyond port 65535"));
+        }
+        if self.addresses.iter().any(|a| a.is_unspecified() || a.is_multicast()) {
+            return Err(Error::Config("`addresses` must be addresses that browsers can reach"));
+        }
+        Ok(())
+    }
+}
+
+fn addresses<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<IpAddr>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Form {
+        List(Vec<IpAddr>),
+        Text(String),
+    }
+    match Form::deserialize(deserializer)? {
+        Form::List(list) => Ok(list),
+        Form::Text(text) => text
+            .split(',')
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+            .map(|part| part.parse().map_err(|_| serde::de::Error::custom(format!("`{part}` is not an address"))))
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(env: &[(&str, &str)]) -> Result<SfuConfig, wire::settings::SettingsError> {
+        wire::settings::load("sfu", SfuConfig::FIELDS, None, |name| {
+            env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn addresses_are_comma_separated_in_the_environment() {
+        let config =
+            load(&[("ANTEROOM_ADDRESSES", "192.0.2.1, 2001:db8::1"), ("ANTEROOM_MEDIA_UDP_PORT", "5000")]).unwrap();
+        assert_eq!(config.addresses.len(), 2);
+        assert_eq!(config.media_udp_port, 5000);
+        config.validate().unwrap();
+    }
+
+    #[test]
+    fn nonsense_is_refused_in_words() {
+        assert!(load(&[("ANTEROOM_ADDRESSES", "example")]).is_err());
+        assert!(SfuConfig { shards: 0, ..SfuConfig::default() }.validate().is_err());
+        assert!(SfuConfig { media_udp_port: 65_535, shards: 2, ..SfuConfig::default() }.validate().is_err());
+        assert!(SfuConfig { addresses: vec!["0.0.0.0".parse().unwrap()], ..SfuConfig::default() }.validate().is_err());
+    }
+}

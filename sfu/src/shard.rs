@@ -1,0 +1,376 @@
+//! One thread, sole owner of an Engine and its port. The loop: wait, commands, datagrams, time, send.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use engine::{Engine, EngineConfig, Input, Output};
+use rustix::event::{EventfdFlags, eventfd};
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
+use wire::RoomId;
+use wire::control::{Command, Event};
+use wire::link::{ReplyTo, Request};
+use wire::tap::NodeMicros;
+use wire::tap_link::TapExchange;
+
+use crate::Error;
+use crate::metrics::{MetricsSlot, ShardStats};
+use crate::socket::UdpPort;
+use crate::tap::Taps;
+
+/// Commands wait here for the shard; when it is full, control waits.
+const INBOX: usize = 256;
+/// Commands carried out in one turn, so that a burst of joins does not hold media up.
+const COMMANDS_PER_TURN: usize = 16;
+/// Batches read in one turn before timers and commands get their turn again.
+const BATCHES_PER_TURN: usize = 4;
+/// Datagrams gathered before they are sent, which bounds the delay that a long batch adds.
+const SEND_BATCH: usize = 256;
+/// With more events than this waiting for signaling, the shard takes no more commands: control waits, media goes on.
+const EVENTS_WAITING: usize = 1024;
+/// The longest sleep: how late a figure in the metrics may be.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// The longest sleep while signaling or a recorder has to be tried again.
+const RETRY_WAIT: Duration = Duration::from_millis(5);
+/// The ticket of commands that nobody waits for.
+const NO_TICKET: u64 = u64::MAX;
+
+/// Control's end of a shard.
+#[derive(Debug)]
+pub(crate) struct ShardInbox {
+    requests: mpsc::Sender<Request>,
+    waker: Arc<OwnedFd>,
+}
+
+impl ShardInbox {
+    /// Waits while the shard's inbox is full.
+    pub(crate) async fn send(&self, request: Request) {
+        // Dropping the request answers `Unavailable`, which is right for a shard that is gone.
+        drop(self.requests.send(request).await);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        // A full counter means that the shard has been woken already.
+        let _ = rustix::io::write(&self.waker, &1_u64.to_ne_bytes());
+    }
+
+    /// Tells the shard to close its Rooms and end.
+    pub(crate) fn stop(&self) {
+        // The bit above any wake count; read as "stop" by the shard.
+        let _ = rustix::io::write(&self.waker, &STOP.to_ne_bytes());
+    }
+}
+
+/// Added to the wake counter to stop; far above any number of wakes between two reads.
+const STOP: u64 = 1 << 40;
+
+/// The clocks of one shard. Everything behind it takes time as an argument.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    started: Instant,
+    started_at: NodeMicros,
+}
+
+impl Clock {
+    #[allow(clippy::disallowed_methods, reason = "the shard is where real time enters")]
+    fn start() -> Self {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let micros = u64::try_from(since_epoch.as_micros()).unwrap_or(u64::MAX);
+        Self { started: Instant::now(), started_at: NodeMicros(micros) }
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "the shard is where real time enters")]
+    fn now() -> Instant {
+        Instant::now()
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "the shard is where real time enters")]
+    fn wall() -> SystemTime {
+        SystemTime::now()
+    }
+
+    fn node_time(self, now: Instant) -> NodeMicros {
+        let passed = now.saturating_duration_since(self.started).as_micros();
+        NodeMicros(self.started_at.0.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX)))
+    }
+}
+
+/// One media thread's whole state.
+#[derive(Debug)]
+pub(crate) struct Shard {
+    engine: Engine,
+    port: UdpPort,
+    inbox: mpsc::Receiver<Request>,
+    waker: Arc<OwnedFd>,
+    events: mpsc::Sender<Event>,
+    /// Events that did not fit. Bounded by [`EVENTS_WAITING`] plus what running Rooms can still cause without commands.
+    events_waiting: VecDeque<Event>,
+    events_dropped: u64,
+    taps: Taps,
+    replies: HashMap<u64, ReplyTo>,
+    next_ticket: u64,
+    rooms: HashSet<RoomId>,
+    outgoing: Vec<(SocketAddr, Bytes)>,
+    wake_at: Option<Instant>,
+    /// Time as the engine last saw it; it never goes back.
+    last: Instant,
+    clock: Clock,
+    metrics: MetricsSlot,
+    published: Instant,
+}
+
+impl Shard {
+    pub(crate) fn new(
+        port: UdpPort,
+        addresses: Vec<SocketAddr>,
+        events: mpsc::Sender<Event>,
+        exchange: TapExchange,
+        metrics: MetricsSlot,
+    ) -> Result<(Self, ShardInbox), Error> {
+        let clock = Clock::start();
+        let engine =
+            Engine::new(EngineConfig { addresses, seed: rand::random(), epoch: (clock.started, clock.started_at) })?;
+        let waker = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map_err(|e| Error::Shard(e.into()))?;
+        let waker = Arc::new(waker);
+        let (requests, inbox) = mpsc::channel(INBOX);
+        let shard = Self {
+            engine,
+            port,
+            inbox,
+            waker: Arc::clone(&waker),
+            events,
+            events_waiting: VecDeque::new(),
+            events_dropped: 0,
+            taps: Taps::new(exchange),
+            replies: HashMap::new(),
+            next_ticket: 0,
+            rooms: HashSet::new(),
+            outgoing: Vec::with_capacity(SEND_BATCH + 64),
+            wake_at: None,
+            last: clock.started,
+            clock,
+            metrics,
+            published: clock.started,
+        };
+        Ok((shard, ShardInbox { requests, waker }))
+    }
+
+    /// Runs until stopped. A panic inside a Room ends that Room only; the engine sees to it.
+    pub(crate) fn run(mut self, core: Option<usize>) {
+        if let Some(core) = core {
+            pin(core);
+        }
+        loop {
+            self.port.wait(self.waker.as_raw_fd(), self.next_wait());
+            let stopping = self.drain_waker();
+            self.take_commands();
+            self.take_datagrams();
+            self.take_time();
+            self.retry();
+            self.send();
+            if stopping {
+                self.close_rooms();
+                return;
+            }
+        }
+    }
+
+    fn next_wait(&self) -> Duration {
+        let longest = if self.events_waiting.is_empty() && !self.taps.is_waiting() { LONGEST_WAIT } else { RETRY_WAIT };
+        self.wake_at.map_or(longest, |at| at.saturating_duration_since(Clock::now()).min(longest))
+    }
+
+    /// True when the stop bit was set.
+    fn drain_waker(&self) -> bool {
+        let mut count = [0; 8];
+        rustix::io::read(&self.waker, &mut count).is_ok() && u64::from_ne_bytes(count) >= STOP
+    }
+
+    fn take_commands(&mut self) {
+        for _ in 0..COMMANDS_PER_TURN {
+            if self.events_waiting.len() > EVENTS_WAITING {
+                return;
+            }
+            match self.inbox.try_recv() {
+                Ok(request) => self.handle_request(request),
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return,
+            }
+        }
+        // More may be waiting: come back without sleeping.
+        let _ = rustix::io::write(&self.waker, &1_u64.to_ne_bytes());
+    }
+
+    fn handle_request(&mut self, request: Request) {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.replies.insert(ticket, request.reply);
+        self.command(ticket, request.command);
+    }
+
+    fn command(&mut self, ticket: u64, command: Command) {
+        match command {
+            Command::OpenRoom { room } => {
+                self.rooms.insert(room);
+            }
+            Command::CloseRoom { room } => {
+                self.rooms.remove(&room);
+            }
+            _ => {}
+        }
+        let now = self.tick();
+        self.engine.handle_input(now, Input::Command { ticket, command });
+        self.drain();
+    }
+
+    fn take_datagrams(&mut self) {
+        for _ in 0..BATCHES_PER_TURN {
+            let (now, wall) = (Clock::now(), Clock::wall());
+            // The batch is copied out of the borrow of the port by taking the fields that the handler needs.
+            let Self { port, engine, taps, outgoing, last, clock, .. } = &mut *self;
+            let mut sink = Sink {
+                taps,
+                outgoing,
+                clock: *clock,
+                events: &mut self.events_waiting,
+                replies: &mut self.replies,
+                gone: Vec::new(),
+                wake_at: self.wake_at,
+            };
+            let count = port.receive(now, wall, |datagram| {
+                // Kernel timestamps of one socket are in order but for clock corrections.
+                *last = (*last).max(datagram.at);
+                engine.handle_input(*last, Input::Datagram { from: datagram.from, bytes: datagram.bytes });
+                sink.drain(engine, *last);
+            });
+            self.wake_at = sink.wake_at;
+            if self.outgoing.len() >= SEND_BATCH {
+                self.send();
+            }
+            if count < 64 {
+                return;
+            }
+        }
+    }
+
+    fn take_time(&mut self) {
+        let now = self.tick();
+        if self.wake_at.is_some_and(|at| at <= now) {
+            self.engine.handle_input(now, Input::Timeout);
+            self.drain();
+        }
+        if now.saturating_duration_since(self.published) >= LONGEST_WAIT {
+            self.published = now;
+            self.metrics.publish(ShardStats {
+                engine: self.engine.counters().clone(),
+                socket: self.port.counters,
+                tap_dropped: self.taps.dropped,
+                events_dropped: self.events_dropped,
+            });
+        }
+    }
+
+    fn tick(&mut self) -> Instant {
+        self.last = self.last.max(Clock::now());
+        self.last
+    }
+
+    fn drain(&mut self) {
+        let mut sink = Sink {
+            taps: &mut self.taps,
+            outgoing: &mut self.outgoing,
+            clock: self.clock,
+            events: &mut self.events_waiting,
+            replies: &mut self.replies,
+            gone: Vec::new(),
+            wake_at: self.wake_at,
+        };
+        sink.drain(&mut self.engine, self.last);
+        self.wake_at = sink.wake_at;
+    }
+
+    /// Gives signaling and the recorders what waited for them.
+    fn retry(&mut self) {
+        let now = self.clock.node_time(self.last);
+        self.taps.flush(now);
+        while let Some(event) = self.events_waiting.pop_front() {
+            match self.events.try_send(event) {
+                Ok(()) => {}
+                // Signaling is gone: the role is about to stop.
+                Err(TrySendError::Closed(_)) => return,
+                Err(TrySendError::Full(event)) => {
+                    self.events_waiting.push_front(event);
+                    let before = self.events_waiting.len();
+                    self.events_waiting.retain(|waiting| !waiting.is_replaceable());
+                    self.events_dropped += (before - self.events_waiting.len()) as u64;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn send(&mut self) {
+        if !self.outgoing.is_empty() {
+            self.port.send(&self.outgoing);
+            self.outgoing.clear();
+        }
+    }
+
+    fn close_rooms(&mut self) {
+        for room in std::mem::take(&mut self.rooms) {
+            self.command(NO_TICKET, Command::CloseRoom { room });
+        }
+        self.retry();
+        self.send();
+    }
+}
+
+/// Where the engine's outputs go.
+struct Sink<'a> {
+    taps: &'a mut Taps,
+    outgoing: &'a mut Vec<(SocketAddr, Bytes)>,
+    clock: Clock,
+    events: &'a mut VecDeque<Event>,
+    replies: &'a mut HashMap<u64, ReplyTo>,
+    gone: Vec<wire::RecordingId>,
+    wake_at: Option<Instant>,
+}
+
+impl Sink<'_> {
+    fn drain(&mut self, engine: &mut Engine, now: Instant) {
+        loop {
+            match engine.poll_output() {
+                Output::Send { to, bytes } => self.outgoing.push((to, bytes)),
+                Output::Reply { ticket, result } => {
+                    if let Some(reply) = self.replies.remove(&ticket) {
+                        reply.answer(result);
+                    }
+                }
+                Output::Event(event) => self.events.push_back(event),
+                Output::TapOpened { recording, token } => self.taps.open(recording, &token),
+                Output::Tap { recording, frame } => {
+                    if !self.taps.push(recording, frame, self.clock.node_time(now)) {
+                        self.gone.push(recording);
+                    }
+                }
+                Output::Wait(until) => {
+                    self.wake_at = until;
+                    let Some(recording) = self.gone.pop() else { return };
+                    engine.handle_input(now, Input::TapClosed { recording });
+                }
+            }
+        }
+    }
+}
+
+fn pin(core: usize) {
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(core);
+    if rustix::thread::sched_setaffinity(None, &set).is_err() {
+        tracing::warn!(core, "the shard could not be pinned to its core");
+    }
+}
