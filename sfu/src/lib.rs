@@ -86,7 +86,7 @@ impl Sfu {
                 .spawn(move || {
                     shard.run(core);
                     // `run` may have outlived the role; then nobody waits for the word.
-                    drop(ended.send(()));
+                    let _ = ended.send(());
                 })
                 .map_err(Error::Shard)?;
             inboxes.push(inbox);

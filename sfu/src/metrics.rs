@@ -7,6 +7,27 @@ use engine::Counters;
 
 use crate::socket::SocketCounters;
 
+type Read = fn(&Counters) -> u64;
+
+/// The engine's counters under their public names.
+const ENGINE_COUNTERS: &[(&str, &str, Read)] = &[
+    ("sfu_rtp_packets_received", "Authenticated RTP packets from peers.", |c| c.rtp_in),
+    ("sfu_rtp_packets_forwarded", "RTP packets sent on, one for each receiver.", |c| c.forwarded),
+    ("sfu_rtp_packets_held_by_door", "Packets of or for somebody who is not admitted.", |c| c.held_by_door),
+    ("sfu_rtp_packets_held_by_mute", "Packets of a source that a clinician muted.", |c| c.held_by_mute),
+    ("sfu_rtp_packets_retransmitted", "Packets repeated after a NACK.", |c| c.retransmitted),
+    ("sfu_rtp_packets_repaired", "Packets that a publisher repeated after our NACK.", |c| c.repaired_up),
+    ("sfu_nacks_sent", "Missing packets asked for.", |c| c.nacks_sent),
+    ("sfu_nacks_received", "Missing packets asked of us.", |c| c.nacks_received),
+    ("sfu_keyframes_asked", "Keyframe requests sent to publishers.", |c| c.keyframes_asked),
+    ("sfu_datagrams_junk", "Datagrams that are nothing we know, or from an unbound address.", |c| c.junk),
+    ("sfu_stun_refused", "STUN without valid credentials.", |c| c.stun_refused),
+    ("sfu_srtp_refused", "Packets that failed authentication or were replayed.", |c| c.srtp_refused),
+    ("sfu_packets_malformed", "Authenticated packets that make no sense.", |c| c.malformed),
+    ("sfu_refused_by_limit", "Things refused because a limit was reached.", |c| c.refused_by_limit),
+    ("sfu_room_panics", "Rooms that failed inside and were closed.", |c| c.room_panics),
+];
+
 /// The latest figures of one shard.
 #[derive(Clone, Debug, Default)]
 pub struct ShardStats {
@@ -66,12 +87,19 @@ impl Metrics {
         counter("sfu_send_dropped", "Datagrams that the kernel did not take.", &|s| s.socket.send_dropped);
         counter("sfu_tap_dropped", "Packets dropped because a recorder was slow.", &|s| s.tap_dropped);
         counter("sfu_events_dropped", "Replaceable events dropped because signaling was slow.", &|s| s.events_dropped);
-        for (name, value) in shards.first().map(|s| s.engine.named()).unwrap_or_default() {
-            let _ = value;
-            counter(&format!("sfu_{name}"), "Counted by the engine.", &|s| {
-                s.engine.named().into_iter().find(|(other, _)| *other == name).map_or(0, |(_, value)| value)
-            });
+        for (name, help, value) in ENGINE_COUNTERS {
+            counter(name, help, &|s| value(&s.engine));
         }
+        let mut gauge = |name: &str, help: &str, value: &dyn Fn(&Counters) -> u64| {
+            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
+            for (index, shard) in shards.iter().enumerate() {
+                let _ = writeln!(text, "{name}{{shard=\"{index}\"}} {}", value(&shard.engine));
+            }
+        };
+        gauge("sfu_rooms", "Open rooms.", &|c| c.rooms);
+        gauge("sfu_peers", "Peers in all rooms, waiting ones included.", &|c| c.peers);
+        gauge("sfu_peers_connected", "Peers with ICE and DTLS up.", &|c| c.connected);
+        gauge("sfu_taps", "Running taps.", &|c| c.taps);
         text
     }
 }

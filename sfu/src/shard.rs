@@ -108,15 +108,10 @@ pub(crate) struct Shard {
     inbox: mpsc::Receiver<Request>,
     waker: Arc<OwnedFd>,
     events: mpsc::Sender<Event>,
-    /// Events that did not fit. Bounded by [`EVENTS_WAITING`] plus what running Rooms can still cause without commands.
-    events_waiting: VecDeque<Event>,
     events_dropped: u64,
-    taps: Taps,
-    replies: HashMap<u64, ReplyTo>,
+    outlet: Outlet,
     next_ticket: u64,
     rooms: HashSet<RoomId>,
-    outgoing: Vec<(SocketAddr, Bytes)>,
-    wake_at: Option<Instant>,
     /// Time as the engine last saw it; it never goes back.
     last: Instant,
     clock: Clock,
@@ -144,14 +139,17 @@ impl Shard {
             inbox,
             waker: Arc::clone(&waker),
             events,
-            events_waiting: VecDeque::new(),
             events_dropped: 0,
-            taps: Taps::new(exchange),
-            replies: HashMap::new(),
+            outlet: Outlet {
+                taps: Taps::new(exchange),
+                outgoing: Vec::with_capacity(SEND_BATCH + 64),
+                events: VecDeque::new(),
+                replies: HashMap::new(),
+                wake_at: None,
+                clock,
+            },
             next_ticket: 0,
             rooms: HashSet::new(),
-            outgoing: Vec::with_capacity(SEND_BATCH + 64),
-            wake_at: None,
             last: clock.started,
             clock,
             metrics,
@@ -181,8 +179,9 @@ impl Shard {
     }
 
     fn next_wait(&self) -> Duration {
-        let longest = if self.events_waiting.is_empty() && !self.taps.is_waiting() { LONGEST_WAIT } else { RETRY_WAIT };
-        self.wake_at.map_or(longest, |at| at.saturating_duration_since(Clock::now()).min(longest))
+        let longest =
+            if self.outlet.events.is_empty() && !self.outlet.taps.is_waiting() { LONGEST_WAIT } else { RETRY_WAIT };
+        self.outlet.wake_at.map_or(longest, |at| at.saturating_duration_since(Clock::now()).min(longest))
     }
 
     /// True when the stop bit was set.
@@ -193,7 +192,7 @@ impl Shard {
 
     fn take_commands(&mut self) {
         for _ in 0..COMMANDS_PER_TURN {
-            if self.events_waiting.len() > EVENTS_WAITING {
+            if self.outlet.events.len() > EVENTS_WAITING {
                 return;
             }
             match self.inbox.try_recv() {
@@ -208,7 +207,7 @@ impl Shard {
     fn handle_request(&mut self, request: Request) {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        self.replies.insert(ticket, request.reply);
+        self.outlet.replies.insert(ticket, request.reply);
         self.command(ticket, request.command);
     }
 
@@ -230,25 +229,14 @@ impl Shard {
     fn take_datagrams(&mut self) {
         for _ in 0..BATCHES_PER_TURN {
             let (now, wall) = (Clock::now(), Clock::wall());
-            // The batch is copied out of the borrow of the port by taking the fields that the handler needs.
-            let Self { port, engine, taps, outgoing, last, clock, .. } = &mut *self;
-            let mut sink = Sink {
-                taps,
-                outgoing,
-                clock: *clock,
-                events: &mut self.events_waiting,
-                replies: &mut self.replies,
-                gone: Vec::new(),
-                wake_at: self.wake_at,
-            };
+            let Self { port, engine, outlet, last, .. } = &mut *self;
             let count = port.receive(now, wall, |datagram| {
                 // Kernel timestamps of one socket are in order but for clock corrections.
                 *last = (*last).max(datagram.at);
                 engine.handle_input(*last, Input::Datagram { from: datagram.from, bytes: datagram.bytes });
-                sink.drain(engine, *last);
+                outlet.drain(engine, *last);
             });
-            self.wake_at = sink.wake_at;
-            if self.outgoing.len() >= SEND_BATCH {
+            if self.outlet.outgoing.len() >= SEND_BATCH {
                 self.send();
             }
             if count < 64 {
@@ -259,16 +247,16 @@ impl Shard {
 
     fn take_time(&mut self) {
         let now = self.tick();
-        if self.wake_at.is_some_and(|at| at <= now) {
+        if self.outlet.wake_at.is_some_and(|at| at <= now) {
             self.engine.handle_input(now, Input::Timeout);
             self.drain();
         }
         if now.saturating_duration_since(self.published) >= LONGEST_WAIT {
             self.published = now;
             self.metrics.publish(ShardStats {
-                engine: self.engine.counters().clone(),
+                engine: *self.engine.counters(),
                 socket: self.port.counters,
-                tap_dropped: self.taps.dropped,
+                tap_dropped: self.outlet.taps.dropped,
                 events_dropped: self.events_dropped,
             });
         }
@@ -280,33 +268,23 @@ impl Shard {
     }
 
     fn drain(&mut self) {
-        let mut sink = Sink {
-            taps: &mut self.taps,
-            outgoing: &mut self.outgoing,
-            clock: self.clock,
-            events: &mut self.events_waiting,
-            replies: &mut self.replies,
-            gone: Vec::new(),
-            wake_at: self.wake_at,
-        };
-        sink.drain(&mut self.engine, self.last);
-        self.wake_at = sink.wake_at;
+        self.outlet.drain(&mut self.engine, self.last);
     }
 
     /// Gives signaling and the recorders what waited for them.
     fn retry(&mut self) {
         let now = self.clock.node_time(self.last);
-        self.taps.flush(now);
-        while let Some(event) = self.events_waiting.pop_front() {
+        self.outlet.taps.flush(now);
+        while let Some(event) = self.outlet.events.pop_front() {
             match self.events.try_send(event) {
                 Ok(()) => {}
                 // Signaling is gone: the role is about to stop.
                 Err(TrySendError::Closed(_)) => return,
                 Err(TrySendError::Full(event)) => {
-                    self.events_waiting.push_front(event);
-                    let before = self.events_waiting.len();
-                    self.events_waiting.retain(|waiting| !waiting.is_replaceable());
-                    self.events_dropped += (before - self.events_waiting.len()) as u64;
+                    self.outlet.events.push_front(event);
+                    let before = self.outlet.events.len();
+                    self.outlet.events.retain(|waiting| !waiting.is_replaceable());
+                    self.events_dropped += (before - self.outlet.events.len()) as u64;
                     return;
                 }
             }
@@ -314,9 +292,9 @@ impl Shard {
     }
 
     fn send(&mut self) {
-        if !self.outgoing.is_empty() {
-            self.port.send(&self.outgoing);
-            self.outgoing.clear();
+        if !self.outlet.outgoing.is_empty() {
+            self.port.send(&self.outlet.outgoing);
+            self.outlet.outgoing.clear();
         }
     }
 
@@ -330,18 +308,21 @@ impl Shard {
 }
 
 /// Where the engine's outputs go.
-struct Sink<'a> {
-    taps: &'a mut Taps,
-    outgoing: &'a mut Vec<(SocketAddr, Bytes)>,
-    clock: Clock,
-    events: &'a mut VecDeque<Event>,
-    replies: &'a mut HashMap<u64, ReplyTo>,
-    gone: Vec<wire::RecordingId>,
+#[derive(Debug)]
+struct Outlet {
+    taps: Taps,
+    outgoing: Vec<(SocketAddr, Bytes)>,
+    /// Events on their way to signaling. Bounded by [`EVENTS_WAITING`] plus what running Rooms can still cause without commands.
+    events: VecDeque<Event>,
+    replies: HashMap<u64, ReplyTo>,
     wake_at: Option<Instant>,
+    clock: Clock,
 }
 
-impl Sink<'_> {
+impl Outlet {
+    /// Drains the engine until it waits.
     fn drain(&mut self, engine: &mut Engine, now: Instant) {
+        let mut gone = Vec::new();
         loop {
             match engine.poll_output() {
                 Output::Send { to, bytes } => self.outgoing.push((to, bytes)),
@@ -354,12 +335,12 @@ impl Sink<'_> {
                 Output::TapOpened { recording, token } => self.taps.open(recording, &token),
                 Output::Tap { recording, frame } => {
                     if !self.taps.push(recording, frame, self.clock.node_time(now)) {
-                        self.gone.push(recording);
+                        gone.push(recording);
                     }
                 }
                 Output::Wait(until) => {
                     self.wake_at = until;
-                    let Some(recording) = self.gone.pop() else { return };
+                    let Some(recording) = gone.pop() else { return };
                     engine.handle_input(now, Input::TapClosed { recording });
                 }
             }

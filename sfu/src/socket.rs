@@ -16,6 +16,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 /// Messages per system call.
 const BATCH: usize = 64;
+const BATCH_LENGTH: libc::c_uint = 64;
 /// No datagram of ours or of a browser is longer; a longer one is cut by the kernel and counted.
 const MAX_DATAGRAM: usize = 2048;
 /// Bytes that one UDP_SEGMENT message may hold (the UDP length field ends at 65,535).
@@ -165,7 +166,7 @@ impl UdpPort {
             libc::recvmmsg(
                 self.socket.as_raw_fd(),
                 headers.as_mut_ptr(),
-                BATCH as _,
+                BATCH_LENGTH,
                 libc::MSG_DONTWAIT,
                 ptr::null_mut(),
             )
@@ -243,7 +244,12 @@ impl UdpPort {
             let Some(current) = waiting.first() else { break };
             // SAFETY: the headers point at live names, vectors and control space; `pending` is inside the array.
             let sent = unsafe {
-                libc::sendmmsg(self.socket.as_raw_fd(), pending.as_mut_ptr(), pending.len() as _, libc::MSG_DONTWAIT)
+                libc::sendmmsg(
+                    self.socket.as_raw_fd(),
+                    pending.as_mut_ptr(),
+                    libc::c_uint::try_from(pending.len()).unwrap_or(1),
+                    libc::MSG_DONTWAIT,
+                )
             };
             if let Ok(sent @ 1..) = usize::try_from(sent) {
                 self.counters.sent += waiting.iter().take(sent).map(|run| run.datagrams.len() as u64).sum::<u64>();
@@ -372,7 +378,8 @@ fn address_of(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
 }
 
 fn put_segment_size(header: &mut libc::msghdr, control: &mut Control, segment: u16) {
-    const SIZE: u32 = mem::size_of::<u16>() as u32;
+    /// A u16 holds the segment size.
+    const SIZE: libc::c_uint = 2;
     header.msg_control = control.0.as_mut_ptr().cast();
     // SAFETY: CMSG_SPACE of two bytes is 24, within the 64 aligned bytes of the control space; CMSG_FIRSTHDR is then not null.
     unsafe {
@@ -408,7 +415,7 @@ fn on_loop_clock(stamp: Duration, now: Instant, wall: SystemTime) -> Instant {
 }
 
 fn size_of_socklen<T>() -> libc::socklen_t {
-    libc::socklen_t::try_from(mem::size_of::<T>()).unwrap_or(libc::socklen_t::MAX)
+    libc::socklen_t::try_from(size_of::<T>()).unwrap_or(libc::socklen_t::MAX)
 }
 
 #[cfg(test)]
