@@ -1,0 +1,25 @@
+# `make run` to try it, `make test` to prove it. The work is in scripts/, so that each step can also be run by hand.
+
+.PHONY: help run test check bench clean
+
+help:
+	@echo "make run    install what is missing, build, start everything on http://localhost:8080"
+	@echo "make test   install what tests need and run every test (about half an hour on two cores)"
+	@echo "make check  the fast part of it: format, lints, unit tests, web types and unit tests"
+	@echo "make bench  measure this machine: joins, delay, CPU per packet"
+	@echo "make clean  remove what was built and downloaded; .anteroom, the data of make run, stays"
+
+run:
+	@scripts/run.sh
+
+test:
+	@scripts/test.sh
+
+check:
+	@scripts/check.sh
+
+bench:
+	@scripts/bench.sh
+
+clean:
+	rm -rf target web/dist web/node_modules web/e2e/out .cache
