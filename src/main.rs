@@ -1,3 +1,55 @@
 //! The `anteroom` command: every role of the product is one of its subcommands.
 
-fn main() {}
+mod dev;
+mod doctor;
+mod stop;
+mod telemetry;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Self-hosted video visits for health care.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start everything on this machine, with a database of its own and demo people: for trying and developing.
+    Dev(dev::Options),
+    /// Say what this machine lacks, in words.
+    Doctor(doctor::Options),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Dev(options) => in_runtime(telemetry::Format::Human, dev::run(options)),
+        Command::Doctor(options) => doctor::run(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The chain of causes, each once: most of our errors already quote what they come from.
+            eprintln!("anteroom: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What a subcommand fails with: a sentence for the person at the terminal.
+type Error = Box<dyn std::error::Error>;
+
+/// Runs a server on this very thread (see `Postgres::start`) with workers beside it.
+fn in_runtime(format: telemetry::Format, server: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    telemetry::start(format);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(server);
+    // Everything that must end in order has ended; a name lookup that hangs must not hold the process.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    result
+}
