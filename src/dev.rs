@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Error;
 
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations");
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
 /// What `anteroom dev` may be told.
 #[derive(Clone, Debug, clap::Args)]

@@ -78,10 +78,7 @@ fn unwritable(dir: &std::path::Path) -> Option<std::io::Error> {
     };
     let existing = absolute.ancestors().find(|path| path.exists())?;
     let probe = existing.join(format!(".anteroom-probe-{}", std::process::id()));
-    match std::fs::File::create_new(&probe).and_then(|_| std::fs::remove_file(&probe)) {
-        Ok(()) => None,
-        Err(error) => Some(error),
-    }
+    std::fs::File::create_new(&probe).and_then(|_| std::fs::remove_file(&probe)).err()
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
-use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::oneshot;
@@ -99,7 +99,7 @@ impl Postgres {
         if !cluster.join("PG_VERSION").exists() {
             make_cluster(&bin, &home, &cluster, account.as_ref(), durable).await?;
         }
-        stop_orphan(&cluster).await?;
+        stop_orphan(&cluster)?;
 
         let (socket_dir, is_runtime) = socket_dir(&home, account.as_ref())?;
         let mut server = program(&bin.join("postgres"), account.as_ref());
@@ -411,7 +411,7 @@ async fn read_log(log: ChildStderr, ready: oneshot::Sender<()>) -> String {
 
 /// Ends a server that an earlier process left behind on this cluster, and clears a lock file whose process id now is somebody else's.
 /// The caller holds the data directory's lock, so no living `anteroom dev` owns that server.
-async fn stop_orphan(cluster: &Path) -> Result<(), Error> {
+fn stop_orphan(cluster: &Path) -> Result<(), Error> {
     let lock = cluster.join("postmaster.pid");
     let Ok(text) = std::fs::read_to_string(&lock) else { return Ok(()) };
     let pid = text.lines().next().and_then(|line| line.trim().parse::<i32>().ok()).and_then(Pid::from_raw);
@@ -425,13 +425,15 @@ async fn stop_orphan(cluster: &Path) -> Result<(), Error> {
         return std::fs::remove_file(&lock).map_err(files);
     }
     tracing::info!("a PostgreSQL server of an earlier run is still here; stopping it");
-    let handle = AsyncFd::new(handle).map_err(files)?;
-    for (signal, limit) in
-        [(Signal::INT, Duration::from_secs(5)), (Signal::QUIT, Duration::from_secs(5)), (Signal::KILL, START_LIMIT)]
-    {
+    for (signal, limit) in [(Signal::INT, 5), (Signal::QUIT, 5), (Signal::KILL, START_LIMIT.as_secs())] {
         let _ = kill_process(pid, signal);
-        if timeout(limit, handle.readable()).await.is_ok() {
-            return Ok(());
+        // The handle becomes readable when the process ends.
+        let mut handles = [PollFd::new(&handle, PollFlags::IN)];
+        let limit = Timespec { tv_sec: limit.cast_signed(), tv_nsec: 0 };
+        // Blocks this thread: it is the main one, at start, and nothing else can go on before the old server is gone.
+        match poll(&mut handles, Some(&limit)) {
+            Ok(0) | Err(_) => {}
+            Ok(_) => return Ok(()),
         }
     }
     Err(Error::Program { program: "postgres", output: "a server of an earlier run does not stop".to_owned() })
