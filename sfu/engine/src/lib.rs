@@ -4,6 +4,7 @@
 
 mod counters;
 mod error;
+pub mod transport;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
