@@ -1,1 +1,20 @@
-//! vault
+//! Where recordings rest: keys that wrap keys, the sealed format, the stores that hold it, and the reader that plays from it.
+//!
+//! Shared by the recorder, which writes, and by playback, which reads ranges:
+//!
+//! - [`keys`]: [`KeyProvider`] wraps the data key that each Recording has of its own;
+//! - [`seal`]: the format, AES-256-GCM in chunks of 64 KiB that can be opened one by one;
+//! - [`store`]: a folder or a bucket that holds sealed objects and never sees a plaintext byte;
+//! - [`reader`]: [`SealedObject`], plaintext ranges out of a store.
+
+pub mod keys;
+pub mod name;
+pub mod reader;
+pub mod seal;
+pub mod store;
+
+pub use keys::{DataKey, KeyError, KeyProvider, LocalKey, WrappedKey};
+pub use name::{NameError, ObjectName};
+pub use reader::{ReadError, SealedObject};
+pub use seal::{SealError, SealWriter, Sealed};
+pub use store::{Store, StoreConfig, StoreError, StoreKind};
