@@ -1,0 +1,223 @@
+// The HTTP half of docs/protocol.md: requests, views and problems.
+
+import type { Practice, Role } from './message';
+
+/** A refusal of the server (RFC 9457), or `OFFLINE` when it was not reached at all. */
+export class ApiError extends Error {
+  constructor(
+    readonly code: string,
+    readonly status: number,
+    readonly detail: string,
+    readonly extra: Readonly<Record<string, unknown>> = {},
+  ) {
+    super(code);
+    this.name = 'ApiError';
+  }
+}
+
+export interface LinkPreview {
+  valid: boolean;
+  role: Role;
+  scheduledAt: string;
+  clinicianFirstName: string;
+  practice: Practice;
+}
+
+export interface Redeemed extends LinkPreview {
+  visitId: string;
+  participantId: string;
+}
+
+export interface Staff {
+  sub: string;
+  role: string;
+  name: string;
+}
+
+export interface Person {
+  participantId: string;
+  id?: string;
+  name: string;
+}
+
+export interface VisitView {
+  visitId: string;
+  status: string;
+  scheduledAt: string;
+  duration: number;
+  visitType: string | null;
+  patient: Person;
+  clinician: Person;
+  startedAt: string | null;
+  endedAt: string | null;
+  recordingPolicy: string;
+  waiting: { participantId: string; name: string; since: string; cameraOk: boolean | null; micOk: boolean | null }[];
+  recordings: number;
+  rowVersion: number;
+  serverTime: string;
+}
+
+export interface JoinLink {
+  url: string;
+  shortCode: string;
+  token: string;
+  expiresAt: string;
+}
+
+export interface Artefact {
+  name: string;
+  content: string;
+  participantId?: string | null;
+  mime: string;
+  durationMs: number;
+  bytes: number;
+}
+
+export interface RecordingView {
+  recordingId: string;
+  status: string;
+  requestedAt: string;
+  startedAt: string | null;
+  stoppedAt: string | null;
+  durationMs: number | null;
+  stopReason: string | null;
+  artefacts?: Artefact[];
+}
+
+export interface NewVisit {
+  patientId: string;
+  clinicianId: string;
+  scheduledAt: string;
+  /** Minutes. */
+  duration: number;
+  visitType?: string;
+  patientName?: string;
+  clinicianName?: string;
+  recordingPolicy?: 'NEVER' | 'OPT_IN';
+}
+
+/** How long a request may take before we say that the server is not reachable. */
+const TIMEOUT_MS = 15_000;
+
+export class Api {
+  constructor(
+    private readonly base = '',
+    private readonly fetcher: typeof fetch = (input, init) => fetch(input, init),
+  ) {}
+
+  validate(code: string): Promise<LinkPreview> {
+    return this.#post('/api/token/redeem', { ...tokenOrCode(code), mode: 'validate' });
+  }
+
+  /** Spends the link; the session cookie comes with the answer. */
+  redeem(code: string): Promise<Redeemed> {
+    return this.#post('/api/token/redeem', { ...tokenOrCode(code), mode: 'redeem' });
+  }
+
+  staff(): Promise<Staff> {
+    return this.#send('GET', '/api/session');
+  }
+
+  signIn(accessToken: string): Promise<void> {
+    return this.#post('/api/session', { accessToken });
+  }
+
+  signOut(): Promise<void> {
+    return this.#send('DELETE', '/api/session');
+  }
+
+  /** People of the demonstration organisation; the route exists in development only. */
+  async demoUsers(): Promise<Staff[]> {
+    const answer = await this.#send<Staff[] | { users: Staff[] }>('GET', '/dev/users');
+    return Array.isArray(answer) ? answer : answer.users;
+  }
+
+  demoSignIn(role: string, sub: string): Promise<void> {
+    return this.#post('/dev/login', { role, sub });
+  }
+
+  /** At most 100 visits that start in `[from, to)`, by start time. */
+  async visits(from: Date, to: Date): Promise<VisitView[]> {
+    const query = new URLSearchParams({ from: from.toISOString(), to: to.toISOString() });
+    return (await this.#send<{ visits: VisitView[] }>('GET', `/api/visits?${query}`)).visits;
+  }
+
+  visit(visitId: string): Promise<VisitView> {
+    return this.#send('GET', `/api/visits/${encodeURIComponent(visitId)}`);
+  }
+
+  createVisit(visit: NewVisit): Promise<VisitView> {
+    return this.#post('/api/visits', visit);
+  }
+
+  async patientLink(visitId: string): Promise<JoinLink> {
+    const path = `/api/visits/${encodeURIComponent(visitId)}/links`;
+    const answer = await this.#post<{ patient?: JoinLink }>(path, { roles: ['patient'] });
+    if (!answer.patient) throw new ApiError('MALFORMED', 200, 'The server gave no link.');
+    return answer.patient;
+  }
+
+  endVisit(visitId: string): Promise<unknown> {
+    return this.#post(`/api/visits/${encodeURIComponent(visitId)}/end`, {});
+  }
+
+  /** Any participant may stop the recording of their own visit. */
+  stopRecording(visitId: string): Promise<unknown> {
+    return this.#post(`/api/visits/${encodeURIComponent(visitId)}/recording/stop`, {});
+  }
+
+  async recordings(visitId: string): Promise<RecordingView[]> {
+    const path = `/api/visits/${encodeURIComponent(visitId)}/recordings`;
+    return (await this.#send<{ recordings: RecordingView[] }>('GET', path)).recordings;
+  }
+
+  /** A short-lived URL of one artefact; each call is audited. */
+  playback(recordingId: string, artefact: string): Promise<{ url: string; expiresAt: string }> {
+    return this.#post(`/api/recordings/${encodeURIComponent(recordingId)}/playback`, { artefact });
+  }
+
+  #post<T>(path: string, body: unknown): Promise<T> {
+    return this.#send('POST', path, body);
+  }
+
+  async #send<T>(method: string, path: string, body?: unknown): Promise<T> {
+    const headers: Record<string, string> = { accept: 'application/json' };
+    if (method !== 'GET') headers['x-anteroom'] = '1';
+    if (body !== undefined) headers['content-type'] = 'application/json';
+    let response: Response;
+    try {
+      response = await this.fetcher(this.base + path, {
+        method,
+        headers,
+        body: body === undefined ? null : JSON.stringify(body),
+        credentials: 'same-origin',
+        cache: 'no-store',
+        signal: AbortSignal.timeout(TIMEOUT_MS),
+      });
+    } catch {
+      throw new ApiError('OFFLINE', 0, 'We could not reach the practice.');
+    }
+    if (!response.ok) throw await problemOf(response);
+    if (response.status === 204) return undefined as T;
+    const text = await response.text();
+    return (text === '' ? undefined : JSON.parse(text)) as T;
+  }
+}
+
+async function problemOf(response: Response): Promise<ApiError> {
+  let body: Record<string, unknown> = {};
+  try {
+    const value: unknown = await response.json();
+    if (typeof value === 'object' && value !== null) body = value as Record<string, unknown>;
+  } catch {
+    // A proxy's page, perhaps: the status has to do.
+  }
+  const code = typeof body['code'] === 'string' ? body['code'] : `HTTP_${response.status}`;
+  const detail = typeof body['detail'] === 'string' ? body['detail'] : 'Something went wrong.';
+  return new ApiError(code, response.status, detail, body);
+}
+
+/** A JWT has two dots; everything else is a short code. */
+function tokenOrCode(code: string): { token: string } | { shortCode: string } {
+  return code.split('.').length === 3 ? { token: code } : { shortCode: code };
+}

@@ -1,0 +1,168 @@
+// One RTCPeerConnection to the media server: we always offer, it always answers, and slots carry the others.
+
+import { Emitter } from './emitter';
+import type { LocalMedia } from './local';
+import { SlotTable, type Carried, type Remote } from './slot';
+
+export type MediaState = 'connecting' | 'connected' | 'shaky' | 'failed';
+
+export interface MediaEvents {
+  state: MediaState;
+  remotes: Remote[];
+}
+
+export interface MediaOptions {
+  iceServers: RTCIceServer[];
+  local: LocalMedia;
+  slots: SlotTable;
+  /** Takes our offer to the server and brings back its answer. */
+  exchange: (sdp: string) => Promise<string>;
+  createPeer?: (config: RTCConfiguration) => RTCPeerConnection;
+}
+
+/** A face at 360p30 is good below this, and a screen share still fits beside it on a home uplink. */
+const CAMERA_MAX_BITRATE = 1_200_000;
+/** ICE mends short breaks by itself; after this a new connection is quicker. */
+const SHAKY_FOR_MS = 5_000;
+/** From the first offer to a connected transport. */
+const CONNECT_WITHIN_MS = 15_000;
+/** More m-lines than this are refused, so that a confused server cannot make us grow without end. */
+const MAX_SLOTS = 64;
+
+export class MediaLink extends Emitter<MediaEvents> {
+  readonly peer: RTCPeerConnection;
+  readonly #options: MediaOptions;
+  readonly #stopListening: () => void;
+  #state: MediaState = 'connecting';
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #negotiating = false;
+  #again = false;
+  #closed = false;
+  #wanted = { audio: 1, video: 1 };
+
+  constructor(options: MediaOptions) {
+    super();
+    this.#options = options;
+    const create = options.createPeer ?? ((config) => new RTCPeerConnection(config));
+    this.peer = create({ iceServers: options.iceServers, bundlePolicy: 'max-bundle', rtcpMuxPolicy: 'require' });
+    this.peer.addEventListener('connectionstatechange', () => this.#handleConnection());
+    const { local } = options;
+    this.peer.addTransceiver(local.microphone ?? 'audio', { direction: 'sendrecv' });
+    this.peer.addTransceiver(local.camera ?? 'video', {
+      direction: 'sendrecv',
+      sendEncodings: [{ maxBitrate: CAMERA_MAX_BITRATE }],
+    });
+    this.#stopListening = local.on('track', (kind) => void this.#takeTrack(kind));
+    this.#timer = setTimeout(() => this.#fail(), CONNECT_WITHIN_MS);
+  }
+
+  get state(): MediaState {
+    return this.#state;
+  }
+
+  /** Offers, and again for whatever changed meanwhile: one exchange at a time. */
+  async negotiate(): Promise<void> {
+    if (this.#closed) return;
+    if (this.#negotiating) {
+      this.#again = true;
+      return;
+    }
+    this.#negotiating = true;
+    try {
+      do {
+        this.#again = false;
+        this.#addSlots();
+        await this.peer.setLocalDescription(await this.peer.createOffer());
+        const sdp = this.peer.localDescription?.sdp;
+        if (!sdp) throw new Error('an offer was set');
+        const answer = await this.#options.exchange(sdp);
+        if (this.#closed) return;
+        await this.peer.setRemoteDescription({ type: 'answer', sdp: answer });
+        this.refresh();
+      } while (this.#again);
+    } catch {
+      // Refused or lost on the way: a new connection starts from a clean state.
+      this.#fail();
+    } finally {
+      this.#negotiating = false;
+    }
+  }
+
+  /** The server wants this many receiving m-lines in all. They are never taken away, only left empty. */
+  wantSlots(audio: number, video: number): void {
+    this.#wanted = {
+      audio: Math.max(this.#wanted.audio, Math.min(audio, MAX_SLOTS)),
+      video: Math.max(this.#wanted.video, Math.min(video, MAX_SLOTS)),
+    };
+    if (this.#missing('audio') > 0 || this.#missing('video') > 0) void this.negotiate();
+  }
+
+  setSlot(mid: string, carries: Carried | null): void {
+    this.#options.slots.set(mid, carries);
+    this.refresh();
+  }
+
+  /** Tells again who is to be seen and heard. */
+  refresh(): void {
+    const transceivers = this.peer.getTransceivers();
+    const trackOf = (mid: string) => transceivers.find((one) => one.mid === mid)?.receiver.track ?? null;
+    this.emit('remotes', this.#options.slots.apply(trackOf));
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.#stopListening();
+    this.peer.close();
+  }
+
+  #missing(kind: 'audio' | 'video'): number {
+    const receiving = this.peer
+      .getTransceivers()
+      .filter((one) => one.receiver.track.kind === kind && /recv/.test(one.direction)).length;
+    return this.#wanted[kind] - receiving;
+  }
+
+  #addSlots(): void {
+    for (const kind of ['audio', 'video'] as const) {
+      for (let n = this.#missing(kind); n > 0; n -= 1) this.peer.addTransceiver(kind, { direction: 'recvonly' });
+    }
+  }
+
+  async #takeTrack(kind: 'audio' | 'video'): Promise<void> {
+    const { local } = this.#options;
+    const own = this.peer.getTransceivers().find((one) => one.receiver.track.kind === kind);
+    try {
+      await own?.sender.replaceTrack(kind === 'audio' ? local.microphone : local.camera);
+    } catch {
+      // The connection is closing, and the next one takes the track from the start.
+    }
+  }
+
+  #handleConnection(): void {
+    if (this.#closed) return;
+    const now = this.peer.connectionState;
+    if (now === 'connected') {
+      clearTimeout(this.#timer);
+      this.#setState('connected');
+    } else if (now === 'disconnected') {
+      clearTimeout(this.#timer);
+      this.#setState('shaky');
+      this.#timer = setTimeout(() => this.#fail(), SHAKY_FOR_MS);
+    } else if (now === 'failed' || now === 'closed') {
+      this.#fail();
+    }
+  }
+
+  #fail(): void {
+    if (this.#closed) return;
+    clearTimeout(this.#timer);
+    this.#setState('failed');
+  }
+
+  #setState(state: MediaState): void {
+    if (this.#state === state) return;
+    this.#state = state;
+    this.emit('state', state);
+  }
+}

@@ -1,0 +1,375 @@
+// A visit as a client sees it: one state to show, and the few things one can do in it.
+
+import { ApiError } from './api';
+import { Backoff } from './backoff';
+import { ServerClock } from './clock';
+import { Emitter } from './emitter';
+import type { LocalMedia } from './local';
+import { MediaLink, type MediaState } from './media';
+import type { EndReason, RecordingSign, RosterEntry, ServerMessage, Source, VisitInfo, WaitingEntry, You } from './message';
+import { SlotTable, type Remote } from './slot';
+import { VisitSocket, type LinkState } from './socket';
+import { countersOf, sampleOf, type MediaCounters, type MediaSample } from './stats';
+
+export type Phase = 'connecting' | 'waiting' | 'inside' | 'ended';
+
+export interface ConsentRequest {
+  version: string;
+  locale: string;
+  body: string;
+  requestedBy: string;
+}
+
+export interface Quality {
+  bars: number;
+  rttMs: number | null;
+  lossUp: number;
+  lossDown: number;
+}
+
+export interface VisitState {
+  phase: Phase;
+  link: LinkState;
+  media: MediaState | 'none';
+  /** Local time in ms since which socket or media are broken, else null. */
+  brokenSince: number | null;
+  you: You | null;
+  info: VisitInfo | null;
+  waiting: { since: string; position: number } | null;
+  waitingList: WaitingEntry[];
+  roster: RosterEntry[];
+  remotes: Remote[];
+  recording: { state: RecordingSign; recordingId: string | null; since: string | null };
+  consentRequest: ConsentRequest | null;
+  /** Recordings that can be played, newest last. */
+  stored: { recordingId: string; status: string }[];
+  speaking: string | null;
+  quality: ReadonlyMap<string, Quality>;
+  own: MediaSample | null;
+  ended: EndReason | 'unauthenticated' | null;
+}
+
+export interface VisitEvents {
+  change: VisitState;
+  admitted: undefined;
+  recording: RecordingSign;
+  arrived: WaitingEntry;
+  problem: ApiError;
+}
+
+export interface VisitOptions {
+  /** Staff name the visit; a participant's cookie names it for them. */
+  visitId?: string;
+  local: LocalMedia;
+  url?: string;
+  createSocket?: (url: string, protocol: string) => WebSocket;
+  createPeer?: (config: RTCConfiguration) => RTCPeerConnection;
+  createStream?: () => MediaStream;
+}
+
+/** Often enough for the bars to follow a failing network, rare enough to cost nothing. */
+const STATS_EVERY_MS = 3_000;
+
+const START: VisitState = {
+  phase: 'connecting', link: 'connecting', media: 'none', brokenSince: null, you: null, info: null, waiting: null,
+  waitingList: [], roster: [], remotes: [], recording: { state: 'off', recordingId: null, since: null },
+  consentRequest: null, stored: [], speaking: null, quality: new Map(), own: null, ended: null,
+};
+
+export class Visit extends Emitter<VisitEvents> {
+  readonly clock = new ServerClock();
+  readonly local: LocalMedia;
+  readonly #options: VisitOptions;
+  readonly #socket: VisitSocket;
+  readonly #mediaBackoff = new Backoff({ firstMs: 300, maxMs: 8000, jitter: 0.3 });
+  readonly #stops: (() => void)[] = [];
+  #media: MediaLink | null = null;
+  /** What was answered last, so that a yes can be taken back. */
+  #lastConsent: ConsentRequest | null = null;
+  #iceServers: RTCIceServer[] = [];
+  #counters: MediaCounters | null = null;
+  #mediaTimer: ReturnType<typeof setTimeout> | undefined;
+  #statsTimer: ReturnType<typeof setInterval> | undefined;
+  #state: VisitState = START;
+
+  constructor(options: VisitOptions) {
+    super();
+    this.#options = options;
+    this.local = options.local;
+    this.#socket = new VisitSocket({
+      url: options.url ?? socketUrl(options.visitId),
+      clock: this.clock,
+      ...(options.createSocket ? { createSocket: options.createSocket } : {}),
+    });
+    this.#socket.on('message', (message) => this.#handleMessage(message));
+    this.#socket.on('link', (link) => this.#handleLink(link));
+    this.#socket.on('resumed', () => this.#tellDevices());
+    this.#socket.on('final', (why) => {
+      if (why === 'unauthenticated') this.#finish('unauthenticated');
+      else this.#finish(why === 'superseded' ? 'superseded' : (this.#state.ended ?? 'left'));
+    });
+    this.#stops.push(this.local.on('change', () => this.#tellDevices()));
+  }
+
+  get state(): VisitState {
+    return this.#state;
+  }
+
+  /** The connection under the visit, for measurements. */
+  get peer(): RTCPeerConnection | null {
+    return this.#media?.peer ?? null;
+  }
+
+  start(): void {
+    this.#socket.connect();
+    this.#statsTimer = setInterval(() => void this.#measure(), STATS_EVERY_MS);
+    if (typeof window !== 'undefined') {
+      const retry = () => this.#socket.retryNow();
+      window.addEventListener('online', retry);
+      this.#stops.push(() => window.removeEventListener('online', retry));
+    }
+  }
+
+  /** Leaves for good: the seat is given up. */
+  leave(): void {
+    this.#socket.leave();
+  }
+
+  async admit(participantId: string): Promise<void> {
+    await this.#socket.request({ type: 'admit', participantId });
+  }
+
+  async deny(participantId: string): Promise<void> {
+    await this.#socket.request({ type: 'deny', participantId });
+  }
+
+  async sendBack(participantId: string): Promise<void> {
+    await this.#socket.request({ type: 'send_back', participantId });
+  }
+
+  async remove(participantId: string): Promise<void> {
+    await this.#socket.request({ type: 'remove', participantId });
+  }
+
+  async mute(participantId: string, source: Source, muted: boolean): Promise<void> {
+    await this.#socket.request({ type: 'mute', participantId, source, muted });
+  }
+
+  async requestConsent(): Promise<void> {
+    await this.#socket.request({ type: 'request_consent' });
+  }
+
+  /** Answers the open consent request; `REVOKE` takes back an earlier yes and stops a recording. */
+  async consent(decision: 'SIGN' | 'DECLINE' | 'REVOKE'): Promise<void> {
+    const request = this.#state.consentRequest ?? this.#lastConsent;
+    if (!request) throw new ApiError('CONSENT_OUTDATED', 0, 'There is nothing to answer.');
+    await this.#socket.request({ type: 'consent', version: request.version, decision });
+    this.#lastConsent = request;
+    this.#set({ consentRequest: null });
+  }
+
+  async startRecording(): Promise<void> {
+    await this.#socket.request({ type: 'recording_start' });
+  }
+
+  async stopRecording(): Promise<void> {
+    await this.#socket.request({ type: 'recording_stop' });
+  }
+
+  #handleMessage(message: ServerMessage): void {
+    switch (message.type) {
+      case 'welcome':
+        this.#iceServers = message.iceServers;
+        this.#set({
+          ...START,
+          link: this.#socket.link,
+          stored: this.#state.stored,
+          consentRequest: this.#state.consentRequest,
+          you: message.you,
+          info: message.visit,
+          phase: message.you.door === 'admitted' ? 'inside' : 'waiting',
+        });
+        this.#tellDevices();
+        this.#connectMedia();
+        break;
+      case 'waiting':
+        this.clock.learn(message.serverTime);
+        this.#set({ phase: 'waiting', waiting: { since: message.since, position: message.position } });
+        break;
+      case 'waiting_list': {
+        this.clock.learn(message.serverTime);
+        const known = new Set(this.#state.waitingList.map((entry) => entry.participantId));
+        this.#set({ waitingList: message.entries });
+        for (const entry of message.entries) if (!known.has(entry.participantId)) this.emit('arrived', entry);
+        break;
+      }
+      case 'admitted':
+        mark('anteroom:admitted');
+        this.#set({ phase: 'inside', waiting: null });
+        this.emit('admitted', undefined);
+        break;
+      case 'sent_back':
+        this.#set({ phase: 'waiting', remotes: [], consentRequest: null });
+        break;
+      case 'slot':
+        this.#media?.setSlot(message.mid, message.carries);
+        break;
+      case 'slots_wanted':
+        this.#media?.wantSlots(message.audio, message.video);
+        break;
+      case 'roster':
+        this.#set({ roster: message.participants });
+        break;
+      case 'consent_request':
+        this.#set({ consentRequest: pickConsent(message) });
+        break;
+      case 'recording': {
+        const before = this.#state.recording.state;
+        this.#set({
+          recording: { state: message.state, recordingId: message.recordingId ?? null, since: message.since ?? null },
+        });
+        if (before !== message.state) this.emit('recording', message.state);
+        break;
+      }
+      case 'recording_stored': {
+        const others = this.#state.stored.filter((one) => one.recordingId !== message.recordingId);
+        this.#set({ stored: [...others, { recordingId: message.recordingId, status: message.status }] });
+        break;
+      }
+      case 'speaking':
+        this.#set({ speaking: message.participantId });
+        break;
+      case 'quality': {
+        const quality = new Map(this.#state.quality);
+        const { bars, rttMs, lossUp, lossDown } = message;
+        quality.set(message.participantId, { bars, rttMs: rttMs ?? null, lossUp, lossDown });
+        this.#set({ quality });
+        break;
+      }
+      case 'error':
+        // Errors that answer a request reach the one who asked.
+        if (message.id === undefined) this.emit('problem', new ApiError(message.code, 0, message.detail));
+        break;
+      case 'ended':
+        if (message.reason !== 'failed') this.#finish(message.reason);
+        break;
+      case 'answer':
+      case 'ok':
+      case 'pong':
+        break;
+    }
+  }
+
+  #handleLink(link: LinkState): void {
+    this.#set({ link });
+    this.#noteTrouble();
+  }
+
+  #connectMedia(): void {
+    clearTimeout(this.#mediaTimer);
+    this.#media?.close();
+    this.#counters = null;
+    const { createPeer, createStream } = this.#options;
+    const media = new MediaLink({
+      iceServers: this.#iceServers,
+      local: this.local,
+      slots: new SlotTable(createStream),
+      exchange: async (sdp) => {
+        const answer = await this.#socket.request({ type: 'offer', sdp });
+        if (answer.type !== 'answer') throw new ApiError('MALFORMED', 0, 'No answer to the offer.');
+        return answer.sdp;
+      },
+      ...(createPeer ? { createPeer } : {}),
+    });
+    this.#media = media;
+    this.#set({ media: media.state });
+    media.on('remotes', (remotes) => {
+      if (media === this.#media) this.#set({ remotes });
+    });
+    media.on('state', (state) => {
+      if (media !== this.#media) return;
+      this.#set({ media: state });
+      if (state === 'connected') {
+        mark('anteroom:media-connected');
+        this.#mediaBackoff.reset();
+      }
+      if (state === 'failed') this.#retryMedia();
+      this.#noteTrouble();
+    });
+    void media.negotiate();
+  }
+
+  /** A new connection on the socket we have; with a broken socket, `welcome` or a later try starts it. */
+  #retryMedia(): void {
+    clearTimeout(this.#mediaTimer);
+    this.#mediaTimer = setTimeout(() => {
+      if (this.#state.phase === 'ended') return;
+      if (this.#socket.link === 'open') this.#connectMedia();
+      else this.#retryMedia();
+    }, this.#mediaBackoff.next());
+  }
+
+  #noteTrouble(): void {
+    const { link, media, phase, brokenSince } = this.#state;
+    const trouble = phase !== 'ended' && (link === 'broken' || media === 'failed' || (brokenSince !== null && media !== 'connected'));
+    if (!trouble && brokenSince !== null) this.#set({ brokenSince: null });
+    if (trouble && brokenSince === null) this.#set({ brokenSince: Date.now() });
+  }
+
+  #tellDevices(): void {
+    const { local } = this;
+    if (this.#state.phase === 'waiting') {
+      this.#socket.send({ type: 'device_check', camera: local.camera !== null, microphone: local.microphone !== null });
+    }
+    this.#socket.send({ type: 'state', microphone: local.microphoneOn, camera: local.cameraOn });
+    this.#set({});
+  }
+
+  async #measure(): Promise<void> {
+    const peer = this.#media?.peer;
+    if (!peer || this.#state.media !== 'connected') return;
+    const after = countersOf((await peer.getStats()) as never, performance.now());
+    if (peer !== this.#media?.peer) return;
+    const before = this.#counters;
+    this.#counters = after;
+    if (!before) return;
+    const own = sampleOf(before, after);
+    this.#set({ own });
+    this.#socket.send({
+      type: 'stats',
+      ...(own.rttMs === null ? {} : { rttMs: own.rttMs }),
+      lossDown: own.lossDown,
+      framesDecoded: own.framesDecoded,
+      freezes: own.freezes,
+    });
+  }
+
+  #finish(reason: VisitState['ended']): void {
+    if (this.#state.phase === 'ended') return;
+    clearTimeout(this.#mediaTimer);
+    clearInterval(this.#statsTimer);
+    for (const stop of this.#stops) stop();
+    this.#media?.close();
+    this.#media = null;
+    this.#set({ phase: 'ended', ended: reason, remotes: [], brokenSince: null, consentRequest: null, media: 'none' });
+  }
+
+  #set(change: Partial<VisitState>): void {
+    this.#state = { ...this.#state, ...change };
+    this.emit('change', this.#state);
+  }
+}
+
+function pickConsent(message: ConsentRequest): ConsentRequest {
+  return { version: message.version, locale: message.locale, body: message.body, requestedBy: message.requestedBy };
+}
+
+function mark(name: string): void {
+  globalThis.performance?.mark?.(name);
+}
+
+function socketUrl(visitId: string | undefined): string {
+  const scheme = location.protocol === 'https:' ? 'wss:' : 'ws:';
+  const query = visitId === undefined ? '' : `?visit=${encodeURIComponent(visitId)}`;
+  return `${scheme}//${location.host}/ws${query}`;
+}
