@@ -1,0 +1,161 @@
+// Scripted stand-ins for a browser's socket and peer connection, for tests only.
+
+import type { ServerMessage } from '../sdk';
+
+type Handler = (event: never) => void;
+
+/** A WebSocket whose other end is the test. */
+export class FakeSocket {
+  static all: FakeSocket[] = [];
+  readonly sent: Record<string, unknown>[] = [];
+  readyState = 0;
+  closedWith: number | null = null;
+  readonly #handlers = new Map<string, Handler[]>();
+
+  constructor(
+    readonly url: string,
+    readonly protocol: string,
+  ) {
+    FakeSocket.all.push(this);
+  }
+
+  static last(): FakeSocket {
+    const last = FakeSocket.all.at(-1);
+    if (!last) throw new Error('no socket was made');
+    return last;
+  }
+
+  addEventListener(type: string, handler: Handler): void {
+    this.#handlers.set(type, [...(this.#handlers.get(type) ?? []), handler]);
+  }
+
+  send(text: string): void {
+    this.sent.push(JSON.parse(text) as Record<string, unknown>);
+  }
+
+  close(code = 1005): void {
+    this.closedWith = code;
+    this.readyState = 3;
+  }
+
+  open(): void {
+    this.readyState = 1;
+    this.#fire('open', {});
+  }
+
+  tell(message: Omit<ServerMessage, 'seq'> & { seq: number } & Record<string, unknown>): void {
+    this.#fire('message', { data: JSON.stringify(message) });
+  }
+
+  tellText(data: string): void {
+    this.#fire('message', { data });
+  }
+
+  break(code = 1006): void {
+    this.readyState = 3;
+    this.#fire('close', { code });
+  }
+
+  types(): unknown[] {
+    return this.sent.map((message) => message['type']);
+  }
+
+  #fire(type: string, event: unknown): void {
+    for (const handler of this.#handlers.get(type) ?? []) handler(event as never);
+  }
+}
+
+export class FakeTrack {
+  enabled = true;
+  constructor(readonly kind: 'audio' | 'video') {}
+}
+
+export class FakeStream {
+  #tracks: unknown[] = [];
+  getTracks(): unknown[] {
+    return [...this.#tracks];
+  }
+  addTrack(track: unknown): void {
+    this.#tracks.push(track);
+  }
+  removeTrack(track: unknown): void {
+    this.#tracks = this.#tracks.filter((one) => one !== track);
+  }
+}
+
+interface FakeTransceiver {
+  mid: string | null;
+  direction: string;
+  sender: { replaced: unknown[]; replaceTrack: (track: unknown) => Promise<void> };
+  receiver: { track: FakeTrack };
+}
+
+/** A peer connection that names mids as browsers do: in order, when the offer is set. */
+export class FakePeer {
+  static all: FakePeer[] = [];
+  connectionState = 'new';
+  localDescription: { sdp: string } | null = null;
+  closed = false;
+  readonly answers: string[] = [];
+  readonly transceivers: FakeTransceiver[] = [];
+  readonly #handlers: (() => void)[] = [];
+
+  constructor() {
+    FakePeer.all.push(this);
+  }
+
+  static last(): FakePeer {
+    const last = FakePeer.all.at(-1);
+    if (!last) throw new Error('no peer was made');
+    return last;
+  }
+
+  addEventListener(_type: string, handler: () => void): void {
+    this.#handlers.push(handler);
+  }
+
+  addTransceiver(what: string | FakeTrack, init: { direction: string }): FakeTransceiver {
+    const kind = (typeof what === 'string' ? what : what.kind) as 'audio' | 'video';
+    const replaced: unknown[] = [];
+    const one: FakeTransceiver = {
+      mid: null,
+      direction: init.direction,
+      sender: { replaced, replaceTrack: async (track) => void replaced.push(track) },
+      receiver: { track: new FakeTrack(kind) },
+    };
+    this.transceivers.push(one);
+    return one;
+  }
+
+  getTransceivers(): FakeTransceiver[] {
+    return this.transceivers;
+  }
+
+  async createOffer(): Promise<{ type: 'offer'; sdp: string }> {
+    return { type: 'offer', sdp: `offer with ${this.transceivers.map((one) => `${one.receiver.track.kind}:${one.direction}`).join(' ')}` };
+  }
+
+  async setLocalDescription(description: { sdp: string }): Promise<void> {
+    this.localDescription = description;
+    this.transceivers.forEach((one, index) => {
+      one.mid ??= String(index);
+    });
+  }
+
+  async setRemoteDescription(description: { sdp: string }): Promise<void> {
+    this.answers.push(description.sdp);
+  }
+
+  async getStats(): Promise<Map<string, unknown>> {
+    return new Map<string, unknown>();
+  }
+
+  become(state: string): void {
+    this.connectionState = state;
+    for (const handler of this.#handlers) handler();
+  }
+
+  close(): void {
+    this.closed = true;
+  }
+}
