@@ -1,0 +1,121 @@
+// A <video> for a MediaStream, and the tiles around it.
+
+import { useEffect, useRef, useState } from 'preact/hooks';
+import type { Remote, RosterEntry } from '../../sdk';
+import { initials } from '../words';
+
+export interface StreamVideoProps {
+  stream: MediaStream;
+  muted?: boolean;
+  mirrored?: boolean;
+  testid: string;
+  label: string;
+  /** Tells the first picture that was decoded. */
+  onFirstFrame?: () => void;
+}
+
+export function StreamVideo({ stream, muted = false, mirrored = false, testid, label, onFirstFrame }: StreamVideoProps) {
+  const ref = useRef<HTMLVideoElement>(null);
+  const [cover, setCover] = useState(false);
+  const [silent, setSilent] = useState(false);
+
+  useEffect(() => {
+    const video = ref.current;
+    if (!video) return undefined;
+    const play = () => {
+      video.play().then(
+        () => setSilent(false),
+        // Without a touch of the page some browsers refuse to play sound; a button asks for that touch.
+        (error: unknown) => setSilent(error instanceof DOMException && error.name === 'NotAllowedError'),
+      );
+    };
+    video.srcObject = stream;
+    play();
+    stream.addEventListener('addtrack', play);
+    // People are never cropped at the eyes: cover only for ordinary camera shapes.
+    const fit = () => {
+      const ratio = video.videoWidth / Math.max(1, video.videoHeight);
+      setCover(ratio >= 4 / 3 - 0.01 && ratio <= 16 / 9 + 0.01);
+    };
+    video.addEventListener('resize', fit);
+    fit();
+    return () => {
+      stream.removeEventListener('addtrack', play);
+      video.removeEventListener('resize', fit);
+      video.srcObject = null;
+    };
+  }, [stream]);
+
+  useEffect(() => {
+    const video = ref.current;
+    if (!video || !onFirstFrame || !('requestVideoFrameCallback' in video)) return undefined;
+    const handle = video.requestVideoFrameCallback(() => onFirstFrame());
+    return () => video.cancelVideoFrameCallback(handle);
+  }, [stream, onFirstFrame]);
+
+  return (
+    <>
+      {/* Captions of a live talk come as their own track of words, not as a file. */}
+      <video
+        ref={ref}
+        class={`${cover ? 'cover' : ''} ${mirrored ? 'mirrored' : ''}`}
+        autoplay
+        playsinline
+        muted={muted}
+        data-testid={testid}
+        aria-label={label}
+      />
+      {silent && !muted && (
+        <button
+          type="button"
+          class="button primary"
+          data-testid="tap-to-hear"
+          onClick={() => void ref.current?.play().then(() => setSilent(false))}
+        >
+          Tap to hear
+        </button>
+      )}
+    </>
+  );
+}
+
+export interface RemoteTileProps {
+  remote: Remote | null;
+  entry: RosterEntry | null;
+  name: string;
+  speaking: boolean;
+  onFirstFrame?: () => void;
+}
+
+/** One other person: the picture if there is one, else who they are and why there is no picture. */
+export function RemoteTile({ remote, entry, name, speaking, onFirstFrame }: RemoteTileProps) {
+  const cameraOff = entry?.camera === false || (remote !== null && !remote.hasCamera);
+  const gone = entry?.connected === false;
+  const microphoneOff = entry?.microphone === false || entry?.mutedByClinician.includes('microphone') === true;
+  return (
+    <figure class={`tile ${speaking ? 'speaking' : ''}`} data-testid="remote-tile">
+      {remote && (
+        <StreamVideo
+          stream={remote.face}
+          testid="remote-video"
+          label={`Video of ${name}`}
+          {...(onFirstFrame ? { onFirstFrame } : {})}
+        />
+      )}
+      {(!remote || cameraOff || gone) && (
+        <div class="tile absent">
+          <div>
+            <div class="initials" aria-hidden="true">
+              {initials(name)}
+            </div>
+            {gone ? `Connection to ${name} lost. Their seat is kept.` : cameraOff ? 'Camera is off' : 'Connecting…'}
+          </div>
+        </div>
+      )}
+      <figcaption class="tile-name">
+        {name}
+        {microphoneOff ? ' · muted' : ''}
+      </figcaption>
+    </figure>
+  );
+}
