@@ -461,6 +461,77 @@ proptest! {
     }
 }
 
+/// The client of the load generator speaks to this path; the engine's tests build on it.
+#[test]
+fn the_load_client_connects_and_its_media_passes() {
+    use load::client::{Client, ClientConfig, ClientEvent};
+
+    for without_gcm in [false, true] {
+        let mut now = begin();
+        let identity = IDENTITY.with(Arc::clone);
+        let ours = IceCredentials::generate(&mut StdRng::seed_from_u64(5));
+        let mut transport = Transport::new(Arc::clone(&identity), ours.clone(), now);
+        let mut client = Client::new(ClientConfig { without_gcm, ..ClientConfig::default() }, now).unwrap();
+        let offer = client.offer();
+        let digest = offer.lines().find_map(|line| line.strip_prefix("a=fingerprint:sha-256 ")).unwrap();
+        let digest: Vec<u8> = digest.split(':').map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect();
+        let remote =
+            RemoteParameters { ufrag: "u".to_owned(), pwd: "p".to_owned(), fingerprint: digest.try_into().unwrap() };
+        transport.set_remote(remote).unwrap();
+        let section = |kind: &str, mid: u8| {
+            format!(
+                "m={kind}\r\na=mid:{mid}\r\na=ice-ufrag:{}\r\na=ice-pwd:{}\r\na=fingerprint:sha-256 {}\r\n\
+                 a=candidate:1 1 udp 1 192.0.2.1 7000 typ host\r\na=ssrc:{}\r\n\
+                 a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\r\n",
+                ours.ufrag,
+                ours.pwd,
+                identity.fingerprint(),
+                100 + u32::from(mid),
+            )
+        };
+        let answer = [section("audio 9 UDP/TLS/RTP/SAVPF 111", 0), section("video 9 UDP/TLS/RTP/SAVPF 96 97", 1)];
+        client.set_answer(&answer.concat(), now).unwrap();
+        let mut arrived = 0;
+        let mut exchange = |client: &mut Client, transport: &mut Transport, now| {
+            for _ in 0..20 {
+                while let Some((_, bytes)) = client.poll_transmit() {
+                    match classify(&bytes) {
+                        Class::Stun => {
+                            let verdict = transport.handle_stun(now, browser_address(), &bytes);
+                            assert_eq!(verdict, StunVerdict::Bound { nominated: true });
+                        }
+                        Class::Dtls => transport.handle_dtls(now, &bytes),
+                        Class::Rtp => arrived += u32::from(transport.unprotect_rtp(&bytes).is_ok()),
+                        Class::Rtcp => assert!(transport.unprotect_rtcp(&bytes).is_ok()),
+                        Class::Junk => panic!("the client sent junk"),
+                    }
+                }
+                while let Some((_, bytes)) = transport.poll_transmit() {
+                    client.handle_datagram(now, browser_address(), &bytes);
+                }
+            }
+            arrived
+        };
+        exchange(&mut client, &mut transport, now);
+        assert!(client.is_connected() && transport.is_connected());
+        assert!(matches!(client.poll_event(), Some(ClientEvent::Connected)));
+        client.send_audio(now, b"opus", 10);
+        client.send_video_frame(now, &[7; 3_000], true);
+        assert_eq!(exchange(&mut client, &mut transport, now), 4);
+        now += Duration::from_millis(1_100);
+        client.handle_timeout(now);
+        exchange(&mut client, &mut transport, now);
+        let video =
+            transport.protect_rtp(&rtp(101, 9, &[0x90, 0x80, 0x81, 2, 0x10, 0, 0, 0x9d, 1, 0x2a, 0, 0, 0, 0, 1]));
+        client.handle_datagram(now, browser_address(), &video.unwrap());
+        let Some(ClientEvent::Rtp(received)) = client.poll_event() else { panic!("no packet") };
+        assert_eq!((&*received.mid, received.sequence & 0xffff), ("1", 9));
+        client.close(now);
+        exchange(&mut client, &mut transport, now);
+        assert!(!transport.is_connected());
+    }
+}
+
 thread_local! {
     static IDENTITY: Arc<Identity> = Arc::new(Identity::generate().unwrap());
 }
