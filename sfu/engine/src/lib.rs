@@ -4,6 +4,7 @@
 
 mod counters;
 mod error;
+mod rtp;
 pub mod transport;
 
 use std::collections::VecDeque;

@@ -1,0 +1,114 @@
+//! The switch machine of a Subscription: which Layer of its Track flows, and when another may take over.
+
+/// An encoding of a Track, by its place among the Track's Layers. Tracks have one Layer until simulcast is negotiated.
+pub(crate) type Layer = u8;
+
+/// What flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Nothing.
+    Paused,
+    /// `old` flows, if any, until a keyframe of `new` begins.
+    SwitchingAtKeyframe { old: Option<Layer>, new: Layer },
+    /// This Layer flows.
+    Forwarding(Layer),
+}
+
+/// What to do with one packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Not for this receiver.
+    Drop,
+    /// Forward it as the next of what flows already.
+    Forward,
+    /// Forward it; from here on another Layer flows, so the rewriter starts a new run.
+    Start,
+}
+
+/// The machine of one Subscription.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Switch {
+    state: State,
+    /// Audio starts anywhere, video at a keyframe.
+    at_keyframes: bool,
+}
+
+impl Switch {
+    /// Nothing flows yet, and `layer` should.
+    pub(crate) const fn new(layer: Layer, at_keyframes: bool) -> Self {
+        Self { state: State::SwitchingAtKeyframe { old: None, new: layer }, at_keyframes }
+    }
+
+    /// Stops the flow.
+    pub(crate) const fn pause(&mut self) {
+        self.state = State::Paused;
+    }
+
+    /// Starts the flow, or moves it to another Layer.
+    pub(crate) const fn switch_to(&mut self, layer: Layer) {
+        let old = match self.state {
+            State::Forwarding(old) if old == layer => return,
+            State::Forwarding(old) => Some(old),
+            State::SwitchingAtKeyframe { old, .. } => old,
+            State::Paused => None,
+        };
+        self.state = State::SwitchingAtKeyframe { old, new: layer };
+    }
+
+    /// True while a keyframe is waited for, so that requests are repeated.
+    pub(crate) const fn is_waiting(&self) -> bool {
+        self.at_keyframes && matches!(self.state, State::SwitchingAtKeyframe { .. })
+    }
+
+    /// Decides about one packet. `starts_run` is true for the first packet of a keyframe that is also the newest of its
+    /// Layer: a late one would leave behind it what was dropped already, and the receiver would wait for that in vain.
+    pub(crate) const fn decide(&mut self, layer: Layer, starts_run: bool) -> Verdict {
+        match self.state {
+            State::Forwarding(current) if current == layer => Verdict::Forward,
+            State::SwitchingAtKeyframe { new, .. } if new == layer && (starts_run || !self.at_keyframes) => {
+                self.state = State::Forwarding(layer);
+                Verdict::Start
+            }
+            State::SwitchingAtKeyframe { old: Some(old), .. } if old == layer => Verdict::Forward,
+            State::Paused | State::Forwarding(_) | State::SwitchingAtKeyframe { .. } => Verdict::Drop,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn video_starts_at_a_keyframe_and_audio_anywhere() {
+        let mut video = Switch::new(0, true);
+        assert_eq!(video.decide(0, false), Verdict::Drop);
+        assert!(video.is_waiting());
+        assert_eq!(video.decide(0, true), Verdict::Start);
+        assert_eq!(video.decide(0, true), Verdict::Forward);
+        let mut audio = Switch::new(0, false);
+        assert_eq!(audio.decide(0, false), Verdict::Start);
+    }
+
+    #[test]
+    fn the_old_layer_flows_until_the_new_one_has_a_keyframe() {
+        let mut switch = Switch::new(0, true);
+        switch.decide(0, true);
+        switch.switch_to(1);
+        assert_eq!(switch.decide(0, false), Verdict::Forward);
+        assert_eq!(switch.decide(1, false), Verdict::Drop);
+        assert_eq!(switch.decide(1, true), Verdict::Start);
+        assert_eq!(switch.decide(0, true), Verdict::Drop);
+    }
+
+    #[test]
+    fn a_pause_ends_at_a_keyframe() {
+        let mut switch = Switch::new(0, true);
+        switch.decide(0, true);
+        switch.pause();
+        assert_eq!(switch.decide(0, true), Verdict::Drop);
+        switch.switch_to(0);
+        assert_eq!(switch.decide(0, false), Verdict::Drop);
+        assert_eq!(switch.decide(0, true), Verdict::Start);
+    }
+}

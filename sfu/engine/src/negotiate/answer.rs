@@ -1,0 +1,165 @@
+//! Writes an answer: exact control of mids, msids and SSRCs, and nothing that we do not serve.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use wire::control::{Codec, Kind};
+
+use super::{Format, Section};
+
+/// What we send on one section: fixed from its first answer on.
+#[derive(Clone, Debug)]
+pub(crate) struct Sending {
+    /// The MediaStream and MediaStreamTrack ids that the browser will show.
+    pub(crate) stream: String,
+    pub(crate) track: String,
+    pub(crate) ssrc: u32,
+    pub(crate) rtx_ssrc: u32,
+}
+
+/// One section's part of the answer.
+#[derive(Debug)]
+pub(crate) struct SectionAnswer<'a> {
+    pub(crate) section: &'a Section,
+    /// We receive on it.
+    pub(crate) receives: bool,
+    pub(crate) sending: Option<Sending>,
+}
+
+/// Everything that the text says.
+#[derive(Debug)]
+pub(crate) struct Answer<'a> {
+    pub(crate) session_id: u64,
+    pub(crate) version: u64,
+    pub(crate) ufrag: &'a str,
+    pub(crate) pwd: &'a str,
+    pub(crate) fingerprint: &'a str,
+    pub(crate) addresses: &'a [SocketAddr],
+    pub(crate) sections: Vec<SectionAnswer<'a>>,
+}
+
+/// The text.
+pub(crate) fn write(answer: &Answer<'_>) -> String {
+    let mut out = String::with_capacity(1024 + answer.sections.len() * 1024);
+    // Writing to a String cannot fail.
+    let _infallible = write_all(&mut out, answer);
+    out
+}
+
+fn write_all(out: &mut String, answer: &Answer<'_>) -> std::fmt::Result {
+    let first = answer.addresses.first().copied();
+    let family = |address: SocketAddr| if address.is_ipv4() { "IP4" } else { "IP6" };
+    let connection = first.map_or_else(|| "IP4 0.0.0.0".to_owned(), |a| format!("{} {}", family(a), a.ip()));
+    write!(out, "v=0\r\no=anteroom {} {} IN IP4 0.0.0.0\r\n", answer.session_id, answer.version)?;
+    out.push_str("s=-\r\nt=0 0\r\na=ice-lite\r\na=group:BUNDLE");
+    for part in answer.sections.iter().filter(|part| part.section.kind.is_some()) {
+        write!(out, " {}", part.section.mid)?;
+    }
+    out.push_str("\r\na=msid-semantic: WMS *\r\n");
+    for part in &answer.sections {
+        let section = part.section;
+        let line = &section.line;
+        let Some(kind) = section.kind else {
+            write!(out, "m={} 0 {} {}\r\n", line.media, line.protocol, line.formats)?;
+            write!(out, "c=IN IP4 0.0.0.0\r\na=mid:{}\r\na=inactive\r\n", section.mid)?;
+            continue;
+        };
+        let port = first.map_or(9, |address| address.port());
+        write!(out, "m={} {port} {}", line.media, line.protocol)?;
+        for format in &section.formats {
+            write!(out, " {}", format.payload_type)?;
+            if let Some(rtx) = format.rtx {
+                write!(out, " {rtx}")?;
+            }
+        }
+        write!(out, "\r\nc=IN {connection}\r\na=rtcp:9 IN IP4 0.0.0.0\r\n")?;
+        write!(out, "a=ice-ufrag:{}\r\na=ice-pwd:{}\r\n", answer.ufrag, answer.pwd)?;
+        write!(out, "a=fingerprint:sha-256 {}\r\na=setup:passive\r\n", answer.fingerprint)?;
+        write!(out, "a=mid:{}\r\n", section.mid)?;
+        let direction = match (part.sending.is_some(), part.receives) {
+            (true, true) => "sendrecv",
+            (true, false) => "sendonly",
+            (false, true) => "recvonly",
+            (false, false) => "inactive",
+        };
+        write!(out, "a={direction}\r\na=rtcp-mux\r\n")?;
+        if section.has_reduced_size {
+            out.push_str("a=rtcp-rsize\r\n");
+        }
+        write_extensions(out, section, kind)?;
+        for format in &section.formats {
+            write_format(out, format, section.ids.transport_cc.is_some())?;
+        }
+        if let Some(sending) = &part.sending {
+            write_sending(out, sending, section.formats.iter().any(|format| format.rtx.is_some()))?;
+        }
+        for (index, address) in answer.addresses.iter().enumerate() {
+            // RFC 8445 section 5.1.2.1: type preference 126 for host, earlier addresses first.
+            let preference = (126u64 << 24) + ((65_535 - index.min(65_535) as u64) << 8) + 255;
+            let foundation = index + 1;
+            write!(out, "a=candidate:{foundation} 1 udp {preference} {} {} typ host\r\n", address.ip(), address.port())?;
+        }
+        out.push_str("a=end-of-candidates\r\n");
+    }
+    Ok(())
+}
+
+/// Only what the section offered, under its own ids: Firefox refuses transport-cc where it did not offer it.
+fn write_extensions(out: &mut String, section: &Section, kind: Kind) -> std::fmt::Result {
+    if let Some(id) = section.ids.mid {
+        write!(out, "a=extmap:{id} urn:ietf:params:rtp-hdrext:sdes:mid\r\n")?;
+    }
+    if let (Some(id), Kind::Audio) = (section.ids.audio_level, kind) {
+        write!(out, "a=extmap:{id} urn:ietf:params:rtp-hdrext:ssrc-audio-level\r\n")?;
+    }
+    if let Some(id) = section.ids.transport_cc {
+        let uri = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
+        write!(out, "a=extmap:{id} {uri}\r\n")?;
+    }
+    Ok(())
+}
+
+fn write_format(out: &mut String, format: &Format, has_transport_cc: bool) -> std::fmt::Result {
+    let payload_type = format.payload_type;
+    let name = match format.codec {
+        Codec::Opus => "opus/48000/2",
+        Codec::Vp8 => "VP8/90000",
+        Codec::H264 => "H264/90000",
+    };
+    write!(out, "a=rtpmap:{payload_type} {name}\r\n")?;
+    let usual = match format.codec {
+        Codec::Opus => Some("minptime=10;useinbandfec=1"),
+        Codec::Vp8 | Codec::H264 => None,
+    };
+    if let Some(parameters) = format.parameters.as_deref().or(usual) {
+        write!(out, "a=fmtp:{payload_type} {parameters}\r\n")?;
+    }
+    let feedback = format.feedback;
+    let is_video = format.codec.kind() == Kind::Video;
+    for (is_offered, name) in [
+        (feedback.transport_cc && has_transport_cc, "transport-cc"),
+        (feedback.nack && is_video, "nack"),
+        (feedback.picture_loss, "nack pli"),
+        (feedback.full_intra, "ccm fir"),
+    ] {
+        if is_offered {
+            write!(out, "a=rtcp-fb:{payload_type} {name}\r\n")?;
+        }
+    }
+    if let Some(rtx) = format.rtx {
+        write!(out, "a=rtpmap:{rtx} rtx/90000\r\na=fmtp:{rtx} apt={payload_type}\r\n")?;
+    }
+    Ok(())
+}
+
+fn write_sending(out: &mut String, sending: &Sending, has_rtx: bool) -> std::fmt::Result {
+    let Sending { stream, track, ssrc, rtx_ssrc } = sending;
+    write!(out, "a=msid:{stream} {track}\r\n")?;
+    if has_rtx {
+        write!(out, "a=ssrc-group:FID {ssrc} {rtx_ssrc}\r\n")?;
+    }
+    for source in [Some(ssrc), has_rtx.then_some(rtx_ssrc)].into_iter().flatten() {
+        write!(out, "a=ssrc:{source} cname:{stream}\r\na=ssrc:{source} msid:{stream} {track}\r\n")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,11 @@
+//! RTP and RTCP as borrowed views, and the little state machines that live on sequence numbers.
+
+pub(crate) mod extension;
+pub(crate) mod feedback;
+pub(crate) mod h264;
+pub(crate) mod nack;
+pub(crate) mod packet;
+pub(crate) mod report;
+pub(crate) mod rtcp;
+pub(crate) mod sequence;
+pub(crate) mod vp8;

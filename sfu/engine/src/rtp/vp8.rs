@@ -1,0 +1,67 @@
+//! VP8 payloads, RFC 7741: where a keyframe starts, and the picture id.
+
+/// The payload descriptor of section 4.2, as far as forwarding needs it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Descriptor {
+    /// First packet of a frame's first partition.
+    pub(crate) starts_frame: bool,
+    /// First packet of a keyframe.
+    pub(crate) starts_keyframe: bool,
+    /// Where the picture id begins in the payload, and whether it has 15 bits.
+    pub(crate) picture_id: Option<(usize, bool)>,
+    /// Where TL0PICIDX stands.
+    pub(crate) tl0picidx: Option<usize>,
+}
+
+/// Reads the descriptor; `None` when the payload ends inside it.
+pub(crate) fn read(payload: &[u8]) -> Option<Descriptor> {
+    let first = *payload.first()?;
+    let mut at = 1;
+    let mut descriptor = Descriptor { starts_frame: first & 0x10 != 0 && first & 0x07 == 0, ..Descriptor::default() };
+    if first & 0x80 != 0 {
+        let bits = *payload.get(at)?;
+        at += 1;
+        if bits & 0x80 != 0 {
+            let long = *payload.get(at)? & 0x80 != 0;
+            descriptor.picture_id = Some((at, long));
+            at += if long { 2 } else { 1 };
+        }
+        if bits & 0x40 != 0 {
+            descriptor.tl0picidx = Some(at);
+            at += 1;
+        }
+        if bits & 0x30 != 0 {
+            at += 1;
+        }
+    }
+    // Section 4.3: the inverse keyframe bit is the lowest of the frame's first byte.
+    let frame = *payload.get(at)?;
+    descriptor.starts_keyframe = descriptor.starts_frame && frame & 1 == 0;
+    Some(descriptor)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn keyframes_are_told_from_others() {
+        assert!(read(&[0x90, 0x80, 0x81, 0x02, 0x10]).unwrap().starts_keyframe);
+        assert!(!read(&[0x90, 0x80, 0x81, 0x02, 0x11]).unwrap().starts_keyframe);
+        assert!(!read(&[0x80, 0x80, 0x81, 0x02, 0x10]).unwrap().starts_keyframe);
+        assert!(read(&[0x10, 0x00]).unwrap().starts_keyframe);
+        assert!(!read(&[0x11, 0x00]).unwrap().starts_keyframe);
+        assert_eq!(read(&[0x90, 0xe0, 0x81]), None);
+        let all = read(&[0x90, 0xe0, 0x05, 0x09, 0x20, 0x00]).unwrap();
+        assert_eq!((all.picture_id, all.tl0picidx, all.starts_keyframe), (Some((2, false)), Some(3), true));
+    }
+
+    proptest! {
+        #[test]
+        fn any_payload_is_survived(payload in prop::collection::vec(any::<u8>(), 0..12)) {
+            let _descriptor = read(&payload);
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! One Track as one Peer receives it: a slot (an m-line with fixed SSRCs) and the Subscription that it carries.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use wire::TrackId;
+use wire::control::{Kind, SlotTrack};
+
+use crate::history::{History, Kept, Patch};
+use crate::layer::{Switch, Verdict};
+use crate::negotiate::{Coding, Format, Sending, find_format};
+use crate::rewrite::{Pictures, Rewrite};
+use crate::rtp::extension::Ids;
+use crate::rtp::report::SentReports;
+use crate::rtp::sequence::wire;
+use crate::track::Incoming;
+
+/// The most that repairs may burst; refilled by what is sent.
+const REPAIR_BURST: usize = 64 * 1024;
+
+/// What a slot carries.
+#[derive(Clone, Debug)]
+pub(crate) struct Subscription {
+    pub(crate) carries: SlotTrack,
+    pub(crate) coding: Coding,
+    pub(crate) switch: Switch,
+    payload_type: u8,
+}
+
+/// A packet as it leaves, but for the header extensions and the encryption.
+#[derive(Debug)]
+pub(crate) struct Leaving {
+    pub(crate) number: u64,
+    pub(crate) timestamp: u32,
+    pub(crate) marker: bool,
+    pub(crate) payload_type: u8,
+    pub(crate) payload: Bytes,
+    pub(crate) patch: Option<Patch>,
+}
+
+/// Why a packet does not leave on a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// A keyframe is waited for, or the flow is paused.
+    Switch,
+    /// The receiver did not negotiate the codec.
+    Codec,
+    /// Padding, or too old to have a number.
+    Number,
+}
+
+/// An m-line on which the browser may receive.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) mid: Arc<str>,
+    pub(crate) kind: Kind,
+    /// Audio and video slots with one pair number share a MediaStream, so that browsers keep lips and voice together.
+    pub(crate) pair: usize,
+    /// The last offer lets the browser receive on it.
+    pub(crate) is_open: bool,
+    pub(crate) formats: Vec<Format>,
+    pub(crate) ids: Ids,
+    pub(crate) sending: Sending,
+    pub(crate) subscription: Option<Subscription>,
+    pub(crate) sent_reports: SentReports,
+    /// Share lost on the way to the browser, in 256ths, as it last reported.
+    pub(crate) loss: u8,
+    pub(crate) packets: u64,
+    pub(crate) octets: u64,
+    pub(crate) history: History,
+    rewrite: Rewrite,
+    pictures: Pictures,
+    rtx_number: u64,
+    repair_budget: usize,
+}
+
+impl Slot {
+    /// `first` and `first_rtx` number the first packets; only their low 15 bits count.
+    pub(crate) fn new(mid: Arc<str>, kind: Kind, pair: usize, sending: Sending, first: u16, first_rtx: u16) -> Self {
+        Self {
+            mid,
+            kind,
+            pair,
+            is_open: true,
+            formats: Vec::new(),
+            ids: Ids::default(),
+            sending,
+            subscription: None,
+            sent_reports: SentReports::default(),
+            loss: 0,
+            packets: 0,
+            octets: 0,
+            history: History::default(),
+            rewrite: Rewrite::new(first),
+            pictures: Pictures::default(),
+            rtx_number: u64::from(first_rtx & 0x7fff),
+            repair_budget: REPAIR_BURST,
+        }
+    }
+
+    /// True when this slot could carry a Track of this kind and coding.
+    pub(crate) fn can_carry(&self, kind: Kind, coding: Coding) -> bool {
+        self.is_open && self.kind == kind && find_format(&self.formats, coding).is_some()
+    }
+
+    /// Puts a Track into the slot.
+    pub(crate) fn attach(&mut self, carries: SlotTrack, coding: Coding) {
+        let Some(format) = find_format(&self.formats, coding) else { return };
+        let switch = Switch::new(0, self.kind == Kind::Video);
+        self.subscription = Some(Subscription { carries, coding, switch, payload_type: format.payload_type });
+    }
+
+    /// True while the slot carries this Track.
+    pub(crate) fn carries(&self, track: TrackId) -> bool {
+        self.subscription.as_ref().is_some_and(|subscription| subscription.carries.track == track)
+    }
+
+    /// Decides about one packet of the Track that the slot carries, and numbers it.
+    pub(crate) fn forward(&mut self, incoming: &Incoming, now: Instant) -> Result<Leaving, Held> {
+        let subscription = self.subscription.as_mut().ok_or(Held::Switch)?;
+        if subscription.coding != incoming.coding {
+            return Err(Held::Codec);
+        }
+        if incoming.payload.is_empty() {
+            return self.fill(incoming, now);
+        }
+        match subscription.switch.decide(0, incoming.starts_run) {
+            Verdict::Drop => return Err(Held::Switch),
+            Verdict::Forward => {}
+            Verdict::Start => {
+                let hertz = incoming.coding.codec.clock_rate();
+                self.rewrite.start(incoming.number, incoming.timestamp, hertz, now);
+                self.pictures.start();
+            }
+        }
+        let payload_type = subscription.payload_type;
+        let number = self.rewrite.number(incoming.number).ok_or(Held::Number)?;
+        let timestamp = self.rewrite.timestamp(incoming.timestamp, now);
+        let patch = self.patch(incoming);
+        let leaving = Leaving {
+            number,
+            timestamp,
+            marker: incoming.marker,
+            payload_type,
+            payload: incoming.payload.clone(),
+            patch,
+        };
+        self.note(&leaving, now);
+        Ok(leaving)
+    }
+
+    /// Padding is never forwarded: its number is left out. When later packets left already, an empty packet fills the
+    /// hole, which the receiver would otherwise ask for until it gives up.
+    fn fill(&mut self, incoming: &Incoming, now: Instant) -> Result<Leaving, Held> {
+        let subscription = self.subscription.as_ref().ok_or(Held::Switch)?;
+        if subscription.switch.is_waiting() || self.rewrite.skip(incoming.number) {
+            return Err(Held::Number);
+        }
+        let number = self.rewrite.number(incoming.number).ok_or(Held::Number)?;
+        let leaving = Leaving {
+            number,
+            timestamp: self.rewrite.timestamp(incoming.timestamp, now),
+            marker: false,
+            payload_type: subscription.payload_type,
+            payload: Bytes::new(),
+            patch: None,
+        };
+        self.note(&leaving, now);
+        Ok(leaving)
+    }
+
+    fn note(&mut self, leaving: &Leaving, now: Instant) {
+        self.packets += 1;
+        self.octets += leaving.payload.len() as u64;
+        // A quarter of what is sent may be sent again, and then some: enough for 30 % loss with the burst.
+        self.repair_budget = (self.repair_budget + leaving.payload.len() / 2).min(REPAIR_BURST);
+        if self.kind == Kind::Video {
+            let kept = Kept {
+                payload: leaving.payload.clone(),
+                timestamp: leaving.timestamp,
+                marker: leaving.marker,
+                payload_type: leaving.payload_type,
+                patch: leaving.patch,
+            };
+            self.history.keep(leaving.number, kept, now);
+        }
+    }
+
+    fn patch(&mut self, incoming: &Incoming) -> Option<Patch> {
+        let descriptor = incoming.vp8?;
+        let (at, is_long) = descriptor.picture_id?;
+        let byte = |at: usize| incoming.payload.get(at).copied().unwrap_or_default();
+        let id = if is_long {
+            u16::from_be_bytes([byte(at) & 0x7f, byte(at + 1)])
+        } else {
+            u16::from(byte(at) & 0x7f)
+        };
+        let tl0 = descriptor.tl0picidx.map(byte);
+        let (new_id, new_tl0) = self.pictures.translate(id, tl0.unwrap_or_default());
+        if self.pictures.is_identity() {
+            return None;
+        }
+        Some(Patch {
+            id: Some((at, new_id.to_be_bytes(), is_long)),
+            tl0: descriptor.tl0picidx.map(|at| (at, new_tl0)),
+        })
+    }
+
+    /// The packet to send again for a NACK, and the number of its RTX packet.
+    pub(crate) fn replay(
+        &mut self,
+        number: u16,
+        round_trip: Option<std::time::Duration>,
+        now: Instant,
+    ) -> Option<(Kept, u8, u16)> {
+        if self.repair_budget == 0 {
+            return None;
+        }
+        let kept = self.history.replay(number, round_trip, now)?;
+        let rtx = self.formats.iter().find(|format| format.payload_type == kept.payload_type)?.rtx?;
+        self.repair_budget = self.repair_budget.saturating_sub(kept.payload.len() + 40);
+        let rtx_number = wire(self.rtx_number);
+        self.rtx_number += 1;
+        Some((kept, rtx, rtx_number))
+    }
+
+    /// The publisher's RTP time as it stands on this slot; `None` while nothing flows.
+    pub(crate) fn translate(&self, timestamp: u32) -> Option<u32> {
+        let subscription = self.subscription.as_ref()?;
+        let is_flowing = self.packets > 0 && !subscription.switch.is_waiting();
+        is_flowing.then(|| self.rewrite.translate(timestamp))
+    }
+}

@@ -1,0 +1,208 @@
+//! A published Track: its streams, what is missing of them, and each packet made ready for forwarding.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use wire::TrackId;
+use wire::control::{Codec, Source};
+
+use crate::keyframe::Keyframes;
+use crate::negotiate::Coding;
+use crate::rtp::nack::{Nack, Noted};
+use crate::rtp::packet::{FIXED, Header};
+use crate::rtp::report::Reception;
+use crate::rtp::sequence::{Unroll, Window};
+use crate::rtp::vp8::Descriptor;
+use crate::rtp::{h264, packet, vp8};
+
+/// One packet of a Track on its way to its receivers.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub(crate) track: TrackId,
+    /// The publisher's plaintext packet, unwrapped when it was repaired.
+    pub(crate) packet: Bytes,
+    /// Unrolled sequence number.
+    pub(crate) number: u64,
+    pub(crate) timestamp: u32,
+    pub(crate) marker: bool,
+    pub(crate) coding: Coding,
+    /// Shares the packet's memory; empty when there is only padding.
+    pub(crate) payload: Bytes,
+    /// RFC 6464, as the publisher sent it.
+    pub(crate) audio_level: Option<u8>,
+    /// First packet of a keyframe, and the newest of its Track.
+    pub(crate) starts_run: bool,
+    pub(crate) vp8: Option<Descriptor>,
+}
+
+/// Why a packet went no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// It came before.
+    Repeated,
+    /// Its payload type means nothing here.
+    UnknownFormat,
+    /// It is a repair of nothing: padding on the RTX stream, or of a stream not known yet.
+    NothingRepaired,
+    /// Of no known Track.
+    Unbound,
+}
+
+/// One published source of a Peer.
+#[derive(Debug)]
+pub(crate) struct Track {
+    pub(crate) id: TrackId,
+    pub(crate) mid: Arc<str>,
+    pub(crate) source: Source,
+    pub(crate) coding: Coding,
+    /// The last offer says that it is sent.
+    pub(crate) is_sending: bool,
+    /// Forwarding was stopped by signaling.
+    pub(crate) is_muted: bool,
+    pub(crate) ssrc: Option<u32>,
+    pub(crate) rtx_ssrc: Option<u32>,
+    pub(crate) nack: Nack,
+    pub(crate) keyframes: Keyframes,
+    pub(crate) reception: Reception,
+    pub(crate) rtx_reception: Reception,
+    /// Packets that came back on RTX.
+    pub(crate) repaired: u64,
+    unroll: Unroll,
+    rtx_unroll: Unroll,
+    window: Window,
+    origin: Instant,
+}
+
+impl Track {
+    pub(crate) fn new(id: TrackId, mid: Arc<str>, source: Source, coding: Coding, now: Instant) -> Self {
+        Self {
+            id,
+            mid,
+            source,
+            coding,
+            is_sending: true,
+            is_muted: false,
+            ssrc: None,
+            rtx_ssrc: None,
+            nack: Nack::default(),
+            keyframes: Keyframes::default(),
+            reception: Reception::default(),
+            rtx_reception: Reception::default(),
+            repaired: 0,
+            unroll: Unroll::default(),
+            rtx_unroll: Unroll::default(),
+            window: Window::default(),
+            origin: now,
+        }
+    }
+
+    /// The publisher sends under another SSRC now: its numbers have nothing to do with the old ones.
+    pub(crate) fn restart(&mut self, ssrc: u32, now: Instant) {
+        let fresh = Self::new(self.id, Arc::clone(&self.mid), self.source, self.coding, now);
+        *self = Self {
+            is_sending: self.is_sending,
+            is_muted: self.is_muted,
+            ssrc: Some(ssrc),
+            rtx_ssrc: None,
+            keyframes: self.keyframes,
+            ..fresh
+        };
+    }
+
+    fn arrival(&self, now: Instant) -> u64 {
+        let micros = now.saturating_duration_since(self.origin).as_micros();
+        let units = micros * u128::from(self.coding.codec.clock_rate()) / 1_000_000;
+        u64::try_from(units).unwrap_or(u64::MAX)
+    }
+
+    /// Takes a packet of the main stream.
+    pub(crate) fn take(
+        &mut self,
+        packet: Bytes,
+        header: &Header,
+        audio_level: Option<u8>,
+        now: Instant,
+    ) -> Result<Incoming, Refused> {
+        let number = self.unroll.peek(header.sequence);
+        if !self.window.note(number) {
+            return Err(Refused::Repeated);
+        }
+        self.unroll.take(header.sequence);
+        self.reception.note(number, header.timestamp, self.arrival(now));
+        self.ready(packet, header, number, audio_level, now)
+    }
+
+    /// Takes a packet of the RTX stream, RFC 4588: unwraps it to what was lost.
+    pub(crate) fn take_repair(
+        &mut self,
+        wrapped: &Bytes,
+        header: &Header,
+        payload_type: u8,
+        now: Instant,
+    ) -> Result<Incoming, Refused> {
+        let number = self.rtx_unroll.take(header.sequence);
+        self.rtx_reception.note(number, header.timestamp, self.arrival(now));
+        let payload = wrapped.get(header.payload.clone()).unwrap_or_default();
+        let (Some(ssrc), Some((original, rest))) = (self.ssrc, payload.split_first_chunk::<2>()) else {
+            return Err(Refused::NothingRepaired);
+        };
+        let number = self.unroll.peek(u16::from_be_bytes(*original));
+        // A repair of something that we have not missed, or from before the stream, is only probing.
+        if self.unroll.highest().is_none_or(|highest| number > highest) || !self.window.note(number) {
+            return Err(Refused::Repeated);
+        }
+        self.repaired += 1;
+        let mut packet = Vec::with_capacity(wrapped.len());
+        packet.extend_from_slice(wrapped.get(..header.payload.start).unwrap_or_default());
+        packet.extend_from_slice(rest);
+        if let Some(fixed) = packet.first_chunk_mut::<FIXED>() {
+            let [first, second, s0, s1, _, _, _, _, c0, c1, c2, c3] = fixed;
+            *first &= !0x20;
+            *second = *second & 0x80 | payload_type;
+            [*s0, *s1] = *original;
+            [*c0, *c1, *c2, *c3] = ssrc.to_be_bytes();
+        }
+        let packet = Bytes::from(packet);
+        let header = packet::read(&packet).ok_or(Refused::NothingRepaired)?;
+        self.ready(packet, &header, number, None, now)
+    }
+
+    fn ready(
+        &mut self,
+        packet: Bytes,
+        header: &Header,
+        number: u64,
+        audio_level: Option<u8>,
+        now: Instant,
+    ) -> Result<Incoming, Refused> {
+        if self.source != Source::Microphone && self.nack.note(number, now) == Noted::Broken {
+            self.keyframes.want();
+        }
+        let payload = packet.slice(header.payload.clone());
+        let vp8 = (self.coding.codec == Codec::Vp8).then(|| vp8::read(&payload)).flatten();
+        let starts_keyframe = match self.coding.codec {
+            Codec::Opus => true,
+            Codec::Vp8 => vp8.is_some_and(|descriptor| descriptor.starts_keyframe),
+            Codec::H264 => h264::starts_keyframe(&payload),
+        };
+        if starts_keyframe && self.coding.codec != Codec::Opus {
+            self.keyframes.note_keyframe();
+        }
+        Ok(Incoming {
+            track: self.id,
+            number,
+            timestamp: header.timestamp,
+            marker: header.marker,
+            coding: self.coding,
+            audio_level,
+            starts_run: starts_keyframe && !payload.is_empty() && self.unroll.highest() == Some(number),
+            vp8,
+            payload,
+            packet,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
