@@ -58,9 +58,9 @@ pub struct Counters {
     /// Asked for, but no longer or never in the history, too soon again, or beyond the repair budget.
     pub not_retransmitted: u64,
     /// Keyframe requests that receivers made (PLI and FIR).
-    pub keyframes_asked: u64,
+    pub keyframes_wanted: u64,
     /// Keyframe requests that we sent to publishers.
-    pub keyframes_requested: u64,
+    pub keyframes_asked: u64,
     /// Transport-wide feedback packets sent.
     pub transport_feedback_sent: u64,
     /// Transport-wide feedback packets received.

@@ -2,19 +2,38 @@
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
 
+mod context;
 mod counters;
+mod door;
 mod error;
+mod history;
+mod keyframe;
+mod layer;
+mod negotiate;
+mod peer;
+mod quality;
+mod rewrite;
+mod room;
 mod rtp;
+mod speaker;
+mod subscription;
+mod tap;
+mod track;
 pub mod transport;
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use wire::control::{Command, Event, Reason, Refusal, Reply};
+use rustc_hash::FxHashMap;
+use wire::control::{Command, Event, Reason, Refusal, Reply, TapEnd};
 use wire::tap::{NodeMicros, TapFrame};
-use wire::{RecordingId, Redacted};
+use wire::{RecordingId, Redacted, RoomId};
+
+use context::Context;
+use room::Room;
+use transport::{Class, classify};
 
 pub use counters::Counters;
 pub use error::Error;
@@ -93,12 +112,17 @@ pub enum Output {
     Wait(Option<Instant>),
 }
 
+/// Most Rooms of one Engine: far more than one core carries.
+const ROOMS: usize = 4096;
+/// How often timers are looked at. All of them live with a tick of this length, so no heap is needed.
+const TICK: Duration = Duration::from_millis(10);
+
 /// One media node: Rooms, their Peers and everything that flows between them. Single owner, never blocks, reads no clock.
 #[derive(Debug)]
 pub struct Engine {
-    /// Drained by the caller after each input, so its length is bounded by what one input causes.
-    outputs: VecDeque<Output>,
-    counters: Counters,
+    rooms: FxHashMap<RoomId, Room>,
+    ctx: Context,
+    next_tick: Instant,
 }
 
 impl Engine {
@@ -107,28 +131,138 @@ impl Engine {
     /// # Errors
     /// [`Error::Config`] without an address to announce, [`Error::Identity`] when the certificate cannot be made.
     pub fn new(config: EngineConfig) -> Result<Self, Error> {
-        if config.addresses.is_empty() {
-            return Err(Error::Config("no address to announce"));
-        }
-        Ok(Self { outputs: VecDeque::new(), counters: Counters::default() })
+        let next_tick = config.epoch.0;
+        Ok(Self { rooms: FxHashMap::default(), ctx: Context::new(config)?, next_tick })
     }
 
     /// Takes one input. `now` must not run backwards. Drain [`Self::poll_output`] before the next input.
-    pub fn handle_input(&mut self, _now: Instant, input: Input<'_>) {
-        if let Input::Command { ticket, .. } = input {
-            let result = Err(Refusal::new(Reason::Unavailable, "the media node is starting"));
-            self.outputs.push_back(Output::Reply { ticket, result });
+    pub fn handle_input(&mut self, now: Instant, input: Input<'_>) {
+        self.ctx.now = now;
+        match input {
+            Input::Datagram { from, bytes } => self.handle_datagram(from, bytes),
+            Input::Command { ticket, command } => self.handle_command(ticket, command),
+            Input::TapClosed { recording } => {
+                if let Some(room) = self.ctx.taps.get(&recording).copied() {
+                    self.within(room, |room, ctx| room.handle_tap_closed(ctx, recording));
+                }
+            }
+            Input::Timeout => {}
         }
+        if now >= self.next_tick {
+            self.next_tick = now + TICK;
+            self.tick();
+        }
+        self.ctx.counters.rooms = self.rooms.len() as u64;
     }
 
     /// The next thing to do; call until [`Output::Wait`].
     pub fn poll_output(&mut self) -> Output {
-        self.outputs.pop_front().unwrap_or(Output::Wait(None))
+        let is_idle = self.ctx.counters.peers == 0;
+        self.ctx.outputs.pop_front().unwrap_or(Output::Wait((!is_idle).then_some(self.next_tick)))
     }
 
     /// What happened so far.
     #[must_use]
     pub const fn counters(&self) -> &Counters {
-        &self.counters
+        &self.ctx.counters
+    }
+
+    fn handle_datagram(&mut self, from: SocketAddr, bytes: &[u8]) {
+        self.ctx.counters.datagrams_in += 1;
+        self.ctx.counters.bytes_in += bytes.len() as u64;
+        let class = classify(bytes);
+        if class == Class::Stun {
+            match self.ctx.demux.find_stun(bytes) {
+                Some(key) => self.within(key.room, |room, ctx| room.handle_stun(ctx, key.peer, from, bytes)),
+                None => self.ctx.counters.stun_refused += 1,
+            }
+            return;
+        }
+        // Only authenticated STUN binds an address; from any other nothing is looked at.
+        let Some(key) = self.ctx.demux.find(from) else {
+            self.ctx.counters.junk += 1;
+            return;
+        };
+        self.within(key.room, |room, ctx| match class {
+            Class::Rtp => room.handle_rtp(ctx, key.peer, bytes),
+            Class::Rtcp => room.handle_rtcp(ctx, key.peer, bytes),
+            Class::Dtls => room.handle_dtls(ctx, key.peer, bytes),
+            Class::Stun | Class::Junk => ctx.counters.junk += 1,
+        });
+    }
+
+    fn handle_command(&mut self, ticket: u64, command: Command) {
+        let id = command.room();
+        let result = match command {
+            Command::OpenRoom { .. } => self.open(id),
+            Command::CloseRoom { .. } => {
+                self.within(id, |room, ctx| room.close(ctx));
+                self.rooms.remove(&id);
+                Ok(Reply::Done)
+            }
+            // Removing what is gone is a success, also when its Room went with it.
+            Command::Remove { .. } | Command::StopTap { .. } if !self.rooms.contains_key(&id) => Ok(Reply::Done),
+            command if self.rooms.contains_key(&id) => {
+                self.within(id, |room, ctx| room.handle_command(ctx, ticket, command));
+                // A Room that failed took the reply with it.
+                if self.rooms.contains_key(&id) {
+                    return;
+                }
+                Err(Refusal::new(Reason::Unavailable, "the room failed"))
+            }
+            _ => Err(Refusal::new(Reason::UnknownRoom, "no such room on this node")),
+        };
+        self.ctx.outputs.push_back(Output::Reply { ticket, result });
+    }
+
+    fn open(&mut self, id: RoomId) -> Result<Reply, Refusal> {
+        if !self.rooms.contains_key(&id) {
+            if self.rooms.len() >= ROOMS {
+                self.ctx.counters.refused_by_limit += 1;
+                return Err(Refusal::new(Reason::Capacity, "the node is full"));
+            }
+            self.rooms.insert(id, Room::new(id, self.ctx.now));
+        }
+        Ok(Reply::Done)
+    }
+
+    fn tick(&mut self) {
+        let ids: Vec<RoomId> = self.rooms.keys().copied().collect();
+        for id in ids {
+            self.within(id, |room, ctx| room.tick(ctx));
+        }
+    }
+
+    /// Works inside one Room. A panic there ends that Room alone: its people are told to rejoin, the others go on.
+    fn within(&mut self, id: RoomId, work: impl FnOnce(&mut Room, &mut Context)) {
+        let Some(room) = self.rooms.get_mut(&id) else { return };
+        let ctx = &mut self.ctx;
+        // What the work left half done is dropped with the Room; the Context holds queues and numbers, each of which is
+        // changed by whole calls.
+        if catch_unwind(AssertUnwindSafe(|| work(room, ctx))).is_err() {
+            self.fail(id);
+        }
+    }
+
+    fn fail(&mut self, id: RoomId) {
+        let Some(room) = self.rooms.remove(&id) else { return };
+        let ctx = &mut self.ctx;
+        ctx.counters.room_panics += 1;
+        for key in room.keys() {
+            ctx.demux.remove(key);
+        }
+        let (peers, connected) = room.population();
+        ctx.counters.peers = ctx.counters.peers.saturating_sub(peers);
+        ctx.counters.connected = ctx.counters.connected.saturating_sub(connected);
+        let recordings: Vec<RecordingId> =
+            ctx.taps.iter().filter(|(_, room)| **room == id).map(|(recording, _)| *recording).collect();
+        for recording in recordings {
+            tap::end(ctx, id, recording, TapEnd::RoomClosed);
+        }
+        ctx.tell(Event::RoomFailed { room: id });
+        tracing::error!(room = ?id, "a room failed inside and was closed");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use wire::control::{Codec, Kind};
 
 use crate::rtp::extension::Ids;
 
-pub(crate) use answer::{Answer, Sending, write};
+pub(crate) use answer::{Answer, SectionAnswer, Sending, write};
 pub(crate) use offer::read;
 
 /// A browser's offer, as far as it concerns us.

@@ -43,7 +43,7 @@ impl Quality {
         let received_now = received.saturating_sub(self.received);
         (self.expected, self.received) = (expected, received);
         let lost = expected_now.saturating_sub(received_now);
-        let up = if expected_now == 0 { 0 } else { lost * 1000 / expected_now };
+        let up = (lost * 1000).checked_div(expected_now).unwrap_or_default();
         let loss_up_permille = u16::try_from(up).unwrap_or(1000).min(1000);
         let loss = loss_up_permille.max(down_permille);
         let trip = round_trip.unwrap_or_default().as_millis();

@@ -56,7 +56,8 @@ impl Speaker {
         }
         let before = self.current.map(|(who, _)| who);
         let of = |who| self.voices.iter().find(|v| v.participant == who).map_or(0.0, |v| v.loudness);
-        let loudest = self.voices.iter().filter(|v| v.loudness > SILENCE).max_by(|a, b| a.loudness.total_cmp(&b.loudness));
+        let loudest =
+            self.voices.iter().filter(|v| v.loudness > SILENCE).max_by(|a, b| a.loudness.total_cmp(&b.loudness));
         self.current = match (self.current, loudest) {
             (None, loudest) => loudest.map(|voice| (voice.participant, now)),
             (Some((who, since)), Some(voice)) => {

@@ -191,20 +191,13 @@ impl Slot {
         let descriptor = incoming.vp8?;
         let (at, is_long) = descriptor.picture_id?;
         let byte = |at: usize| incoming.payload.get(at).copied().unwrap_or_default();
-        let id = if is_long {
-            u16::from_be_bytes([byte(at) & 0x7f, byte(at + 1)])
-        } else {
-            u16::from(byte(at) & 0x7f)
-        };
+        let id = if is_long { u16::from_be_bytes([byte(at) & 0x7f, byte(at + 1)]) } else { u16::from(byte(at) & 0x7f) };
         let tl0 = descriptor.tl0picidx.map(byte);
         let (new_id, new_tl0) = self.pictures.translate(id, tl0.unwrap_or_default());
         if self.pictures.is_identity() {
             return None;
         }
-        Some(Patch {
-            id: Some((at, new_id.to_be_bytes(), is_long)),
-            tl0: descriptor.tl0picidx.map(|at| (at, new_tl0)),
-        })
+        Some(Patch { id: Some((at, new_id.to_be_bytes(), is_long)), tl0: descriptor.tl0picidx.map(|at| (at, new_tl0)) })
     }
 
     /// The packet to send again for a NACK, and the number of its RTX packet.

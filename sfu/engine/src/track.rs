@@ -203,6 +203,3 @@ impl Track {
         })
     }
 }
-
-#[cfg(test)]
-mod tests;

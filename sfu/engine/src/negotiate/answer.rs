@@ -97,7 +97,12 @@ fn write_all(out: &mut String, answer: &Answer<'_>) -> std::fmt::Result {
             // RFC 8445 section 5.1.2.1: type preference 126 for host, earlier addresses first.
             let preference = (126u64 << 24) + ((65_535 - index.min(65_535) as u64) << 8) + 255;
             let foundation = index + 1;
-            write!(out, "a=candidate:{foundation} 1 udp {preference} {} {} typ host\r\n", address.ip(), address.port())?;
+            write!(
+                out,
+                "a=candidate:{foundation} 1 udp {preference} {} {} typ host\r\n",
+                address.ip(),
+                address.port()
+            )?;
         }
         out.push_str("a=end-of-candidates\r\n");
     }

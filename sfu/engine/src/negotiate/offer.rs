@@ -218,9 +218,7 @@ fn read_formats(media: &MediaDescription, kind: Kind) -> Vec<Format> {
             }
         }
         let profile = match codec {
-            Codec::H264 => {
-                parameter("profile-level-id").and_then(|id| u16::from_str_radix(id.get(..4)?, 16).ok())
-            }
+            Codec::H264 => parameter("profile-level-id").and_then(|id| u16::from_str_radix(id.get(..4)?, 16).ok()),
             Codec::Opus | Codec::Vp8 => None,
         };
         let is_plain = |text: &&str| text.len() <= PARAMETER_BYTES && text.bytes().all(|b| (0x20..0x7f).contains(&b));

@@ -69,12 +69,8 @@ struct Packet {
 fn packets() -> impl Strategy<Value = Vec<Packet>> {
     let one = (prop::bool::weighted(0.05), prop::bool::weighted(0.1), prop_oneof![8 => Just(0u8), 1 => 1..6u8]);
     (65_000u64..140_000, prop::collection::vec(one, 1..500)).prop_map(|(start, packets)| {
-        let packet = |(i, (is_padding, is_lost, lateness))| Packet {
-            number: start + i as u64,
-            is_padding,
-            is_lost,
-            lateness,
-        };
+        let packet =
+            |(i, (is_padding, is_lost, lateness))| Packet { number: start + i as u64, is_padding, is_lost, lateness };
         packets.into_iter().enumerate().map(packet).collect()
     })
 }

@@ -116,7 +116,8 @@ mod tests {
     use super::super::packet::{self, NewHeader};
     use super::*;
 
-    const IDS: Ids = Ids { mid: Some(4), rid: Some(10), repaired_rid: Some(11), audio_level: Some(1), transport_cc: Some(3) };
+    const IDS: Ids =
+        Ids { mid: Some(4), rid: Some(10), repaired_rid: Some(11), audio_level: Some(1), transport_cc: Some(3) };
 
     fn header(has_extension: bool) -> Vec<u8> {
         let mut out = Vec::new();
@@ -128,8 +129,7 @@ mod tests {
     #[test]
     fn written_reads_back() {
         for (level, number) in [(Some(0x85), Some(0xfffe)), (Some(1), None), (None, Some(7)), (None, None)] {
-            let block =
-                NewBlock { audio_level: level.map(|l| (1, l)), transport_number: number.map(|n| (3, n)) };
+            let block = NewBlock { audio_level: level.map(|l| (1, l)), transport_number: number.map(|n| (3, n)) };
             let mut out = header(!block.is_empty());
             write(&mut out, &block);
             out.extend_from_slice(b"payload");

@@ -80,9 +80,7 @@ impl Nack {
         for missing in &mut self.missing {
             let is_due = match missing.asked {
                 Some(asked) => now.saturating_duration_since(asked) >= spacing,
-                None => {
-                    now.saturating_duration_since(missing.since) >= PATIENCE || next - missing.number > LATER
-                }
+                None => now.saturating_duration_since(missing.since) >= PATIENCE || next - missing.number > LATER,
             };
             if is_due {
                 missing.asked = Some(now);
@@ -136,7 +134,10 @@ mod tests {
         nack.note(104, now);
         assert!(nack.poll(now, None).contains(&101));
         assert!(!nack.poll(now, None).contains(&103));
-        assert_eq!(nack.poll(now + 10 * MS, None), [102, 103].into_iter().filter(|n| *n == 103 || *n == 102).collect::<Vec<_>>());
+        assert_eq!(
+            nack.poll(now + 10 * MS, None),
+            [102, 103].into_iter().filter(|n| *n == 103 || *n == 102).collect::<Vec<_>>()
+        );
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl Reception {
         let lost_now = expected_now.saturating_sub(received_now);
         self.expected_before = expected;
         self.received_before = received;
-        let fraction = if expected_now == 0 { 0 } else { (lost_now << 8) / expected_now };
+        let fraction = (lost_now << 8).checked_div(expected_now).unwrap_or_default();
         let (last_sender_report, delay) = self.last_report.map_or((0, 0), |(report, at)| {
             let since = now.saturating_duration_since(at).as_micros();
             (report, u32::try_from(since * 65_536 / 1_000_000).unwrap_or(u32::MAX))

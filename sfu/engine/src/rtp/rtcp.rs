@@ -21,13 +21,28 @@ pub(crate) struct Block {
 /// One sub-packet of a compound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rtcp<'a> {
-    SenderReport { ssrc: u32, ntp: u64, rtp: u32, packets: u32, blocks: &'a [u8] },
-    ReceiverReport { blocks: &'a [u8] },
+    SenderReport {
+        ssrc: u32,
+        ntp: u64,
+        rtp: u32,
+        packets: u32,
+        blocks: &'a [u8],
+    },
+    ReceiverReport {
+        blocks: &'a [u8],
+    },
     /// Generic NACK: `items` are pairs of packet id and bit mask.
-    Nack { media: u32, items: &'a [u8] },
-    PictureLoss { media: u32 },
+    Nack {
+        media: u32,
+        items: &'a [u8],
+    },
+    PictureLoss {
+        media: u32,
+    },
     /// Full intra request: entries of 8 bytes, each starting with an SSRC.
-    FullIntra { entries: &'a [u8] },
+    FullIntra {
+        entries: &'a [u8],
+    },
     TransportFeedback,
     /// REMB, BYE, SDES, extended reports and whatever else: tolerated.
     Other,
@@ -158,11 +173,8 @@ mod tests {
             media_ssrc: 2,
             nacks: nack_pairs_from_sequence_numbers(&[3, 5, 19, 65_535, 0]),
         };
-        let fir = FullIntraRequest {
-            sender_ssrc: 1,
-            media_ssrc: 0,
-            fir: vec![FirEntry { ssrc: 8, sequence_number: 1 }],
-        };
+        let fir =
+            FullIntraRequest { sender_ssrc: 1, media_ssrc: 0, fir: vec![FirEntry { ssrc: 8, sequence_number: 1 }] };
         let mut bytes = Vec::new();
         for part in [sr.marshal().unwrap(), nack.marshal().unwrap(), fir.marshal().unwrap()] {
             bytes.extend_from_slice(&part);

@@ -48,16 +48,10 @@ impl Unroll {
 const WINDOW: u64 = 1024;
 
 /// Which of the last 1024 numbers came already: 128 bytes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Window {
     bits: [u64; 16],
     next: u64,
-}
-
-impl Default for Window {
-    fn default() -> Self {
-        Self { bits: [0; 16], next: 0 }
-    }
 }
 
 impl Window {

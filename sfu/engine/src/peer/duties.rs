@@ -1,0 +1,117 @@
+//! What a Peer is owed as time passes: transport feedback, receiver reports, requests for what is missing, its bars.
+
+use std::time::Duration;
+
+use wire::RoomId;
+use wire::control::{Door, Event};
+
+use super::Peer;
+use crate::context::Context;
+use crate::rtp::{feedback, nack, report, rtcp};
+
+/// Time between receiver reports: browsers expect about one a second.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+impl Peer {
+    /// Does what is due. A waiting Peer gets feedback on its own sending, so that its estimate is ready when it is
+    /// admitted; nothing in it is about others.
+    pub(crate) fn attend(&mut self, ctx: &mut Context, room: RoomId) {
+        if !self.is_connected() {
+            return;
+        }
+        self.send_feedback(ctx);
+        self.ask_for_missing(ctx);
+        if ctx.now.saturating_duration_since(self.reported) >= REPORT_INTERVAL {
+            self.reported = ctx.now;
+            self.send_reports(ctx);
+            for slot in &mut self.slots {
+                slot.history.trim(ctx.now);
+            }
+        }
+        if self.quality.is_due(ctx.now) {
+            self.tell_quality(ctx, room);
+        }
+    }
+
+    fn send_feedback(&mut self, ctx: &mut Context) {
+        let is_early = self.feedback_sent.is_some_and(|at| ctx.now.saturating_duration_since(at) < feedback::INTERVAL);
+        if is_early || !self.feedback.is_due() {
+            return;
+        }
+        self.feedback_sent = Some(ctx.now);
+        let media = self.tracks.iter().find_map(|track| track.ssrc).unwrap_or_default();
+        while let Some(packet) = self.feedback.poll(self.ssrc, media) {
+            ctx.counters.transport_feedback_sent += 1;
+            self.send_rtcp(ctx, &packet);
+        }
+    }
+
+    fn ask_for_missing(&mut self, ctx: &mut Context) {
+        for index in 0..self.tracks.len() {
+            let Some(track) = self.tracks.get_mut(index) else { continue };
+            if track.nack.is_idle() {
+                continue;
+            }
+            // Nobody waits for what a Peer outside, or a muted Track, lost.
+            if self.door != Door::Admitted || track.is_muted {
+                track.nack.forget();
+                continue;
+            }
+            let due = track.nack.poll(ctx.now, self.round_trip);
+            let (Some(media), false) = (track.ssrc, due.is_empty()) else { continue };
+            if let Some(packet) = nack::request(self.ssrc, media, &due) {
+                ctx.counters.nacks_sent += due.len() as u64;
+                self.send_rtcp(ctx, &packet);
+            }
+        }
+    }
+
+    fn send_reports(&mut self, ctx: &mut Context) {
+        let mut blocks = Vec::new();
+        for track in &mut self.tracks {
+            if let Some(ssrc) = track.ssrc.filter(|_| track.reception.is_started()) {
+                blocks.push(track.reception.block(ssrc, ctx.now));
+            }
+            if let Some(ssrc) = track.rtx_ssrc.filter(|_| track.rtx_reception.is_started()) {
+                blocks.push(track.rtx_reception.block(ssrc, ctx.now));
+            }
+        }
+        if let Some(packet) = report::receiver_reports(self.ssrc, &blocks) {
+            self.send_rtcp(ctx, &packet);
+        }
+    }
+
+    /// Asks the publisher of a Track for a keyframe, unless that was done just now.
+    pub(crate) fn request_keyframe(&mut self, ctx: &mut Context, track: usize, is_waited_for: bool) {
+        if !self.is_connected() {
+            return;
+        }
+        let Some(track) = self.tracks.get_mut(track) else { return };
+        let Some(media) = track.ssrc else { return };
+        if track.keyframes.poll(ctx.now, is_waited_for)
+            && let Some(packet) = rtcp::picture_loss(self.ssrc, media)
+        {
+            ctx.counters.keyframes_asked += 1;
+            self.send_rtcp(ctx, &packet);
+        }
+    }
+
+    fn tell_quality(&mut self, ctx: &mut Context, room: RoomId) {
+        let totals = self.tracks.iter().fold((0, 0), |(expected, received), track| {
+            let (e, r) = track.reception.totals();
+            (expected + e, received + r + track.repaired)
+        });
+        let busy = self.slots.iter().filter(|slot| slot.subscription.is_some());
+        let down = busy.map(|slot| u16::from(slot.loss) * 1000 / 256).max().unwrap_or_default();
+        let weighed = self.quality.weigh(ctx.now, totals, self.round_trip, down);
+        let round_trip = self.round_trip.map(|trip| u32::try_from(trip.as_millis()).unwrap_or(u32::MAX));
+        ctx.tell(Event::Quality {
+            room,
+            peer: self.id,
+            bars: weighed.bars,
+            rtt_ms: round_trip,
+            loss_up_permille: weighed.loss_up_permille,
+            loss_down_permille: down,
+        });
+    }
+}

@@ -1,0 +1,261 @@
+//! Who is present, what is published, who receives what. Everything of one Room happens here, and nowhere else.
+
+mod command;
+mod control;
+mod flow;
+
+use rustc_hash::FxHashMap;
+use slab::Slab;
+use std::time::{Duration, Instant};
+use wire::control::{Door, Event, TapEnd};
+use wire::{ParticipantId, PeerId, RoomId};
+
+use crate::context::{Context, PeerKey};
+use crate::door::{self, Consents};
+use crate::peer::{Peer, Wanted};
+use crate::speaker::Speaker;
+use crate::tap::Tap;
+use crate::track::Track;
+use crate::transport::{StunVerdict, TransportEvent};
+
+/// How often the loudest voice is looked for.
+const SPEAKER_INTERVAL: Duration = Duration::from_millis(200);
+
+/// One live Room.
+#[derive(Debug)]
+pub(crate) struct Room {
+    id: RoomId,
+    /// At most MAX_PEERS_PER_ROOM.
+    peers: Slab<Peer>,
+    places: FxHashMap<PeerId, usize>,
+    generation: u64,
+    consents: Consents,
+    tap: Option<Tap>,
+    speaker: Speaker,
+    speaker_polled: Instant,
+    /// Lets a test see what a panic inside does.
+    #[cfg(test)]
+    pub(crate) explodes: bool,
+}
+
+impl Room {
+    pub(crate) fn new(id: RoomId, now: Instant) -> Self {
+        Self {
+            id,
+            peers: Slab::new(),
+            places: FxHashMap::default(),
+            generation: 0,
+            consents: Consents::default(),
+            tap: None,
+            speaker: Speaker::default(),
+            speaker_polled: now,
+            #[cfg(test)]
+            explodes: false,
+        }
+    }
+
+    /// Peers, and how many of them are connected: what the gauges must lose with this Room.
+    pub(crate) fn population(&self) -> (u64, u64) {
+        let connected = self.peers.iter().filter(|(_, peer)| peer.is_counted).count();
+        (self.peers.len() as u64, connected as u64)
+    }
+
+    /// The names of all Peers, for the demultiplexer to forget.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = PeerKey> {
+        self.places.keys().map(|peer| PeerKey { room: self.id, peer: *peer })
+    }
+
+    pub(crate) fn handle_stun(&mut self, ctx: &mut Context, peer: PeerId, from: std::net::SocketAddr, bytes: &[u8]) {
+        let Some((index, found)) = self.find_mut(peer) else { return };
+        match found.transport.handle_stun(ctx.now, from, bytes) {
+            StunVerdict::Bound { .. } => {
+                // Another live Peer may hold the address: then this one stays reachable where it was.
+                ctx.demux.bind(from, PeerKey { room: self.id, peer });
+            }
+            StunVerdict::Dropped(_) => ctx.counters.stun_refused += 1,
+        }
+        self.after_transport(ctx, index);
+    }
+
+    pub(crate) fn handle_dtls(&mut self, ctx: &mut Context, peer: PeerId, bytes: &[u8]) {
+        let Some((index, found)) = self.find_mut(peer) else { return };
+        found.transport.handle_dtls(ctx.now, bytes);
+        self.after_transport(ctx, index);
+    }
+
+    /// Does what is due for everybody in the Room.
+    pub(crate) fn tick(&mut self, ctx: &mut Context) {
+        #[cfg(test)]
+        self.explode();
+        let due: Vec<usize> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.transport.poll_timeout().is_some_and(|at| at <= ctx.now))
+            .map(|(index, _)| index)
+            .collect();
+        for index in due {
+            if let Some(peer) = self.peers.get_mut(index) {
+                peer.transport.handle_timeout(ctx.now);
+            }
+            self.after_transport(ctx, index);
+        }
+        for (_, peer) in &mut self.peers {
+            peer.attend(ctx, self.id);
+        }
+        self.request_keyframes(ctx);
+        if ctx.now.saturating_duration_since(self.speaker_polled) >= SPEAKER_INTERVAL {
+            self.speaker_polled = ctx.now;
+            if let Some(participant) = self.speaker.poll(ctx.now) {
+                ctx.tell(Event::Speaking { room: self.id, participant });
+            }
+        }
+    }
+
+    /// The recorder let go of the Tap.
+    pub(crate) fn handle_tap_closed(&mut self, ctx: &mut Context, recording: wire::RecordingId) {
+        if let Some(tap) = self.tap.take_if(|tap| tap.recording == recording) {
+            tap.end(ctx, TapEnd::RecorderGone);
+        }
+    }
+
+    /// Ends everything in order.
+    pub(crate) fn close(&mut self, ctx: &mut Context) {
+        if let Some(tap) = self.tap.take() {
+            tap.end(ctx, TapEnd::RoomClosed);
+        }
+        let all: Vec<usize> = self.peers.iter().map(|(index, _)| index).collect();
+        for index in all {
+            self.drop_peer(ctx, index);
+        }
+    }
+
+    fn find(&self, peer: PeerId) -> Option<(usize, &Peer)> {
+        let index = *self.places.get(&peer)?;
+        Some((index, self.peers.get(index)?))
+    }
+
+    fn find_mut(&mut self, peer: PeerId) -> Option<(usize, &mut Peer)> {
+        let index = *self.places.get(&peer)?;
+        Some((index, self.peers.get_mut(index)?))
+    }
+
+    /// Sends what the transport wants to send and hears what it has to tell.
+    fn after_transport(&mut self, ctx: &mut Context, index: usize) {
+        loop {
+            let Some(peer) = self.peers.get_mut(index) else { return };
+            peer.flush(ctx);
+            match peer.transport.poll_event() {
+                None => return,
+                Some(TransportEvent::Connected) => self.handle_connected(ctx, index),
+                Some(TransportEvent::Lost(reason)) => {
+                    let id = peer.id;
+                    self.drop_peer(ctx, index);
+                    self.reconcile(ctx);
+                    ctx.tell(Event::PeerLost { room: self.id, peer: id, reason });
+                }
+            }
+        }
+    }
+
+    /// Keys exist. A Peer that its Participant had before is gone with this: nobody is told, because this Peer took its
+    /// place; removing it later is a success without effect.
+    fn handle_connected(&mut self, ctx: &mut Context, index: usize) {
+        let Some(peer) = self.peers.get_mut(index) else { return };
+        peer.is_successor = false;
+        peer.is_counted = true;
+        ctx.counters.connected += 1;
+        let (id, participant, generation) = (peer.id, peer.participant, peer.generation);
+        let is_replaced = |peer: &Peer| peer.participant == participant && peer.generation < generation;
+        let replaced: Vec<usize> =
+            self.peers.iter().filter(|(_, peer)| is_replaced(peer)).map(|(index, _)| index).collect();
+        for index in replaced {
+            self.drop_peer(ctx, index);
+        }
+        ctx.tell(Event::PeerConnected { room: self.id, peer: id });
+        self.reconcile(ctx);
+        // Whatever is in its slots already waits for a keyframe since before there was anybody to send it to.
+        self.want_keyframes_for(index);
+        self.request_keyframes(ctx);
+    }
+
+    /// Forgets a Peer: its addresses and credentials mean nothing from here on.
+    fn drop_peer(&mut self, ctx: &mut Context, index: usize) {
+        let Some(mut peer) = self.peers.try_remove(index) else { return };
+        self.places.remove(&peer.id);
+        peer.transport.close(ctx.now);
+        peer.flush(ctx);
+        ctx.demux.remove(PeerKey { room: self.id, peer: peer.id });
+        ctx.counters.peers = ctx.counters.peers.saturating_sub(1);
+        if peer.is_counted {
+            ctx.counters.connected = ctx.counters.connected.saturating_sub(1);
+        }
+    }
+
+    /// Participants inside, each once or more.
+    fn inside(&self) -> impl Iterator<Item = ParticipantId> {
+        self.peers.iter().filter(|(_, peer)| peer.door == Door::Admitted).map(|(_, peer)| peer.participant)
+    }
+
+    /// Ends the Tap unless everybody inside consents at this moment.
+    fn guard_tap(&mut self, ctx: &mut Context) {
+        if !self.consents.all_hold(self.inside())
+            && let Some(tap) = self.tap.take()
+        {
+            tap.end(ctx, TapEnd::ConsentLost);
+        }
+    }
+
+    /// Brings slots and Tap in line with who is inside and what they publish. Called after every change of either.
+    fn reconcile(&mut self, ctx: &mut Context) {
+        self.guard_tap(ctx);
+        let mut published: Vec<(u64, Wanted)> = Vec::new();
+        for (_, peer) in &self.peers {
+            if !door::may_forward(peer.door, Door::Admitted) || peer.is_successor {
+                continue;
+            }
+            let sending = peer.tracks.iter().filter(|track| track.is_sending);
+            let wanted = |track: &Track| Wanted { carries: peer.slot_track(track), coding: track.coding };
+            published.extend(sending.map(|track| (peer.generation, wanted(track))));
+        }
+        // Who came first is shown first, and keeps the place.
+        published.sort_by_key(|(generation, wanted)| (*generation, wanted.carries.source));
+        let published: Vec<Wanted> = published.into_iter().map(|(_, wanted)| wanted).collect();
+        let mut fresh = Vec::new();
+        for (_, peer) in &mut self.peers {
+            let others = published.iter().filter(|wanted| {
+                wanted.carries.participant != peer.participant && door::may_forward(Door::Admitted, peer.door)
+            });
+            let others: Vec<Wanted> = others.cloned().collect();
+            let attached = peer.attach(ctx, self.id, &others);
+            if peer.is_connected() {
+                fresh.extend(attached.into_iter().map(|carries| carries.track));
+            }
+        }
+        for (_, peer) in &mut self.peers {
+            for track in peer.tracks.iter_mut().filter(|track| fresh.contains(&track.id)) {
+                track.keyframes.want();
+            }
+        }
+        self.request_keyframes(ctx);
+        if let Some(tap) = &mut self.tap {
+            let peers = &self.peers;
+            tap.retain(ctx, |id| {
+                peers.iter().any(|(_, peer)| {
+                    door::may_tap(peer.door)
+                        && peer.tracks.iter().any(|track| track.id == id && track.is_sending && !track.is_muted)
+                })
+            });
+        }
+        let peers = &self.peers;
+        let is_inside = |who| peers.iter().any(|(_, peer)| peer.door == Door::Admitted && peer.participant == who);
+        self.speaker.retain(is_inside);
+    }
+
+    #[cfg(test)]
+    #[allow(clippy::panic, reason = "the test of what a panic inside a Room does")]
+    fn explode(&self) {
+        if self.explodes {
+            panic!("a test asked for it");
+        }
+    }
+}

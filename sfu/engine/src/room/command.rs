@@ -1,0 +1,161 @@
+//! What signaling may ask of a Room. Each command is answered exactly once.
+
+use wire::control::{Command, Door, MAX_PEERS_PER_ROOM, Reason, Refusal, Reply, Source, TapEnd};
+use wire::{ParticipantId, PeerId, RecordingId, Redacted};
+
+use super::Room;
+use crate::Output;
+use crate::context::{Context, PeerKey};
+use crate::door::{self, Move};
+use crate::negotiate;
+use crate::peer::{NewPeer, Peer};
+use crate::tap::Tap;
+use crate::transport::IceCredentials;
+
+fn unknown_peer() -> Refusal {
+    Refusal::new(Reason::UnknownPeer, "no such peer in the room")
+}
+
+impl Room {
+    /// Carries out a command about this Room. `OpenRoom` and `CloseRoom` are the Engine's.
+    pub(crate) fn handle_command(&mut self, ctx: &mut Context, ticket: u64, command: Command) {
+        let result = match command {
+            Command::OpenRoom { .. } | Command::CloseRoom { .. } => Ok(Reply::Done),
+            Command::AddPeer { peer, participant, door, .. } => self.add_peer(ctx, peer, participant, door),
+            Command::Offer { peer, sdp, .. } => {
+                let result = self.answer(ctx, peer, &sdp);
+                let has_changed = result.is_ok();
+                ctx.outputs.push_back(Output::Reply { ticket, result });
+                // The answer comes first: it makes the slots that the events speak of.
+                if has_changed {
+                    self.reconcile(ctx);
+                }
+                return;
+            }
+            Command::Admit { peer, .. } => self.pass_door(ctx, peer, Move::Admit),
+            Command::Deny { peer, .. } => self.pass_door(ctx, peer, Move::Deny),
+            Command::SendBack { peer, .. } => self.pass_door(ctx, peer, Move::SendBack),
+            Command::Remove { peer, .. } => {
+                if let Some((index, _)) = self.find(peer) {
+                    self.drop_peer(ctx, index);
+                    self.reconcile(ctx);
+                }
+                Ok(Reply::Done)
+            }
+            Command::Mute { peer, source, muted, .. } => self.mute(ctx, peer, source, muted),
+            Command::SetConsent { participant, consented, .. } => {
+                let result = self.consents.set(participant, consented).map(|()| Reply::Done);
+                self.guard_tap(ctx);
+                result
+            }
+            Command::StartTap { recording, .. } => self.start_tap(ctx, recording),
+            Command::StopTap { recording, .. } => {
+                if let Some(tap) = self.tap.take_if(|tap| tap.recording == recording) {
+                    tap.end(ctx, TapEnd::Stopped);
+                }
+                Ok(Reply::Done)
+            }
+        };
+        if result.as_ref().is_err_and(|refusal| refusal.reason == Reason::Capacity) {
+            ctx.counters.refused_by_limit += 1;
+        }
+        ctx.outputs.push_back(Output::Reply { ticket, result });
+    }
+
+    fn add_peer(
+        &mut self,
+        ctx: &mut Context,
+        id: PeerId,
+        participant: ParticipantId,
+        door: Door,
+    ) -> Result<Reply, Refusal> {
+        if self.peers.len() >= MAX_PEERS_PER_ROOM {
+            return Err(Refusal::new(Reason::Capacity, "the room is full"));
+        }
+        if self.find(id).is_some() {
+            return Err(Refusal::new(Reason::Door, "the peer is in the room already"));
+        }
+        if door == Door::Removed {
+            return Err(Refusal::new(Reason::Door, "a peer cannot begin as removed"));
+        }
+        let ours = IceCredentials::generate(&mut ctx.rng);
+        if !ctx.demux.insert(&ours.ufrag, PeerKey { room: self.id, peer: id }) {
+            return Err(Refusal::new(Reason::Unavailable, "no unused credentials were found"));
+        }
+        self.generation += 1;
+        let before = self.peers.iter().find(|(_, peer)| peer.participant == participant).map(|(_, peer)| peer);
+        let muted = before.map(|peer| peer.muted.clone());
+        let new = NewPeer { id, participant, door, generation: self.generation, is_successor: before.is_some() };
+        let mut peer = Peer::new(ctx, ours, new);
+        // A reconnection does not lift what the clinician muted.
+        peer.muted = muted.unwrap_or_default();
+        let index = self.peers.insert(peer);
+        self.places.insert(id, index);
+        ctx.counters.peers += 1;
+        self.guard_tap(ctx);
+        Ok(Reply::Done)
+    }
+
+    fn answer(&mut self, ctx: &mut Context, peer: PeerId, sdp: &Redacted<String>) -> Result<Reply, Refusal> {
+        let (_, peer) = self.find_mut(peer).ok_or_else(unknown_peer)?;
+        let offer = negotiate::read(sdp.reveal())?;
+        let sdp = Redacted::new(peer.apply(ctx, offer)?);
+        Ok(Reply::Answer { sdp })
+    }
+
+    fn pass_door(&mut self, ctx: &mut Context, peer: PeerId, step: Move) -> Result<Reply, Refusal> {
+        let (index, peer) = self.find_mut(peer).ok_or_else(unknown_peer)?;
+        peer.door = door::after(peer.door, step)?;
+        if peer.door == Door::Removed {
+            self.drop_peer(ctx, index);
+        }
+        self.reconcile(ctx);
+        Ok(Reply::Done)
+    }
+
+    fn mute(&mut self, ctx: &mut Context, peer: PeerId, source: Source, muted: bool) -> Result<Reply, Refusal> {
+        let (_, peer) = self.find_mut(peer).ok_or_else(unknown_peer)?;
+        peer.muted.retain(|other| *other != source);
+        if muted {
+            peer.muted.push(source);
+        }
+        let Some(track) = peer.tracks.iter_mut().find(|track| track.source == source) else {
+            // The source may come later: then it is muted from its first packet.
+            return Ok(Reply::Done);
+        };
+        track.is_muted = muted;
+        track.keyframes.want();
+        let id = track.id;
+        for (_, receiver) in &mut self.peers {
+            for slot in receiver.slots.iter_mut().filter(|slot| slot.carries(id)) {
+                let Some(subscription) = &mut slot.subscription else { continue };
+                if muted {
+                    subscription.switch.pause();
+                } else {
+                    subscription.switch.switch_to(0);
+                }
+            }
+        }
+        self.reconcile(ctx);
+        Ok(Reply::Done)
+    }
+
+    fn start_tap(&mut self, ctx: &mut Context, recording: RecordingId) -> Result<Reply, Refusal> {
+        if self.tap.is_some() || ctx.taps.contains_key(&recording) {
+            return Err(Refusal::new(Reason::TapBusy, "a tap runs already"));
+        }
+        if !self.consents.all_hold(self.inside()) {
+            return Err(Refusal::new(Reason::ConsentMissing, "somebody inside has not consented"));
+        }
+        let token = Redacted::new(ctx.fresh_token());
+        ctx.outputs.push_back(Output::TapOpened { recording, token: token.clone() });
+        self.tap = Some(Tap::start(ctx, self.id, recording));
+        for (_, peer) in &mut self.peers {
+            for track in &mut peer.tracks {
+                track.keyframes.want();
+            }
+        }
+        self.request_keyframes(ctx);
+        Ok(Reply::Tap { token })
+    }
+}

@@ -1,0 +1,163 @@
+//! RTCP of a Room's Peers: reports, requests for repairs and keyframes, each only as far as the door allows.
+
+use wire::PeerId;
+use wire::control::Kind;
+
+use super::Room;
+use crate::context::Context;
+use crate::door;
+use crate::rtp::report;
+use crate::rtp::rtcp::{self, Block, Compound, Rtcp};
+
+/// Numbers answered of one NACK packet. Browsers ask for a handful; more is a flood or a stream beyond repair.
+const REPAIRS: usize = 512;
+/// The weight of a new round trip against the smoothed one: one in eight, as in TCP.
+const SMOOTHING: u32 = 8;
+
+impl Room {
+    /// Handles one SRTCP packet of a Peer.
+    pub(crate) fn handle_rtcp(&mut self, ctx: &mut Context, peer: PeerId, bytes: &[u8]) {
+        let Some((index, peer)) = self.find_mut(peer) else { return };
+        let Ok(plain) = peer.transport.unprotect_rtcp(bytes) else {
+            ctx.counters.srtp_refused += 1;
+            return;
+        };
+        let mut compound = Compound::new(&plain);
+        for part in compound.by_ref() {
+            match part {
+                Rtcp::SenderReport { ssrc, ntp, rtp, packets, blocks } => {
+                    self.handle_sender_report(ctx, index, ssrc, (ntp, rtp, packets));
+                    self.handle_blocks(ctx, index, rtcp::blocks(blocks));
+                }
+                Rtcp::ReceiverReport { blocks } => self.handle_blocks(ctx, index, rtcp::blocks(blocks)),
+                Rtcp::Nack { media, items } => self.handle_nack(ctx, index, media, rtcp::lost_numbers(items)),
+                Rtcp::PictureLoss { media } => self.handle_keyframe_wish(ctx, index, media),
+                Rtcp::FullIntra { entries } => {
+                    for media in rtcp::intra_sources(entries).take(REPAIRS) {
+                        self.handle_keyframe_wish(ctx, index, media);
+                    }
+                }
+                Rtcp::TransportFeedback => ctx.counters.transport_feedback_received += 1,
+                Rtcp::Other => {}
+            }
+        }
+        if compound.is_malformed {
+            ctx.counters.malformed += 1;
+        }
+    }
+
+    /// A publisher's report goes on to its receivers with their time base and our counts, so that lips and voice stay
+    /// together without a clock of our own.
+    fn handle_sender_report(&mut self, ctx: &mut Context, index: usize, ssrc: u32, report: (u64, u32, u32)) {
+        let Some(publisher) = self.peers.get_mut(index) else { return };
+        let Some(binding) = publisher.find_binding(ssrc).filter(|binding| !binding.is_rtx) else { return };
+        let from = publisher.door;
+        let participant = publisher.participant;
+        let Some(track) = publisher.tracks.get_mut(binding.track) else { return };
+        let (ntp, rtp, _) = report;
+        track.reception.note_report(ntp, ctx.now);
+        if track.is_muted || !track.is_sending {
+            return;
+        }
+        let id = track.id;
+        if door::may_tap(from)
+            && self.consents.holds(participant)
+            && let Some(tap) = &self.tap
+        {
+            tap.report(ctx, id, report);
+        }
+        for (other, receiver) in &mut self.peers {
+            if other == index || !door::may_forward(from, receiver.door) || !receiver.is_connected() {
+                continue;
+            }
+            let Some(slot) = receiver.slots.iter_mut().find(|slot| slot.carries(id)) else { continue };
+            let Some(rtp) = slot.translate(rtp) else { continue };
+            slot.sent_reports.note(ntp, ctx.now);
+            if let Some(packet) = report::sender_report(slot.sending.ssrc, ntp, rtp, slot.packets, slot.octets) {
+                receiver.send_rtcp(ctx, &packet);
+            }
+        }
+    }
+
+    fn handle_blocks(&mut self, ctx: &Context, index: usize, blocks: impl Iterator<Item = Block>) {
+        let Some(receiver) = self.peers.get_mut(index) else { return };
+        for block in blocks {
+            let Some(slot) = receiver.slots.iter_mut().find(|slot| slot.sending.ssrc == block.ssrc) else { continue };
+            slot.loss = block.fraction_lost;
+            if let Some(trip) = slot.sent_reports.round_trip(block.last_sender_report, block.delay, ctx.now) {
+                let before = receiver.round_trip.unwrap_or(trip);
+                receiver.round_trip = Some((before * (SMOOTHING - 1) + trip) / SMOOTHING);
+            }
+        }
+    }
+
+    fn handle_nack(&mut self, ctx: &mut Context, index: usize, media: u32, numbers: impl Iterator<Item = u16>) {
+        let Some(receiver) = self.peers.get_mut(index) else { return };
+        if !door::may_ask(receiver.door) {
+            return;
+        }
+        let Some(slot) = receiver.slots.iter().position(|slot| slot.sending.ssrc == media) else { return };
+        for number in numbers.take(REPAIRS) {
+            ctx.counters.nacks_received += 1;
+            if receiver.replay(ctx, slot, number) {
+                ctx.counters.retransmitted += 1;
+            } else {
+                ctx.counters.not_retransmitted += 1;
+            }
+        }
+    }
+
+    /// A receiver lost the picture.
+    fn handle_keyframe_wish(&mut self, ctx: &mut Context, index: usize, media: u32) {
+        ctx.counters.keyframes_wanted += 1;
+        let Some(receiver) = self.peers.get(index).filter(|peer| door::may_ask(peer.door)) else { return };
+        let Some(slot) = receiver.slots.iter().find(|slot| slot.sending.ssrc == media) else { return };
+        let Some(wanted) = slot.subscription.as_ref().map(|subscription| subscription.carries.track) else { return };
+        for (_, publisher) in &mut self.peers {
+            if let Some(track) = publisher.tracks.iter_mut().find(|track| track.id == wanted) {
+                track.keyframes.want();
+            }
+        }
+        self.request_keyframes(ctx);
+    }
+
+    /// Marks every picture in the slots of one Peer as wanted.
+    pub(super) fn want_keyframes_for(&mut self, index: usize) {
+        let Some(receiver) = self.peers.get(index) else { return };
+        let carried: Vec<_> = receiver
+            .slots
+            .iter()
+            .filter_map(|slot| slot.subscription.as_ref().map(|subscription| subscription.carries.track))
+            .collect();
+        for (_, publisher) in &mut self.peers {
+            for track in publisher.tracks.iter_mut().filter(|track| carried.contains(&track.id)) {
+                track.keyframes.want();
+            }
+        }
+    }
+
+    /// Sends the keyframe requests that are due: those wished for, and repeats while somebody inside has no picture.
+    pub(super) fn request_keyframes(&mut self, ctx: &mut Context) {
+        let waiting: Vec<_> = self
+            .peers
+            .iter()
+            .filter(|(_, receiver)| door::may_ask(receiver.door) && receiver.is_connected())
+            .flat_map(|(_, receiver)| &receiver.slots)
+            .filter_map(|slot| slot.subscription.as_ref())
+            .filter(|subscription| subscription.switch.is_waiting())
+            .map(|subscription| subscription.carries.track)
+            .collect();
+        for (_, publisher) in &mut self.peers {
+            if !door::may_ask(publisher.door) {
+                continue;
+            }
+            for index in 0..publisher.tracks.len() {
+                let Some(track) = publisher.tracks.get(index) else { continue };
+                if track.source.kind() == Kind::Video && track.is_sending && !track.is_muted {
+                    let is_waited_for = waiting.contains(&track.id);
+                    publisher.request_keyframe(ctx, index, is_waited_for);
+                }
+            }
+        }
+    }
+}

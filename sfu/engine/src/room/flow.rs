@@ -1,0 +1,50 @@
+//! A packet's way through a Room: from its publisher past the door to the Tap and to everybody inside.
+
+use wire::PeerId;
+use wire::control::Source;
+
+use super::Room;
+use crate::context::Context;
+use crate::door;
+use crate::peer::Received;
+
+impl Room {
+    /// Handles one SRTP packet of a Peer.
+    pub(crate) fn handle_rtp(&mut self, ctx: &mut Context, peer: PeerId, bytes: &[u8]) {
+        let Some((index, publisher)) = self.find_mut(peer) else { return };
+        let Some(Received { track, incoming, is_recoded }) = publisher.receive_rtp(ctx, bytes) else { return };
+        if is_recoded {
+            self.reconcile(ctx);
+        }
+        let Some(publisher) = self.peers.get(index) else { return };
+        let Some(track) = publisher.tracks.get(track) else { return };
+        let from = publisher.door;
+        if !door::may_tap(from) {
+            ctx.counters.held_by_door += 1;
+            return;
+        }
+        if track.is_muted || !track.is_sending {
+            ctx.counters.held_by_mute += 1;
+            return;
+        }
+        let participant = publisher.participant;
+        if let Some(tap) = &mut self.tap
+            && self.consents.holds(participant)
+        {
+            tap.packet(ctx, &publisher.slot_track(track), &incoming);
+        }
+        if let (Source::Microphone, Some(level)) = (track.source, incoming.audio_level) {
+            self.speaker.note(participant, level, ctx.now);
+        }
+        for (other, receiver) in &mut self.peers {
+            if other == index {
+                continue;
+            }
+            if door::may_forward(from, receiver.door) {
+                receiver.send_media(ctx, &incoming);
+            } else {
+                ctx.counters.held_by_door += 1;
+            }
+        }
+    }
+}
