@@ -170,14 +170,10 @@ mod tests {
     fn numbers_wrap() {
         let now = Instant::now();
         let mut history = History::default();
-        for number in 65_530..65_545u64 + 65_536 {
-            if number % 3 != 0 {
-                history.keep(number, kept(2), now);
-            }
+        for number in (131_066..131_081).filter(|number| number % 3 != 0) {
+            history.keep(number, kept(2), now);
         }
-        assert!(history.replay(65_530u64.wrapping_sub(0) as u16, None, now).is_none());
-        assert!(history.replay(8, None, now).is_none());
-        assert!(history.replay(7, None, now).is_some());
-        assert!(history.replay(65_534, None, now).is_some());
+        let is_there = [65_530, 65_531, 65_535, 1, 2].map(|number| history.replay(number, None, now).is_some());
+        assert_eq!(is_there, [true, false, true, false, true]);
     }
 }
