@@ -1,6 +1,6 @@
 //! The whole media node without I/O: bytes and time arrive as arguments, actions come out. No socket, no clock, no runtime.
 
-#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
 
 mod context;
 mod counters;

@@ -1,1 +1,1 @@
-
+//! Whole Engines in a virtual network.
