@@ -77,7 +77,7 @@ node_is_new_enough() {
 install_venv() {
     [ -x "$CACHE/venv/bin/pip" ] && return
     python3 -c 'import ensurepip, venv' 2>/dev/null || apt python3 python3-venv
-    python3 -m venv "$CACHE/venv"
+    python3 -m venv "$CACHE/venv" || fail "no Python environment could be made in .cache/venv"
 }
 
 # What tests need beyond that: browsers, ffmpeg, an S3 server, the licence check.
@@ -101,7 +101,7 @@ install_cargo_deny() {
     # Optimising it would take longer than every run of it together.
     CARGO_TARGET_DIR="$CACHE/cargo-deny-build" CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off \
         CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_DEBUG=0 \
-        cargo install -q --locked --root "$CACHE" "cargo-deny@$version"
+        cargo install -q --locked --root "$CACHE" "cargo-deny@$version" || fail "cargo-deny could not be built"
     rm -rf "$CACHE/cargo-deny-build"
 }
 
@@ -109,7 +109,8 @@ install_cargo_deny() {
 install_web() {
     cmp -s web/package-lock.json web/node_modules/.installed-lock && return
     say "installing npm packages"
-    (cd web && PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 PUPPETEER_SKIP_DOWNLOAD=1 npm ci --no-audit --no-fund >&2)
+    (cd web && PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 PUPPETEER_SKIP_DOWNLOAD=1 npm ci --no-audit --no-fund >&2) ||
+        fail "the npm packages could not be installed"
     cp web/package-lock.json web/node_modules/.installed-lock
 }
 
