@@ -36,6 +36,8 @@ pub(crate) struct Room {
     /// Lets a test see what a panic inside does.
     #[cfg(test)]
     pub(crate) explodes: bool,
+    #[cfg(test)]
+    pub(crate) explodes_at_commands: bool,
 }
 
 impl Room {
@@ -51,6 +53,8 @@ impl Room {
             speaker_polled: now,
             #[cfg(test)]
             explodes: false,
+            #[cfg(test)]
+            explodes_at_commands: false,
         }
     }
 
@@ -86,7 +90,7 @@ impl Room {
     /// Does what is due for everybody in the Room.
     pub(crate) fn tick(&mut self, ctx: &mut Context) {
         #[cfg(test)]
-        self.explode();
+        Self::explode(self.explodes);
         let due: Vec<usize> = self
             .peers
             .iter()
@@ -253,8 +257,8 @@ impl Room {
 
     #[cfg(test)]
     #[allow(clippy::panic, reason = "the test of what a panic inside a Room does")]
-    fn explode(&self) {
-        if self.explodes {
+    fn explode(when: bool) {
+        if when {
             panic!("a test asked for it");
         }
     }

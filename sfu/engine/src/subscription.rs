@@ -111,6 +111,24 @@ impl Slot {
         self.subscription = Some(Subscription { carries, coding, switch, payload_type: format.payload_type });
     }
 
+    /// Takes out what the slot carries. Its packets are not repaired from here on either: they are of somebody who may
+    /// have left the Room.
+    pub(crate) fn detach(&mut self) {
+        self.subscription = None;
+        self.history = History::default();
+    }
+
+    /// Stops or resumes the flow. What flowed before is not repaired any more.
+    pub(crate) fn set_muted(&mut self, is_muted: bool) {
+        let Some(subscription) = &mut self.subscription else { return };
+        if is_muted {
+            subscription.switch.pause();
+            self.history = History::default();
+        } else {
+            subscription.switch.switch_to(0);
+        }
+    }
+
     /// True while the slot carries this Track.
     pub(crate) fn carries(&self, track: TrackId) -> bool {
         self.subscription.as_ref().is_some_and(|subscription| subscription.carries.track == track)

@@ -102,7 +102,8 @@ impl Peer {
             (expected + e, received + r + track.repaired)
         });
         let busy = self.slots.iter().filter(|slot| slot.subscription.is_some());
-        let down = busy.map(|slot| u16::from(slot.loss) * 1000 / 256).max().unwrap_or_default();
+        let worst = busy.map(|slot| u32::from(slot.loss)).max().unwrap_or_default();
+        let down = u16::try_from(worst * 1000 / 256).unwrap_or(1000);
         let weighed = self.quality.weigh(ctx.now, totals, self.round_trip, down);
         let round_trip = self.round_trip.map(|trip| u32::try_from(trip.as_millis()).unwrap_or(u32::MAX));
         ctx.tell(Event::Quality {

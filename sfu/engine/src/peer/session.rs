@@ -148,7 +148,7 @@ impl Peer {
                     && slot.can_carry(slot.kind, subscription.coding)
             });
             if !is_wanted {
-                slot.subscription = None;
+                slot.detach();
             }
         }
         let (mut lacking_audio, mut lacking_video) = (0u8, 0u8);

@@ -19,6 +19,8 @@ fn unknown_peer() -> Refusal {
 impl Room {
     /// Carries out a command about this Room. `OpenRoom` and `CloseRoom` are the Engine's.
     pub(crate) fn handle_command(&mut self, ctx: &mut Context, ticket: u64, command: Command) {
+        #[cfg(test)]
+        Self::explode(self.explodes_at_commands);
         let result = match command {
             Command::OpenRoom { .. } | Command::CloseRoom { .. } => Ok(Reply::Done),
             Command::AddPeer { peer, participant, door, .. } => self.add_peer(ctx, peer, participant, door),
@@ -128,12 +130,7 @@ impl Room {
         let id = track.id;
         for (_, receiver) in &mut self.peers {
             for slot in receiver.slots.iter_mut().filter(|slot| slot.carries(id)) {
-                let Some(subscription) = &mut slot.subscription else { continue };
-                if muted {
-                    subscription.switch.pause();
-                } else {
-                    subscription.switch.switch_to(0);
-                }
+                slot.set_muted(muted);
             }
         }
         self.reconcile(ctx);

@@ -1,0 +1,384 @@
+//! The virtual network: one Engine, any number of clients, a clock of one millisecond.
+
+use std::collections::{BTreeMap, BinaryHeap};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use engine::{Counters, Engine, EngineConfig, Input, Output};
+use load::client::{Client, ClientConfig, ClientEvent, Received};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use wire::control::{Command, Door, Event, Refusal, Reply};
+use wire::tap::{NodeMicros, TapFrame};
+use wire::{ParticipantId, PeerId, RecordingId, Redacted, RoomId};
+
+pub(crate) const EPOCH: u64 = 1_700_000_000_000_000;
+const MS: Duration = Duration::from_millis(1);
+
+/// One client and what it saw.
+pub(crate) struct Seat {
+    pub(crate) client: Client,
+    pub(crate) address: SocketAddr,
+    pub(crate) peer: PeerId,
+    pub(crate) participant: ParticipantId,
+    pub(crate) received: Vec<Received>,
+    pub(crate) is_sending: bool,
+    pub(crate) frames_sent: u32,
+    wants_keyframe: bool,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Flying {
+    /// Reversed: the heap gives the earliest first.
+    due: std::cmp::Reverse<(Instant, u64)>,
+    to_engine: bool,
+    seat: usize,
+    bytes: Vec<u8>,
+}
+
+pub(crate) struct World {
+    pub(crate) now: Instant,
+    pub(crate) engine: Engine,
+    pub(crate) room: RoomId,
+    pub(crate) seats: Vec<Seat>,
+    pub(crate) events: Vec<Event>,
+    pub(crate) tap_frames: Vec<(RecordingId, TapFrame)>,
+    /// What each Peer's door is by the commands given: the model.
+    pub(crate) doors: BTreeMap<PeerId, Door>,
+    /// Share of datagrams lost in each direction.
+    pub(crate) loss: f64,
+    pub(crate) delay: Duration,
+    /// Media packets that went to somebody outside.
+    pub(crate) trespasses: Vec<String>,
+    /// Media datagrams sent to each seat.
+    pub(crate) media_sent: BTreeMap<usize, u64>,
+    opened: Vec<(RecordingId, Redacted<String>)>,
+    flying: BinaryHeap<Flying>,
+    count: u64,
+    wait: Option<Instant>,
+    rng: StdRng,
+    replies: BTreeMap<u64, Result<Reply, Refusal>>,
+    millis: u64,
+}
+
+impl World {
+    pub(crate) fn new(seed: u8) -> Self {
+        #[allow(clippy::disallowed_methods, reason = "the origin of virtual time")]
+        let now = Instant::now();
+        let config = EngineConfig {
+            addresses: vec!["192.0.2.1:5000".parse().unwrap()],
+            seed: [seed; 32],
+            epoch: (now, NodeMicros(EPOCH)),
+        };
+        let mut world = Self {
+            now,
+            engine: Engine::new(config).unwrap(),
+            room: RoomId::random(),
+            seats: Vec::new(),
+            events: Vec::new(),
+            tap_frames: Vec::new(),
+            doors: BTreeMap::new(),
+            loss: 0.0,
+            delay: Duration::ZERO,
+            trespasses: Vec::new(),
+            media_sent: BTreeMap::new(),
+            opened: Vec::new(),
+            flying: BinaryHeap::new(),
+            count: 0,
+            wait: None,
+            rng: StdRng::from_seed([seed; 32]),
+            replies: BTreeMap::new(),
+            millis: 0,
+        };
+        world.command(Command::OpenRoom { room: world.room }).unwrap();
+        world
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        *self.engine.counters()
+    }
+
+    pub(crate) fn command(&mut self, command: Command) -> Result<Reply, Refusal> {
+        self.count += 1;
+        let ticket = self.count;
+        self.engine.handle_input(self.now, Input::Command { ticket, command });
+        self.drain();
+        self.replies.remove(&ticket).expect("each command is answered before the Engine waits")
+    }
+
+    /// Adds a Peer for a Participant and negotiates.
+    pub(crate) fn join(&mut self, participant: ParticipantId, door: Door, config: ClientConfig) -> usize {
+        let peer = PeerId::random();
+        self.command(Command::AddPeer { room: self.room, peer, participant, door }).unwrap();
+        self.doors.insert(peer, door);
+        let index = self.seats.len();
+        let config = ClientConfig { seed: self.rng.random(), ..config };
+        self.seats.push(Seat {
+            client: Client::new(config, self.now).unwrap(),
+            address: SocketAddr::from(([198, 51, 100, 7], 10_000 + u16::try_from(index).unwrap())),
+            peer,
+            participant,
+            received: Vec::new(),
+            is_sending: true,
+            frames_sent: 0,
+            wants_keyframe: true,
+        });
+        self.negotiate(index);
+        index
+    }
+
+    pub(crate) fn negotiate(&mut self, seat: usize) -> String {
+        let sdp = Redacted::new(self.seats[seat].client.offer());
+        let peer = self.seats[seat].peer;
+        let reply = self.command(Command::Offer { room: self.room, peer, sdp }).unwrap();
+        let Reply::Answer { sdp } = reply else { unreachable!("an offer is answered by an answer") };
+        self.seats[seat].client.set_answer(sdp.reveal(), self.now).unwrap();
+        sdp.into_revealed()
+    }
+
+    /// Two people inside, connected, nothing sent yet but the handshake.
+    pub(crate) fn two_party(seed: u8) -> Self {
+        let mut world = Self::new(seed);
+        for _ in 0..2 {
+            world.join(ParticipantId::random(), Door::Admitted, ClientConfig::default());
+        }
+        world
+    }
+
+    pub(crate) fn admit(&mut self, seat: usize) -> Result<Reply, Refusal> {
+        let peer = self.seats[seat].peer;
+        // The door opens within the command: what it sends at once is allowed.
+        let before = self.doors.insert(peer, Door::Admitted);
+        let reply = self.command(Command::Admit { room: self.room, peer });
+        if reply.is_err() {
+            self.restore(peer, before);
+        }
+        reply
+    }
+
+    pub(crate) fn send_back(&mut self, seat: usize) -> Result<Reply, Refusal> {
+        let peer = self.seats[seat].peer;
+        let before = self.doors.insert(peer, Door::Waiting);
+        let reply = self.command(Command::SendBack { room: self.room, peer });
+        if reply.is_err() {
+            self.restore(peer, before);
+        }
+        reply
+    }
+
+    pub(crate) fn deny(&mut self, seat: usize) -> Result<Reply, Refusal> {
+        let peer = self.seats[seat].peer;
+        let reply = self.command(Command::Deny { room: self.room, peer });
+        if reply.is_ok() {
+            self.doors.insert(peer, Door::Removed);
+        }
+        reply
+    }
+
+    pub(crate) fn remove(&mut self, seat: usize) {
+        let peer = self.seats[seat].peer;
+        self.doors.insert(peer, Door::Removed);
+        self.command(Command::Remove { room: self.room, peer }).unwrap();
+    }
+
+    fn restore(&mut self, peer: PeerId, before: Option<Door>) {
+        match before {
+            Some(door) => self.doors.insert(peer, door),
+            None => self.doors.remove(&peer),
+        };
+    }
+
+    /// The Tap's token as the shell would have heard it before the reply.
+    pub(crate) fn start_tap(&mut self, recording: RecordingId) -> Result<(), Refusal> {
+        let reply = self.command(Command::StartTap { room: self.room, recording })?;
+        let Reply::Tap { token } = reply else { unreachable!("a tap is answered by a tap") };
+        assert_eq!(token.reveal().len(), 64);
+        assert_eq!(self.opened.last(), Some(&(recording, token)), "the place is made before the token is told");
+        Ok(())
+    }
+
+    pub(crate) fn consent(&mut self, participant: ParticipantId, consented: bool) {
+        self.command(Command::SetConsent { room: self.room, participant, consented }).unwrap();
+    }
+
+    pub(crate) fn input(&mut self, input: Input<'_>) {
+        self.engine.handle_input(self.now, input);
+        self.drain();
+    }
+
+    /// Lets time pass: audio every 20 ms, a frame every 40 ms, keyframes when asked for.
+    pub(crate) fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.now += MS;
+            self.millis += 1;
+            self.deliver();
+            if self.wait.is_some_and(|at| at <= self.now) {
+                self.input(Input::Timeout);
+            }
+            for seat in 0..self.seats.len() {
+                self.drive(seat);
+            }
+            self.deliver();
+        }
+        assert_eq!(self.counters().room_panics, 0);
+    }
+
+    /// Runs until this holds, at most `time`. Gives how long it took.
+    pub(crate) fn run_until(&mut self, time: Duration, mut holds: impl FnMut(&mut Self) -> bool) -> Duration {
+        let begin = self.now;
+        while !holds(self) {
+            assert!(self.now < begin + time, "not within {time:?}");
+            self.run(MS);
+        }
+        self.now - begin
+    }
+
+    pub(crate) fn connect(&mut self) {
+        self.run_until(Duration::from_secs(5), |world| world.seats.iter().all(|seat| seat.client.is_connected()));
+    }
+
+    fn drive(&mut self, index: usize) {
+        let (now, millis) = (self.now, self.millis + index as u64 * 7);
+        let seat = &mut self.seats[index];
+        if seat.client.poll_timeout().is_some_and(|at| at <= now) {
+            seat.client.handle_timeout(now);
+        }
+        let stamp = u8::try_from(index).unwrap();
+        if seat.is_sending && seat.client.is_connected() {
+            if millis % 20 == 0 {
+                seat.client.send_audio(now, &[stamp; 60], 40);
+            }
+            if millis % 40 == 0 {
+                let is_keyframe = std::mem::take(&mut seat.wants_keyframe);
+                let size = if is_keyframe { 9000 } else { 3500 };
+                seat.client.send_video_frame(now, &vec![stamp; size], is_keyframe);
+                seat.frames_sent += 1;
+            }
+        }
+        self.collect(index);
+    }
+
+    /// Takes what a client wants to send and what it saw.
+    fn collect(&mut self, index: usize) {
+        let seat = &mut self.seats[index];
+        while let Some((_, bytes)) = seat.client.poll_transmit() {
+            if self.rng.random::<f64>() >= self.loss {
+                self.count += 1;
+                let due = std::cmp::Reverse((self.now + self.delay, self.count));
+                self.flying.push(Flying { due, to_engine: true, seat: index, bytes });
+            }
+        }
+        let events: Vec<ClientEvent> = std::iter::from_fn(|| seat.client.poll_event()).collect();
+        for event in events {
+            match event {
+                ClientEvent::Rtp(packet) => {
+                    let from = packet.payload.last().and_then(|stamp| self.seats.get(usize::from(*stamp)));
+                    let from = from.and_then(|seat| self.doors.get(&seat.peer).copied());
+                    // In a network with delay the door may have closed while the packet was under way.
+                    if self.delay.is_zero() && from != Some(Door::Admitted) {
+                        self.trespasses.push(format!("from {from:?}"));
+                    }
+                    self.seats[index].received.push(packet);
+                }
+                ClientEvent::KeyframeRequested { .. } => self.seats[index].wants_keyframe = true,
+                ClientEvent::Connected | ClientEvent::Failed => {}
+            }
+        }
+    }
+
+    fn deliver(&mut self) {
+        while self.flying.peek().is_some_and(|next| next.due.0.0 <= self.now) {
+            let Some(Flying { to_engine, seat, bytes, .. }) = self.flying.pop() else { return };
+            if to_engine {
+                let from = self.seats[seat].address;
+                self.input(Input::Datagram { from, bytes: &bytes });
+            } else {
+                let from = "192.0.2.1:5000".parse().unwrap();
+                self.seats[seat].client.handle_datagram(self.now, from, &bytes);
+                self.collect(seat);
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        loop {
+            match self.engine.poll_output() {
+                Output::Send { to, bytes } => {
+                    let Some(seat) = self.seats.iter().position(|seat| seat.address == to) else {
+                        self.trespasses.push("to nobody".into());
+                        continue;
+                    };
+                    let is_media = matches!(bytes.first(), Some(128..=191));
+                    let is_rtp = is_media && !matches!(bytes.get(1), Some(192..=223));
+                    if is_media {
+                        *self.media_sent.entry(seat).or_default() += u64::from(is_rtp);
+                        let door = self.doors.get(&self.seats[seat].peer).copied();
+                        let may = if is_rtp { door == Some(Door::Admitted) } else { door != Some(Door::Removed) };
+                        if !may {
+                            self.trespasses.push(format!("to {door:?}, rtp {is_rtp}"));
+                        }
+                    }
+                    if self.rng.random::<f64>() >= self.loss {
+                        self.count += 1;
+                        let due = std::cmp::Reverse((self.now + self.delay, self.count));
+                        self.flying.push(Flying { due, to_engine: false, seat, bytes: bytes.to_vec() });
+                    }
+                }
+                Output::Reply { ticket, result } => {
+                    assert!(self.replies.insert(ticket, result).is_none(), "answered twice");
+                }
+                Output::Event(event) => {
+                    if let Event::PeerConnected { peer, .. } = event {
+                        self.succeed(peer);
+                    }
+                    self.events.push(event);
+                }
+                Output::TapOpened { recording, token } => self.opened.push((recording, token)),
+                Output::Tap { recording, frame } => self.tap_frames.push((recording, frame)),
+                Output::Wait(until) => {
+                    self.wait = until;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// A Participant's younger Peer connected: the older ones are gone.
+    fn succeed(&mut self, peer: PeerId) {
+        let Some(index) = self.seats.iter().position(|seat| seat.peer == peer) else { return };
+        let participant = self.seats[index].participant;
+        for seat in self.seats.iter().take(index).filter(|seat| seat.participant == participant) {
+            self.doors.insert(seat.peer, Door::Removed);
+        }
+    }
+}
+
+impl Seat {
+    /// Packets of a section, in order and without repetitions.
+    pub(crate) fn packets(&self, mid: &str) -> BTreeMap<u64, &Received> {
+        self.received.iter().filter(|p| &*p.mid == mid).map(|p| (p.sequence, p)).collect()
+    }
+
+    /// Frames of a section that came whole: from a first packet to a marker without a hole.
+    pub(crate) fn whole_frames(&self, mid: &str) -> usize {
+        let mut whole = 0;
+        let mut next = None;
+        for (sequence, packet) in self.packets(mid) {
+            let starts = load::client::vp8::Payload::read(&packet.payload).is_some_and(|p| p.starts_frame);
+            if starts {
+                next = Some(sequence);
+            }
+            if next == Some(sequence) {
+                next = Some(sequence + 1);
+                if packet.marker {
+                    whole += 1;
+                    next = None;
+                }
+            } else {
+                next = None;
+            }
+        }
+        whole
+    }
+}
