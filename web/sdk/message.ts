@@ -56,7 +56,7 @@ export type ClientMessage =
   | { type: 'state'; microphone: boolean; camera: boolean }
   | { type: 'mute'; participantId: string; source: Source; muted: boolean }
   | { type: 'request_consent' | 'recording_start' | 'recording_stop' | 'ping' }
-  | { type: 'consent'; version: string; decision: 'SIGN' | 'DECLINE' | 'REVOKE' }
+  | { type: 'consent'; version: number; decision: 'SIGN' | 'DECLINE' | 'REVOKE' }
   | { type: 'stats'; rttMs?: number; lossDown?: number; framesDecoded?: number; freezes?: number }
   | { type: 'leave' };
 
@@ -78,7 +78,7 @@ export type ServerMessage = { seq: number } & (
   | { type: 'slot'; mid: string; carries: { participantId: string; source: Source } | null }
   | { type: 'slots_wanted'; audio: number; video: number }
   | { type: 'roster'; participants: RosterEntry[] }
-  | { type: 'consent_request'; version: string; locale: string; body: string; requestedBy: string }
+  | { type: 'consent_request'; version: number; locale: string; body: string; requestedBy: string }
   | { type: 'recording'; state: RecordingSign; recordingId?: string; since?: string }
   | { type: 'recording_stored'; recordingId: string; status: string }
   | { type: 'speaking'; participantId: string | null }

@@ -14,7 +14,7 @@ import { countersOf, sampleOf, type MediaCounters, type MediaSample } from './st
 export type Phase = 'connecting' | 'waiting' | 'inside' | 'ended';
 
 export interface ConsentRequest {
-  version: string;
+  version: number;
   locale: string;
   body: string;
   requestedBy: string;

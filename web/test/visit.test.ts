@@ -188,15 +188,15 @@ describe('Visit', () => {
   it('answers consent with the version it was asked for, and can take it back', async () => {
     const { visit } = await start('admitted');
     const wire = FakeSocket.last();
-    wire.tell({ type: 'consent_request', seq: (seq += 1), version: '1', locale: 'en', body: 'text', requestedBy: 'c' });
+    wire.tell({ type: 'consent_request', seq: (seq += 1), version: 1, locale: 'en', body: 'text', requestedBy: 'c' });
     expect(visit.state.consentRequest?.body).toBe('text');
     const signed = visit.consent('SIGN');
-    expect(wire.sent.at(-1)).toMatchObject({ type: 'consent', version: '1', decision: 'SIGN' });
+    expect(wire.sent.at(-1)).toMatchObject({ type: 'consent', version: 1, decision: 'SIGN' });
     wire.tell({ type: 'ok', seq: (seq += 1), id: wire.sent.at(-1)?.['id'] as string });
     await signed;
     expect(visit.state.consentRequest).toBeNull();
     const revoked = visit.consent('REVOKE');
-    expect(wire.sent.at(-1)).toMatchObject({ version: '1', decision: 'REVOKE' });
+    expect(wire.sent.at(-1)).toMatchObject({ version: 1, decision: 'REVOKE' });
     wire.tell({ type: 'ok', seq: (seq += 1), id: wire.sent.at(-1)?.['id'] as string });
     await revoked;
   });

@@ -32,16 +32,18 @@ export function StreamVideo({ stream, muted = false, mirrored = false, testid, l
     video.srcObject = stream;
     play();
     stream.addEventListener('addtrack', play);
-    // People are never cropped at the eyes: cover only for ordinary camera shapes.
+    // People are never cropped at the eyes: the picture fills its box only where both have ordinary camera shapes.
     const fit = () => {
-      const ratio = video.videoWidth / Math.max(1, video.videoHeight);
-      setCover(ratio >= 4 / 3 - 0.01 && ratio <= 16 / 9 + 0.01);
+      setCover(isCameraShape(video.videoWidth, video.videoHeight) && isCameraShape(video.clientWidth, video.clientHeight));
     };
     video.addEventListener('resize', fit);
+    const box = new ResizeObserver(fit);
+    box.observe(video);
     fit();
     return () => {
       stream.removeEventListener('addtrack', play);
       video.removeEventListener('resize', fit);
+      box.disconnect();
       video.srcObject = null;
     };
   }, [stream]);
@@ -77,6 +79,12 @@ export function StreamVideo({ stream, muted = false, mirrored = false, testid, l
       )}
     </>
   );
+}
+
+/** Between 4:3 and 16:9, give or take what a crop of a few percent costs. */
+function isCameraShape(width: number, height: number): boolean {
+  const ratio = width / Math.max(1, height);
+  return ratio >= 1.25 && ratio <= 1.9;
 }
 
 export interface RemoteTileProps {
