@@ -2,6 +2,7 @@
 
 mod dev;
 mod doctor;
+mod load;
 mod stop;
 mod telemetry;
 
@@ -23,6 +24,8 @@ enum Command {
     Dev(dev::Options),
     /// Say what this machine lacks, in words.
     Doctor(doctor::Options),
+    /// Open visits with synthetic media on a running server, and measure.
+    Load(load::Options),
 }
 
 fn main() -> ExitCode {
@@ -30,6 +33,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Dev(options) => in_runtime(telemetry::Format::Human, dev::run(options)),
         Command::Doctor(options) => doctor::run(&options),
+        Command::Load(options) => load::start(options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,3 +2,5 @@
 //! browser of the engine's tests.
 
 pub mod client;
+#[cfg(feature = "run")]
+pub mod run;

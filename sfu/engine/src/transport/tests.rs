@@ -3,6 +3,7 @@
 #![expect(
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
+    clippy::panic,
     reason = "a test fails by panicking, and its numbers are small"
 )]
 

@@ -1,0 +1,139 @@
+//! The HTTP and WebSocket calls of one run.
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, SET_COOKIE};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use wire::Redacted;
+
+use super::RunError;
+
+/// Longer bodies are not read.
+const MAX_BODY: usize = 1024 * 1024;
+
+/// A WebSocket to the server.
+pub(super) type Socket = WebSocketStream<TcpStream>;
+
+/// Where the server is and who asks.
+pub(super) struct Api {
+    /// `host:port`.
+    authority: String,
+    token: Redacted<String>,
+}
+
+/// An answer's status, session cookie and body.
+struct Answer {
+    status: StatusCode,
+    cookie: Option<String>,
+    body: Value,
+}
+
+impl Api {
+    pub(super) fn new(url: &str, token: Redacted<String>) -> Result<Self, RunError> {
+        let authority = url.strip_prefix("http://").ok_or(RunError::Url)?.trim_end_matches('/');
+        if authority.is_empty() || authority.contains('/') {
+            return Err(RunError::Url);
+        }
+        let authority = if authority.contains(':') { authority.to_owned() } else { format!("{authority}:80") };
+        Ok(Self { authority, token })
+    }
+
+    /// Whether the server is there.
+    pub(super) async fn check(&self) -> Result<(), RunError> {
+        let answer = self.call(Method::GET, "/healthz", None).await?;
+        expect(&answer, "health").map(|_| ())
+    }
+
+    /// Plans a visit that begins now, and makes both links: `(visit id, [clinician's token, patient's token])`.
+    pub(super) async fn plan(&self, number: usize) -> Result<(String, [String; 2]), RunError> {
+        let begins = OffsetDateTime::now_utc().format(&Rfc3339).map_err(|_| RunError::Protocol("no time"))?;
+        let wanted = json!({
+            "patientId": format!("load-patient-{number}"),
+            "clinicianId": format!("load-clinician-{number}"),
+            "scheduledAt": begins,
+            "duration": 30,
+        });
+        let answer = self.call(Method::POST, "/api/visits", Some(wanted)).await?;
+        let body = expect(&answer, "a visit")?;
+        let visit = text(body, "/visitId")?;
+        let roles = json!({"roles": ["patient", "clinician"]});
+        let answer = self.call(Method::POST, &format!("/api/visits/{visit}/links"), Some(roles)).await?;
+        let links = expect(&answer, "links")?;
+        Ok((visit, [text(links, "/clinician/token")?, text(links, "/patient/token")?]))
+    }
+
+    /// Spends a link; the cookie is `name=value`.
+    pub(super) async fn redeem(&self, token: &str) -> Result<Redacted<String>, RunError> {
+        let body = json!({"token": token, "mode": "redeem"});
+        let answer = self.call(Method::POST, "/api/token/redeem", Some(body)).await?;
+        expect(&answer, "a link's redemption")?;
+        answer.cookie.map(Redacted::new).ok_or(RunError::Protocol("no session cookie"))
+    }
+
+    /// Ends a visit, so that the next run does not find it waiting.
+    pub(super) async fn end(&self, visit: &str) -> Result<(), RunError> {
+        self.call(Method::POST, &format!("/api/visits/{visit}/end"), Some(json!({}))).await.map(|_| ())
+    }
+
+    /// Opens the WebSocket of a session.
+    pub(super) async fn open(&self, cookie: &Redacted<String>) -> Result<Socket, RunError> {
+        let failed = |error: &dyn std::fmt::Display| RunError::Connection(error.to_string());
+        let mut request =
+            format!("ws://{}/ws", self.authority).into_client_request().map_err(|error| failed(&error))?;
+        let cookie = HeaderValue::from_str(cookie.reveal()).map_err(|error| failed(&error))?;
+        request.headers_mut().insert("Cookie", cookie);
+        request.headers_mut().insert("Sec-WebSocket-Protocol", HeaderValue::from_static("anteroom.v1"));
+        let stream = TcpStream::connect(&self.authority).await?;
+        stream.set_nodelay(true)?;
+        let (socket, _) = tokio_tungstenite::client_async(request, stream).await.map_err(|error| failed(&error))?;
+        Ok(socket)
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Answer, RunError> {
+        let failed = |error: hyper::Error| RunError::Connection(error.to_string());
+        let stream = TcpStream::connect(&self.authority).await?;
+        stream.set_nodelay(true)?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
+        let driver = tokio::spawn(connection);
+        let body = body.map(|body| body.to_string()).unwrap_or_default();
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, &self.authority)
+            .header(AUTHORIZATION, format!("Bearer {}", self.token.reveal()))
+            .header(CONTENT_TYPE, "application/json")
+            .header("X-Anteroom", "1")
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|error| RunError::Connection(error.to_string()))?;
+        let response = sender.send_request(request).await.map_err(failed)?;
+        let status = response.status();
+        let cookies = response.headers().get_all(SET_COOKIE).iter().filter_map(|value| value.to_str().ok());
+        let cookie = cookies.filter_map(|value| value.split(';').next()).next().map(str::to_owned);
+        let body = http_body_util::Limited::new(response.into_body(), MAX_BODY);
+        let bytes = body.collect().await.map_err(|error| RunError::Connection(error.to_string()))?.to_bytes();
+        driver.abort();
+        Ok(Answer { status, cookie, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) })
+    }
+}
+
+fn expect<'a>(answer: &'a Answer, what: &'static str) -> Result<&'a Value, RunError> {
+    if answer.status.is_success() {
+        return Ok(&answer.body);
+    }
+    let code = answer.body.get("code").and_then(Value::as_str).unwrap_or("").to_owned();
+    Err(RunError::Refused { what, status: answer.status.as_u16(), code })
+}
+
+fn text(body: &Value, pointer: &str) -> Result<String, RunError> {
+    let text = body.pointer(pointer).and_then(Value::as_str);
+    text.map(str::to_owned).ok_or(RunError::Protocol("a field is missing"))
+}
