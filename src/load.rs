@@ -11,7 +11,7 @@ use crate::Error;
 
 /// Open visits with synthetic media on a running server, and measure.
 #[derive(Debug, clap::Args)]
-pub struct Options {
+pub(crate) struct Options {
     /// Where the server listens.
     #[arg(long, default_value = "http://127.0.0.1:8080")]
     url: String,
@@ -36,7 +36,7 @@ pub struct Options {
 ///
 /// # Errors
 /// When the server cannot be reached, or the result cannot be written.
-pub fn start(options: Options) -> Result<(), Error> {
+pub(crate) fn start(options: Options) -> Result<(), Error> {
     let config = RunConfig {
         url: options.url,
         token: Redacted::new(options.token),

@@ -1,5 +1,7 @@
 //! The HTTP and WebSocket calls of one run.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -28,6 +30,8 @@ pub(super) struct Api {
     /// `host:port`.
     authority: String,
     token: Redacted<String>,
+    /// A clinician's token plans visits of that clinician only.
+    clinician: Option<String>,
 }
 
 /// An answer's status, session cookie and body.
@@ -44,7 +48,8 @@ impl Api {
             return Err(RunError::Url);
         }
         let authority = if authority.contains(':') { authority.to_owned() } else { format!("{authority}:80") };
-        Ok(Self { authority, token })
+        let clinician = clinician_of(token.reveal());
+        Ok(Self { authority, token, clinician })
     }
 
     /// Whether the server is there.
@@ -58,7 +63,7 @@ impl Api {
         let begins = OffsetDateTime::now_utc().format(&Rfc3339).map_err(|_| RunError::Protocol("no time"))?;
         let wanted = json!({
             "patientId": format!("load-patient-{number}"),
-            "clinicianId": format!("load-clinician-{number}"),
+            "clinicianId": self.clinician.clone().unwrap_or_else(|| format!("load-clinician-{number}")),
             "scheduledAt": begins,
             "duration": 30,
         });
@@ -131,6 +136,14 @@ fn expect<'a>(answer: &'a Answer, what: &'static str) -> Result<&'a Value, RunEr
     }
     let code = answer.body.get("code").and_then(Value::as_str).unwrap_or("").to_owned();
     Err(RunError::Refused { what, status: answer.status.as_u16(), code })
+}
+
+/// The subject of a clinician's token. Read, not verified: the server does that.
+fn clinician_of(token: &str) -> Option<String> {
+    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    let claims: Value = serde_json::from_slice(&claims).ok()?;
+    let is_clinician = claims.get("role").and_then(Value::as_str) == Some("clinician");
+    claims.get("sub").and_then(Value::as_str).filter(|_| is_clinician).map(str::to_owned)
 }
 
 fn text(body: &Value, pointer: &str) -> Result<String, RunError> {
