@@ -204,7 +204,7 @@ impl Transport {
             Some(dtls) if *dtls.expected() != fingerprint => Err(Error::Remote("the certificate fingerprint changed")),
             Some(_) => Ok(()),
             None => {
-                self.dtls = Some(Dtls::new(Arc::clone(&self.identity), fingerprint));
+                self.dtls = Some(Dtls::new(Arc::clone(&self.identity), fingerprint)?);
                 Ok(())
             }
         }

@@ -3,12 +3,14 @@
 //! The crate reassembles fragments by recursion, counts empty ones as nothing, queues records of the next epoch without limit and
 //! lets a plaintext alert end a handshake. So none of these reaches it: the gate reassembles handshake messages itself, knows which
 //! message a client must send next (RFC 6347 section 4.2.4), holds CCS and Finished back until the keys exist, and drops the rest.
+//! It also verifies cookies itself, without any state, so that the crate hears of a client only when the client has shown that it
+//! receives at its address: a stranger's ClientHello costs nothing and spoils nothing.
 
 use std::collections::VecDeque;
 
 use bytes::{BufMut, BytesMut};
 
-use super::hello::{ClientHello, HelloVerifyRequest};
+use super::hello::{self, ClientHello, Cookie};
 
 /// The longest handshake message that is reassembled, in bytes. Browsers' largest, a ClientHello, is about 1,500.
 pub const MAX_MESSAGE: usize = 16 * 1024;
@@ -33,18 +35,24 @@ const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 const APPLICATION_DATA: u8 = 23;
 
+const CLIENT_HELLO: u8 = 1;
+
 /// The types a client's plaintext messages must have, by message sequence: two ClientHello (without and with cookie), Certificate,
 /// ClientKeyExchange, CertificateVerify.
-const EXPECTED: [u8; 5] = [1, 1, 11, 16, 15];
+const EXPECTED: [u8; 5] = [CLIENT_HELLO, CLIENT_HELLO, 11, 16, 15];
 
-/// What the gate lets through next.
+/// What the gate has to say next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
-    /// The first ClientHello, whole. True when it offers AEAD_AES_128_GCM for SRTP.
-    FirstHello {
-        /// A record for the crate.
-        record: BytesMut,
-        /// Whether GCM is offered.
+    /// A first ClientHello came: answer with this HelloVerifyRequest. The gate has forgotten it already.
+    Verify(BytesMut),
+    /// A ClientHello came back with our cookie: two records for the crate, which wants to see both ClientHellos.
+    Hello {
+        /// The first ClientHello, made from the second. The crate's answer to it must not be sent.
+        first: BytesMut,
+        /// The second ClientHello.
+        second: BytesMut,
+        /// Whether AEAD_AES_128_GCM is offered for SRTP.
         gcm: bool,
     },
     /// Another record for the crate.
@@ -64,19 +72,20 @@ pub struct Seen {
 struct Partial {
     sequence: u16,
     kind: u8,
+    /// As long as the message will be.
     bytes: Vec<u8>,
     /// Disjoint, sorted, not touching.
     have: Vec<(usize, usize)>,
 }
 
 /// The gate of one Peer, server side.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Gate {
-    /// Message sequence that the client must send next.
+    /// Message sequence that the client must send next: 0 until a ClientHello brought our cookie, then 2 and more.
     next: u16,
     pending: Vec<Partial>,
-    /// The cookie of our HelloVerifyRequest, once sent.
-    cookie: Option<Vec<u8>>,
+    /// Random, the same for all hellos of this Peer: whichever HelloVerifyRequest reaches the client is the right one.
+    cookie: Cookie,
     /// Our own record numbers of epoch 0, so that the crate's replay window never meets a stranger's.
     records: u64,
     change_cipher_spec: bool,
@@ -88,10 +97,21 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// A gate that expects the first ClientHello.
+    /// A gate that expects a ClientHello.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub const fn new(cookie: Cookie) -> Self {
+        Self {
+            next: 0,
+            pending: Vec::new(),
+            cookie,
+            records: 0,
+            change_cipher_spec: false,
+            change_cipher_spec_passed: false,
+            held: VecDeque::new(),
+            finished_passed: 0,
+            connected: false,
+            closed: false,
+        }
     }
 
     /// Takes one datagram. Then call [`Self::poll`] until it has nothing.
@@ -132,8 +152,11 @@ impl Gate {
         if self.connected {
             return self.held.pop_front().map(Step::Record);
         }
-        if let Some(at) = self.pending.iter().position(|partial| partial.sequence == self.next && partial.is_whole()) {
-            return self.pass(at);
+        while let Some(at) = self.find_whole() {
+            let partial = self.pending.swap_remove(at);
+            if let Some(step) = self.pass(&partial) {
+                return Some(step);
+            }
         }
         if !keys_ready {
             return None;
@@ -150,13 +173,6 @@ impl Gate {
         let record = self.held.pop_front()?;
         self.finished_passed += 1;
         Some(Step::Record(record))
-    }
-
-    /// Tells the gate what we send, so that it knows the cookie.
-    pub fn note_sent(&mut self, datagram: &[u8]) {
-        if let Some(HelloVerifyRequest { cookie }) = HelloVerifyRequest::read(datagram) {
-            self.cookie = Some(cookie.to_vec());
-        }
     }
 
     /// How many of the client's plaintext messages were let through.
@@ -226,7 +242,7 @@ impl Gate {
         while !rest.is_empty() {
             let Some((fragment, tail)) = Fragment::read(rest) else { return false };
             rest = tail;
-            if fragment.sequence.checked_add(1) == Some(self.next) && self.next <= 2 {
+            if fragment.sequence == 1 && self.next == 2 {
                 seen.repeated = true;
             } else if !self.keep(&fragment) {
                 seen.dropped += 1;
@@ -263,32 +279,44 @@ impl Gate {
             .is_some_and(|partial| partial.insert(fragment.offset, fragment.body))
     }
 
-    /// Lets the whole message through, unless it is a ClientHello that could only fail.
-    fn pass(&mut self, at: usize) -> Option<Step> {
-        let partial = self.pending.swap_remove(at);
-        let mut gcm = None;
-        if partial.kind == 1 {
-            let hello = ClientHello::read(&partial.bytes).filter(ClientHello::is_acceptable)?;
-            if partial.sequence == 0 {
-                gcm = Some(hello.gcm);
-            } else if self.cookie.as_deref() != Some(hello.cookie) {
-                // Forged or stale: in the crate a wrong cookie ends the handshake.
-                return None;
-            }
+    /// A whole message that may pass now: the expected one, or either ClientHello at the beginning.
+    fn find_whole(&self) -> Option<usize> {
+        let expected = self.next..=if self.next == 0 { 1 } else { self.next };
+        self.pending.iter().position(|partial| expected.contains(&partial.sequence) && partial.is_whole())
+    }
+
+    /// Lets a whole message through, unless it is a ClientHello that could only fail.
+    fn pass(&mut self, partial: &Partial) -> Option<Step> {
+        if partial.kind != CLIENT_HELLO {
+            self.next += 1;
+            return Some(Step::Record(self.message(partial.kind, partial.sequence, &partial.bytes)));
         }
-        let length = partial.bytes.len();
-        let mut record = self.record_header(HANDSHAKE, 12 + length);
-        record.put_u8(partial.kind);
-        put_u24(&mut record, length);
-        record.put_u16(partial.sequence);
+        let hello = ClientHello::read(&partial.bytes).filter(ClientHello::is_acceptable)?;
+        if partial.sequence == 0 {
+            return Some(Step::Verify(BytesMut::from(&hello::write_hello_verify_request(&self.cookie)[..])));
+        }
+        // Forged or stale: in the crate a wrong cookie would end the handshake.
+        if hello.cookie != self.cookie {
+            return None;
+        }
+        let gcm = hello.gcm;
+        let first = self.message(CLIENT_HELLO, 0, &hello::without_cookie(&partial.bytes)?);
+        let second = self.message(CLIENT_HELLO, 1, &partial.bytes);
+        self.next = 2;
+        self.pending.retain(|other| other.sequence >= 2);
+        Some(Step::Hello { first, second, gcm })
+    }
+
+    /// A record with one whole handshake message.
+    fn message(&mut self, kind: u8, sequence: u16, body: &[u8]) -> BytesMut {
+        let mut record = self.record_header(HANDSHAKE, 12 + body.len());
+        record.put_u8(kind);
+        put_u24(&mut record, body.len());
+        record.put_u16(sequence);
         put_u24(&mut record, 0);
-        put_u24(&mut record, length);
-        record.extend_from_slice(&partial.bytes);
-        self.next += 1;
-        Some(match gcm {
-            Some(gcm) => Step::FirstHello { record, gcm },
-            None => Step::Record(record),
-        })
+        put_u24(&mut record, body.len());
+        record.extend_from_slice(body);
+        record
     }
 
     fn record_header(&mut self, kind: u8, length: usize) -> BytesMut {

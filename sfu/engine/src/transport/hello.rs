@@ -1,4 +1,4 @@
-//! Reads what must be known of a ClientHello before the crate sees it, and the cookie of our HelloVerifyRequest.
+//! Reads what must be known of a ClientHello before the crate sees it, and writes our HelloVerifyRequest (RFC 6347 section 4.2.1).
 
 /// SRTP_AEAD_AES_128_GCM (RFC 7714) and SRTP_AES128_CM_HMAC_SHA1_80 (RFC 5764).
 const SRTP_GCM: u16 = 0x0007;
@@ -11,6 +11,9 @@ const GROUPS: [u16; 3] = [23, 24, 29];
 const SUPPORTED_GROUPS: u16 = 10;
 const USE_SRTP: u16 = 14;
 const EXTENDED_MASTER_SECRET: u16 = 23;
+
+/// What a client must bring back to show that it receives at its address. As long as the crate's own.
+pub type Cookie = [u8; 20];
 
 /// What a ClientHello offers, as far as it concerns us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,24 +80,26 @@ impl<'a> ClientHello<'a> {
     }
 }
 
-/// Our own HelloVerifyRequest, read back from the datagram that carries it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HelloVerifyRequest<'a> {
-    /// What the second ClientHello must bring back.
-    pub cookie: &'a [u8],
+/// A ClientHello body without its cookie: as the client sent it before it had one.
+#[must_use]
+pub fn without_cookie(body: &[u8]) -> Option<Vec<u8>> {
+    let mut reader = Reader(body);
+    reader.take(34)?;
+    reader.block8()?;
+    let before = body.len() - reader.0.len();
+    reader.block8()?;
+    Some([body.get(..before)?, &[0], reader.0].concat())
 }
 
-impl<'a> HelloVerifyRequest<'a> {
-    /// `None` when the datagram is something else.
-    #[must_use]
-    pub fn read(datagram: &'a [u8]) -> Option<Self> {
-        if datagram.first() != Some(&22) || datagram.get(13) != Some(&3) {
-            return None;
-        }
-        let mut reader = Reader(datagram.get(25..)?);
-        reader.u16()?;
-        Some(Self { cookie: reader.block8()? })
-    }
+/// The whole datagram. Always the same bytes for one cookie, record number included, so that a client takes the first and drops
+/// repeats.
+#[must_use]
+pub fn write_hello_verify_request(cookie: &Cookie) -> Vec<u8> {
+    // Version, length of the cookie, cookie.
+    let body = [&[0xfe, 0xfd, 20][..], cookie].concat();
+    let record = [22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 35];
+    let handshake = [3, 0, 0, 23, 0, 0, 0, 0, 0, 0, 0, 23];
+    [&record[..], &handshake, &body].concat()
 }
 
 fn has(list: &[u8], wanted: u16) -> bool {

@@ -42,10 +42,13 @@ fn hello(cookie: &[u8], profiles: &[u16], padding: usize) -> Vec<u8> {
     body
 }
 
-fn first_hello(gate: &mut Gate) -> Option<(BytesMut, bool)> {
+const COOKIE: Cookie = [3; 20];
+
+/// The second ClientHello as it was passed, and whether GCM is offered.
+fn passed_hello(gate: &mut Gate) -> Option<(BytesMut, bool)> {
     match gate.poll(false) {
-        Some(Step::FirstHello { record, gcm }) => Some((record, gcm)),
-        Some(Step::Record(_)) | None => None,
+        Some(Step::Hello { second, gcm, .. }) => Some((second, gcm)),
+        Some(Step::Record(_) | Step::Verify(_)) | None => None,
     }
 }
 
@@ -53,29 +56,23 @@ fn whole(kind: u8, sequence: u16, body: &[u8]) -> Vec<u8> {
     record(22, 0, u32::from(sequence) + 40, &fragment(kind, body.len(), sequence, 0, body))
 }
 
-fn hello_verify_request(cookie: &[u8]) -> Vec<u8> {
-    let mut body = vec![0xfe, 0xfd, u8::try_from(cookie.len()).unwrap()];
-    body.extend_from_slice(cookie);
-    record(22, 0, 0, &fragment(3, body.len(), 0, 0, &body))
-}
-
 #[test]
 fn a_torn_client_hello_passes_whole_in_any_order() {
-    let body = hello(b"", &[0x0001, 0x0008, 0x0007], 1_200);
+    let body = hello(&COOKIE, &[0x0001, 0x0008, 0x0007], 1_200);
     let pieces: Vec<(usize, &[u8])> =
         body.chunks(211).scan(0, |at, piece| Some((std::mem::replace(at, *at + piece.len()), piece))).collect();
     for rotation in 0..pieces.len() {
-        let mut gate = Gate::new();
+        let mut gate = Gate::new(COOKIE);
         let mut order = pieces.clone();
         order.rotate_left(rotation);
         for (number, (offset, piece)) in order.iter().enumerate() {
-            assert_eq!(first_hello(&mut gate), None);
-            let bytes = record(22, 0, number as u32, &fragment(1, body.len(), 0, *offset, piece));
+            assert_eq!(passed_hello(&mut gate), None);
+            let bytes = record(22, 0, number as u32, &fragment(1, body.len(), 1, *offset, piece));
             assert_eq!(gate.handle_datagram(&bytes), Seen::default());
         }
-        let (passed, gcm) = first_hello(&mut gate).unwrap();
+        let (passed, gcm) = passed_hello(&mut gate).unwrap();
         assert!(gcm);
-        assert_eq!(passed[..], record(22, 0, 0, &fragment(1, body.len(), 0, 0, &body))[..]);
+        assert_eq!(passed[..], record(22, 0, 1, &fragment(1, body.len(), 1, 0, &body))[..]);
         assert_eq!(gate.held_bytes(), 0);
     }
 }
@@ -85,33 +82,37 @@ fn use_srtp_decides_and_a_hello_that_could_only_fail_is_not_passed() {
     for (profiles, expected) in
         [(&[7u16, 1][..], Some(true)), (&[1, 8][..], Some(false)), (&[8][..], None), (&[][..], None)]
     {
-        let mut gate = Gate::new();
-        gate.handle_datagram(&whole(1, 0, &hello(b"", profiles, 0)));
-        assert_eq!(first_hello(&mut gate).map(|(_, gcm)| gcm), expected);
-        assert_eq!(gate.passed(), u16::from(expected.is_some()));
+        let mut gate = Gate::new(COOKIE);
+        gate.handle_datagram(&whole(1, 1, &hello(&COOKIE, profiles, 0)));
+        assert_eq!(passed_hello(&mut gate).map(|(_, gcm)| gcm), expected);
+        assert_eq!(gate.passed(), if expected.is_some() { 2 } else { 0 });
     }
 }
 
 #[test]
-fn only_our_cookie_opens_the_way_to_the_certificate_flight() {
-    let mut gate = Gate::new();
-    gate.handle_datagram(&whole(1, 0, &hello(b"", &[7], 0)));
-    assert!(first_hello(&mut gate).is_some());
-    gate.note_sent(&hello_verify_request(b"ours"));
-    for cookie in [&b""[..], b"theirs", b"our"] {
-        gate.handle_datagram(&whole(1, 1, &hello(cookie, &[7], 0)));
-        assert_eq!(gate.poll(false), None);
-        assert_eq!(gate.passed(), 1);
+fn hellos_without_cookie_are_answered_and_forgotten_and_only_our_cookie_passes() {
+    let mut gate = Gate::new(COOKIE);
+    for _ in 0..100 {
+        gate.handle_datagram(&whole(1, 0, &hello(b"", &[7], 0)));
+        let Some(Step::Verify(request)) = gate.poll(false) else { panic!("no answer") };
+        assert_eq!(request[28..], COOKIE);
+        assert_eq!((gate.poll(false), gate.held_bytes(), gate.passed()), (None, 0, 0));
     }
-    gate.handle_datagram(&whole(1, 1, &hello(b"ours", &[7], 0)));
-    assert!(matches!(gate.poll(false), Some(Step::Record(_))));
+    for cookie in [&b""[..], b"theirs", &[3; 19], &[4; 20]] {
+        gate.handle_datagram(&whole(1, 1, &hello(cookie, &[7], 0)));
+        assert_eq!((gate.poll(false), gate.passed()), (None, 0));
+    }
+    gate.handle_datagram(&whole(1, 1, &hello(&COOKIE, &[7], 0)));
+    let Some(Step::Hello { first, second, gcm: true }) = gate.poll(false) else { panic!("not passed") };
+    assert_eq!(first[25..], hello(b"", &[7], 0));
+    assert_eq!(second[25..], hello(&COOKIE, &[7], 0));
     assert_eq!(gate.passed(), 2);
-    assert!(gate.handle_datagram(&whole(1, 1, &hello(b"ours", &[7], 0))).repeated);
+    assert!(gate.handle_datagram(&whole(1, 1, &hello(&COOKIE, &[7], 0))).repeated);
 }
 
 #[test]
 fn finished_waits_for_the_keys_and_for_change_cipher_spec() {
-    let mut gate = Gate { next: 5, ..Gate::default() };
+    let mut gate = Gate { next: 5, ..Gate::new(COOKIE) };
     let finished = record(22, 1, 0, &[1; FINISHED_LENGTH]);
     gate.handle_datagram(&finished);
     assert_eq!(gate.poll(true), None);
@@ -130,7 +131,7 @@ fn finished_waits_for_the_keys_and_for_change_cipher_spec() {
 
 #[test]
 fn after_the_handshake_only_encrypted_alerts_and_data_pass() {
-    let mut gate = Gate::new();
+    let mut gate = Gate::new(COOKIE);
     gate.connect();
     for (kind, epoch, passes) in
         [(20, 0, false), (22, 0, false), (22, 1, false), (21, 0, false), (23, 0, false), (21, 1, true), (23, 1, true)]
@@ -145,11 +146,11 @@ fn after_the_handshake_only_encrypted_alerts_and_data_pass() {
 
 #[test]
 fn a_forged_length_only_delays_the_message() {
-    let body = hello(b"", &[7], 300);
-    let mut gate = Gate::new();
-    gate.handle_datagram(&record(22, 0, 1, &fragment(1, 9_000, 0, 500, &[1; 50])));
-    gate.handle_datagram(&whole(1, 0, &body));
-    assert!(first_hello(&mut gate).is_some());
+    let body = hello(&COOKIE, &[7], 300);
+    let mut gate = Gate::new(COOKIE);
+    gate.handle_datagram(&record(22, 0, 1, &fragment(1, 9_000, 1, 500, &[1; 50])));
+    gate.handle_datagram(&whole(1, 1, &body));
+    assert!(passed_hello(&mut gate).is_some());
 }
 
 /// A datagram with the shape of DTLS: records with consistent lengths and mostly plausible fragments inside.
@@ -167,13 +168,13 @@ proptest! {
         datagrams in proptest::collection::vec(prop_oneof![shaped(), proptest::collection::vec(any::<u8>(), 0..120)], 0..60),
         keys_ready in any::<bool>(),
     ) {
-        let mut gate = Gate::new();
-        let mut expected = 0;
+        let mut gate = Gate::new(COOKIE);
+        let mut expected = 2;
         for datagram in &datagrams {
             gate.handle_datagram(datagram);
             prop_assert!(gate.held_bytes() <= MAX_PENDING + MAX_HELD * 61);
             while let Some(step) = gate.poll(keys_ready) {
-                let (Step::FirstHello { record, .. } | Step::Record(record)) = step;
+                let Step::Record(record) = step else { continue };
                 let (parsed, tail) = Record::read(&record).unwrap();
                 prop_assert!(tail.is_empty());
                 if parsed.kind == HANDSHAKE && parsed.epoch == 0 {
@@ -191,7 +192,7 @@ proptest! {
     #[test]
     fn a_hello_reader_never_reads_past_its_input(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let _ = ClientHello::read(&bytes);
-        let _ = HelloVerifyRequest::read(&bytes);
+        let _ = hello::without_cookie(&bytes);
     }
 
     #[test]
