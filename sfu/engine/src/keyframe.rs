@@ -12,6 +12,8 @@ const REPEAT: Duration = Duration::from_millis(500);
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Keyframes {
     wanted: bool,
+    /// The last keyframe came too late for those who wait.
+    missed: bool,
     asked: Option<Instant>,
 }
 
@@ -24,6 +26,12 @@ impl Keyframes {
     /// A keyframe begins: whoever waited has it now.
     pub(crate) const fn note_keyframe(&mut self) {
         self.wanted = false;
+        self.missed = false;
+    }
+
+    /// A keyframe came by repair: who waits could not begin with it.
+    pub(crate) const fn want_again(&mut self) {
+        self.missed = true;
     }
 
     /// True when a request should leave now; it counts as sent. `is_waited_for` says that somebody still has no picture.
@@ -31,11 +39,15 @@ impl Keyframes {
         let since = self.asked.map(|asked| now.saturating_duration_since(asked));
         let is_due = match since {
             None => self.wanted || is_waited_for,
-            Some(since) => self.wanted && since >= SPACING || is_waited_for && since >= REPEAT,
+            Some(since) => {
+                let is_wanted = self.wanted || self.missed && is_waited_for;
+                is_wanted && since >= SPACING || is_waited_for && since >= REPEAT
+            }
         };
         if is_due {
             self.asked = Some(now);
             self.wanted = false;
+            self.missed = false;
         }
         is_due
     }

@@ -76,8 +76,8 @@ pub(crate) struct Peer {
 pub(crate) struct Received {
     pub(crate) track: usize,
     pub(crate) incoming: Incoming,
-    /// The Track's codec is not what it was: who receives it must be found anew.
-    pub(crate) is_recoded: bool,
+    /// The Track is not what it was: who receives it must be found anew.
+    pub(crate) is_new: bool,
 }
 
 /// What signaling said of a new Peer.
@@ -173,60 +173,66 @@ impl Peer {
         }
         let payload = self.payloads.find(header.payload_type).ok_or(Refused::UnknownFormat)?;
         let is_rtx = matches!(payload, Payload::Rtx(_));
-        let track = match self.bindings.get(&header.ssrc) {
-            Some(binding) if binding.is_rtx == is_rtx => binding.track,
+        let (track, mut is_new) = match self.bindings.get(&header.ssrc) {
+            Some(binding) if binding.is_rtx == is_rtx => (binding.track, false),
             Some(_) => return Err(Refused::UnknownFormat),
-            None => self.bind(header.ssrc, found.mid.ok_or(Refused::Unbound)?, is_rtx, now)?,
+            None => self.bind(ctx, header.ssrc, found.mid.ok_or(Refused::Unbound)?, is_rtx)?,
         };
         let published = self.tracks.get_mut(track).ok_or(Refused::Unbound)?;
         match payload {
             Payload::Rtx(of) => {
                 let incoming = published.take_repair(&packet, header, of, now)?;
                 ctx.counters.repaired_up += 1;
-                Ok(Received { track, incoming, is_recoded: false })
+                Ok(Received { track, incoming, is_new })
             }
             Payload::Media(coding) => {
                 if coding.codec.kind() != published.source.kind() {
                     return Err(Refused::UnknownFormat);
                 }
-                let is_recoded = coding != published.coding;
-                if is_recoded {
-                    // Another codec is another Track for whoever stores or shows it.
-                    published.coding = coding;
-                    if published.reception.is_started() {
-                        published.id = ctx.fresh_track();
+                if coding != published.coding {
+                    if !published.may_be_reborn(now) {
+                        return Err(Refused::UnknownFormat);
                     }
+                    *published = published.reborn(ctx.fresh_track(), coding, now);
+                    is_new = true;
                 }
                 let incoming = published.take(packet, header, audio_level, now)?;
-                Ok(Received { track, incoming, is_recoded })
+                Ok(Received { track, incoming, is_new })
             }
         }
     }
 
-    /// Binds an SSRC that the offer did not name, by its MID extension.
-    fn bind(&mut self, ssrc: u32, mid: &[u8], is_rtx: bool, now: Instant) -> Result<usize, Refused> {
+    /// Binds an SSRC that the offer did not name, by its MID extension. Tells whether the Track became another one.
+    fn bind(&mut self, ctx: &mut Context, ssrc: u32, mid: &[u8], is_rtx: bool) -> Result<(usize, bool), Refused> {
         let index = self
             .tracks
             .iter()
             .position(|track| track.is_sending && track.mid.as_bytes() == mid)
             .ok_or(Refused::Unbound)?;
         let track = self.tracks.get_mut(index).ok_or(Refused::Unbound)?;
+        let mut is_new = false;
         if is_rtx {
             // Browsers probe with RTX before the stream that it repairs is known.
             if track.ssrc.is_none() {
                 return Err(Refused::NothingRepaired);
             }
             track.rtx_ssrc = Some(ssrc);
-        } else if track.ssrc.is_some() {
-            track.restart(ssrc, now);
         } else {
+            if track.ssrc.is_some() {
+                if !track.may_be_reborn(ctx.now) {
+                    return Err(Refused::Unbound);
+                }
+                *track = track.reborn(ctx.fresh_track(), track.coding, ctx.now);
+                track.rtx_ssrc = None;
+                is_new = true;
+            }
             track.ssrc = Some(ssrc);
         }
         let (main, rtx) = (track.ssrc, track.rtx_ssrc);
         // An SSRC that was replaced means nothing any more.
         self.bindings.retain(|known, binding| binding.track != index || Some(*known) == main || Some(*known) == rtx);
         self.bindings.insert(ssrc, Binding { track: index, is_rtx });
-        Ok(index)
+        Ok((index, is_new))
     }
 
     /// Sends one packet of a Track on the slot that carries it. True when it left.

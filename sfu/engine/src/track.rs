@@ -1,7 +1,7 @@
 //! A published Track: its streams, what is missing of them, and each packet made ready for forwarding.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use wire::TrackId;
@@ -15,6 +15,12 @@ use crate::rtp::report::Reception;
 use crate::rtp::sequence::{Unroll, Window};
 use crate::rtp::vp8::Descriptor;
 use crate::rtp::{h264, packet, vp8};
+
+/// How often a Track may become another one by a new SSRC or codec. Browsers do it once in a call, if at all; without a
+/// bound one Peer could make everybody else renew their slots with every packet.
+const REBIRTH: Duration = Duration::from_secs(1);
+/// How often a Track's sender report goes on to its receivers. Browsers send one or a few a second.
+const REPORT_SPACING: Duration = Duration::from_millis(50);
 
 /// One packet of a Track on its way to its receivers.
 #[derive(Debug)]
@@ -72,6 +78,7 @@ pub(crate) struct Track {
     rtx_unroll: Unroll,
     window: Window,
     origin: Instant,
+    reported: Option<Instant>,
 }
 
 impl Track {
@@ -94,20 +101,38 @@ impl Track {
             rtx_unroll: Unroll::default(),
             window: Window::default(),
             origin: now,
+            reported: None,
         }
     }
 
-    /// The publisher sends under another SSRC now: its numbers have nothing to do with the old ones.
-    pub(crate) fn restart(&mut self, ssrc: u32, now: Instant) {
-        let fresh = Self::new(self.id, Arc::clone(&self.mid), self.source, self.coding, now);
-        *self = Self {
+    /// Whether the Track may become another one now: see [`REBIRTH`].
+    pub(crate) fn may_be_reborn(&self, now: Instant) -> bool {
+        !self.reception.is_started() || now.saturating_duration_since(self.origin) >= REBIRTH
+    }
+
+    /// Another SSRC or codec: its numbers have nothing to do with the old ones, so it is another Track for whoever
+    /// receives or stores it.
+    pub(crate) fn reborn(&self, id: TrackId, coding: Coding, now: Instant) -> Self {
+        let id = if self.reception.is_started() { id } else { self.id };
+        let fresh = Self::new(id, Arc::clone(&self.mid), self.source, coding, now);
+        Self {
             is_sending: self.is_sending,
             is_muted: self.is_muted,
-            ssrc: Some(ssrc),
-            rtx_ssrc: None,
+            ssrc: self.ssrc,
+            rtx_ssrc: self.rtx_ssrc,
             keyframes: self.keyframes,
             ..fresh
-        };
+        }
+    }
+
+    /// Notes a sender report; true when it should go on to the receivers, which is bounded by [`REPORT_SPACING`].
+    pub(crate) fn note_report(&mut self, ntp: u64, now: Instant) -> bool {
+        self.reception.note_report(ntp, now);
+        let is_due = self.reported.is_none_or(|at| now.saturating_duration_since(at) >= REPORT_SPACING);
+        if is_due {
+            self.reported = Some(now);
+        }
+        is_due
     }
 
     fn arrival(&self, now: Instant) -> u64 {
@@ -186,8 +211,14 @@ impl Track {
             Codec::Vp8 => vp8.is_some_and(|descriptor| descriptor.starts_keyframe),
             Codec::H264 => h264::starts_keyframe(&payload),
         };
+        let is_newest = self.unroll.highest() == Some(number);
         if starts_keyframe && self.coding.codec != Codec::Opus {
-            self.keyframes.note_keyframe();
+            if is_newest {
+                self.keyframes.note_keyframe();
+            } else {
+                // It came by repair, after parts of it were not forwarded to those who wait: they need the next one.
+                self.keyframes.want_again();
+            }
         }
         Ok(Incoming {
             track: self.id,
@@ -196,10 +227,13 @@ impl Track {
             marker: header.marker,
             coding: self.coding,
             audio_level,
-            starts_run: starts_keyframe && !payload.is_empty() && self.unroll.highest() == Some(number),
+            starts_run: starts_keyframe && !payload.is_empty() && is_newest,
             vp8,
             payload,
             packet,
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

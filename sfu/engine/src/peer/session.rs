@@ -84,13 +84,15 @@ impl Peer {
             };
             let Some(track) = self.tracks.get_mut(index) else { continue };
             if !section.formats.iter().any(|format| format.coding() == track.coding) {
-                track.coding = format.coding();
+                // What it was coded in is no longer offered.
+                *track = track.reborn(ctx.fresh_track(), format.coding(), now);
             }
             if let Some((main, rtx)) = section.sources {
-                match track.ssrc {
-                    Some(before) if before != main => track.restart(main, now),
-                    Some(_) | None => track.ssrc = Some(main),
+                if track.ssrc.is_some_and(|before| before != main) {
+                    *track = track.reborn(ctx.fresh_track(), track.coding, now);
+                    track.rtx_ssrc = None;
                 }
+                track.ssrc = Some(main);
                 track.rtx_ssrc = rtx.or(track.rtx_ssrc);
             }
         }

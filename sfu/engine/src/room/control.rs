@@ -55,8 +55,7 @@ impl Room {
         let participant = publisher.participant;
         let Some(track) = publisher.tracks.get_mut(binding.track) else { return };
         let (ntp, rtp, _) = report;
-        track.reception.note_report(ntp, ctx.now);
-        if track.is_muted || !track.is_sending {
+        if !track.note_report(ntp, ctx.now) || track.is_muted || !track.is_sending {
             return;
         }
         let id = track.id;

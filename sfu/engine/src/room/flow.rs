@@ -12,8 +12,8 @@ impl Room {
     /// Handles one SRTP packet of a Peer.
     pub(crate) fn handle_rtp(&mut self, ctx: &mut Context, peer: PeerId, bytes: &[u8]) {
         let Some((index, publisher)) = self.find_mut(peer) else { return };
-        let Some(Received { track, incoming, is_recoded }) = publisher.receive_rtp(ctx, bytes) else { return };
-        if is_recoded {
+        let Some(Received { track, incoming, is_new }) = publisher.receive_rtp(ctx, bytes) else { return };
+        if is_new {
             self.reconcile(ctx);
         }
         let Some(publisher) = self.peers.get(index) else { return };

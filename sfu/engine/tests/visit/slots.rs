@@ -122,3 +122,39 @@ fn lips_and_voice_of_one_person_share_a_stream() {
         }
     }
 }
+
+#[test]
+fn streams_that_the_offer_does_not_name_are_found_by_mid() {
+    let mut world = World::new(4);
+    world.loss = 0.05;
+    world.delay = Duration::from_millis(5);
+    world.edit_offer = |_, offer| offer.split_inclusive("\r\n").filter(|line| !line.starts_with("a=ssrc")).collect();
+    for _ in 0..2 {
+        world.join(ParticipantId::random(), Door::Admitted, ClientConfig::default());
+    }
+    world.connect();
+    world.run(6 * SECOND);
+    for seat in 0..2 {
+        assert!(world.seats[seat].whole_frames("1") > 110, "{}", world.seats[seat].whole_frames("1"));
+        assert!(world.seats[seat].packets("0").len() > 200);
+    }
+    assert!(world.counters().repaired_up > 20, "RTX is found as well");
+}
+
+#[test]
+fn a_codec_that_a_receiver_does_not_have_is_not_attached() {
+    let mut world = World::new(5);
+    // The second one has H.264 alone, and the first one sends VP8.
+    world.edit_offer = |seat, offer| if seat == 1 { offer.replace("VP8/90000", "VP9/90000") } else { offer };
+    for _ in 0..2 {
+        world.join(ParticipantId::random(), Door::Admitted, ClientConfig::default());
+    }
+    world.connect();
+    world.run(2 * SECOND);
+    let slots = carried(&world, 1);
+    assert_eq!(slots.len(), 1, "{slots:?}");
+    assert_eq!(slots[0].1.source, Source::Microphone);
+    assert!(wanted(&world, 1).is_empty(), "more slots would not help");
+    assert!(world.seats[1].packets("1").is_empty() && world.seats[1].packets("0").len() > 80);
+    assert!(world.counters().forwarded_video < 200);
+}

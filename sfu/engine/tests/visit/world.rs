@@ -52,6 +52,8 @@ pub(crate) struct World {
     pub(crate) trespasses: Vec<String>,
     /// Media datagrams sent to each seat.
     pub(crate) media_sent: BTreeMap<usize, u64>,
+    /// What happens to an offer on its way.
+    pub(crate) edit_offer: fn(usize, String) -> String,
     opened: Vec<(RecordingId, Redacted<String>)>,
     flying: BinaryHeap<Flying>,
     count: u64,
@@ -82,6 +84,7 @@ impl World {
             delay: Duration::ZERO,
             trespasses: Vec::new(),
             media_sent: BTreeMap::new(),
+            edit_offer: |_, offer| offer,
             opened: Vec::new(),
             flying: BinaryHeap::new(),
             count: 0,
@@ -128,7 +131,7 @@ impl World {
     }
 
     pub(crate) fn negotiate(&mut self, seat: usize) -> String {
-        let sdp = Redacted::new(self.seats[seat].client.offer());
+        let sdp = Redacted::new((self.edit_offer)(seat, self.seats[seat].client.offer()));
         let peer = self.seats[seat].peer;
         let reply = self.command(Command::Offer { room: self.room, peer, sdp }).unwrap();
         let Reply::Answer { sdp } = reply else { unreachable!("an offer is answered by an answer") };
