@@ -1,1 +1,129 @@
-//! signaling
+//! Signaling: visits, people, links, consents and live rooms; it touches no media. `run` starts it.
+//!
+//! A slice is `name.rs` (types and rules), `name/http.rs` (routes and bodies) and `name/store.rs` (SQL): [`visit`], [`participant`],
+//! [`join`], [`consent`], [`audit`]. Around them: [`router`] lists every route, [`auth`] turns a request into an Actor,
+//! [`db`] is the only way into PostgreSQL, [`problem`] the only place that knows status codes.
+
+pub mod address;
+pub mod app;
+pub mod audit;
+pub mod auth;
+pub mod body;
+pub mod clock;
+pub mod config;
+pub mod consent;
+pub mod db;
+pub mod error;
+pub mod health;
+pub mod ids;
+pub mod join;
+pub mod limit;
+pub mod organization;
+pub mod pages;
+pub mod participant;
+pub mod problem;
+pub mod router;
+pub mod sign_in;
+pub mod telemetry;
+pub mod visit;
+
+use std::net::SocketAddr;
+
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use wire::link::SignalingEnd;
+
+pub use crate::app::App;
+pub use crate::config::SignalingConfig;
+pub use crate::error::{Error, Result};
+
+use crate::auth::keys::Keys;
+use crate::clock::Clock;
+use crate::config::PublicAddress;
+use crate::db::Db;
+
+/// Runs the role until `stop` is cancelled: migrates if it may, checks the database role, binds `config.http`, says on `ready`
+/// where it listens, and serves. After the stop, requests under way have `config.stop_grace` to finish.
+///
+/// # Errors
+/// When it cannot start; after that, only when the listener fails.
+pub async fn run(
+    config: SignalingConfig,
+    keys: Keys,
+    link: SignalingEnd,
+    ready: oneshot::Sender<SocketAddr>,
+    stop: CancellationToken,
+) -> Result<()> {
+    config.validate()?;
+    if let Some(owner) = &config.migration_url {
+        Db::migrate(owner).await?;
+    }
+    let clock = Clock::system();
+    let db = Db::connect(&config, clock.clone()).await?;
+    let listener = TcpListener::bind(config.http).await?;
+    let address = listener.local_addr()?;
+    let app = build(config, keys, db, clock, &link, address, stop.clone())?;
+    serve(app, link, listener, ready, stop).await
+}
+
+/// Puts the App together around an open database; `address` is where HTTP listens.
+///
+/// # Errors
+/// When `public_url` cannot be used.
+pub fn build(
+    config: SignalingConfig,
+    keys: Keys,
+    db: Db,
+    clock: Clock,
+    link: &SignalingEnd,
+    address: SocketAddr,
+    stop: CancellationToken,
+) -> Result<App> {
+    let public = match &config.public_url {
+        Some(url) => PublicAddress::parse(url)?,
+        None => PublicAddress::localhost(address.port()),
+    };
+    Ok(App::new(app::Parts {
+        sfu: link.requester(),
+        config,
+        public,
+        db,
+        keys,
+        clock,
+        misses: limit::Misses::default(),
+        views: audit::memo::Memo::default(),
+        stop,
+    }))
+}
+
+async fn serve(
+    app: App,
+    link: SignalingEnd,
+    listener: TcpListener,
+    ready: oneshot::Sender<SocketAddr>,
+    stop: CancellationToken,
+) -> Result<()> {
+    let address = listener.local_addr()?;
+    let grace = app.config.stop_grace;
+    // The link lives as long as the role: when it is dropped, the media node knows that signaling is gone.
+    let _link = link;
+    let service = router::router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
+    let server = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
+    tracing::info!(%address, "signaling listens");
+    // Nobody may be waiting for the news; that is their choice.
+    let _ = ready.send(address);
+    let drained = async {
+        stop.cancelled().await;
+        tokio::time::sleep(grace).await;
+    };
+    tokio::select! {
+        ended = server => {
+            ended?;
+            tracing::info!("signaling drained and stopped");
+        }
+        () = drained => tracing::warn!("signaling stopped with requests still under way"),
+    }
+    app.db.close().await;
+    Ok(())
+}

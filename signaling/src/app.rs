@@ -1,0 +1,63 @@
+//! `App`: what every handler can reach; built once, given to axum as state.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use wire::link::Requester;
+
+use crate::audit::memo::Memo;
+use crate::auth::keys::Keys;
+use crate::clock::{Clock, Timestamp};
+use crate::config::{PublicAddress, SignalingConfig};
+use crate::db::Db;
+use crate::limit::Misses;
+
+/// Cheap to clone; all clones are one.
+#[derive(Clone, Debug)]
+pub struct App(Arc<Parts>);
+
+/// What the App is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The settings.
+    pub config: SignalingConfig,
+    /// How people reach the service.
+    pub public: PublicAddress,
+    /// The database.
+    pub db: Db,
+    /// Signing and lookup keys.
+    pub keys: Keys,
+    /// The time.
+    pub clock: Clock,
+    /// Asks the media node.
+    pub sfu: Requester,
+    /// Wrong join codes of late.
+    pub misses: Misses,
+    /// Which views are in the audit chain already.
+    pub views: Memo,
+    /// Cancelled when the role is to stop.
+    pub stop: CancellationToken,
+}
+
+impl App {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}

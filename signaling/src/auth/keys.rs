@@ -1,0 +1,299 @@
+//! The signing key (ES256 over P-256) and the key for hashes of short codes; local files, made on request.
+
+use std::fmt;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use p256::ecdsa::SigningKey;
+use p256::elliptic_curve::Generate;
+use p256::pkcs8::{DecodePrivateKey, EncodePrivateKey, LineEnding};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::auth::StaffRole;
+use crate::auth::claims::{AccessClaims, ISSUER, Kind};
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::ids::OrgId;
+
+/// How far clocks of other machines may be off.
+pub const SKEW: Duration = Duration::from_secs(120);
+
+/// No token of ours is longer; longer ones are not even decoded.
+const MAX_TOKEN_BYTES: usize = 4096;
+
+/// Signs and checks tokens, and hashes short codes.
+pub struct Keys {
+    signing: EncodingKey,
+    checking: DecodingKey,
+    kid: String,
+    jwk: Value,
+    lookup: [u8; 32],
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys").field("kid", &self.kid).finish_non_exhaustive()
+    }
+}
+
+/// What an AccessToken is minted for.
+#[derive(Clone, Copy, Debug)]
+pub struct AccessGrant<'a> {
+    /// In which organisation.
+    pub org: OrgId,
+    /// Whose it is.
+    pub sub: &'a str,
+    /// As what.
+    pub role: StaffRole,
+    /// How they are called.
+    pub name: Option<&'a str>,
+    /// How long it holds.
+    pub lifetime: Duration,
+}
+
+impl Keys {
+    /// Reads `signing.pem` (PKCS 8) and `lookup.key` (32 bytes as hex) from a folder.
+    ///
+    /// # Errors
+    /// When one is missing or is not such a key.
+    pub fn read(folder: &Path) -> Result<Self, Error> {
+        let read = |name: &str| {
+            std::fs::read_to_string(folder.join(name)).map_err(|e| Error::Keys(format!("cannot read {name}: {e}")))
+        };
+        let signing = SigningKey::from_pkcs8_pem(&read("signing.pem")?)
+            .map_err(|_| Error::Keys("signing.pem holds no P-256 key in PKCS 8".to_owned()))?;
+        let mut lookup = [0; 32];
+        hex::decode_to_slice(read("lookup.key")?.trim(), &mut lookup)
+            .map_err(|_| Error::Keys("lookup.key does not hold 32 bytes as hex".to_owned()))?;
+        Self::new(&signing, lookup)
+    }
+
+    /// Reads the folder's keys, and first makes those that are missing, readable for this user alone.
+    ///
+    /// # Errors
+    /// When they can be neither read nor made.
+    pub fn read_or_create(folder: &Path) -> Result<Self, Error> {
+        std::fs::create_dir_all(folder)?;
+        create(&folder.join("signing.pem"), || {
+            let pem = SigningKey::generate_from_rng(&mut rand::rng()).to_pkcs8_pem(LineEnding::LF);
+            Ok(pem.map_err(|_| Error::Keys("a new key cannot be written as PEM".to_owned()))?.to_string())
+        })?;
+        create(&folder.join("lookup.key"), || Ok(hex::encode(rand::random::<[u8; 32]>())))?;
+        Self::read(folder)
+    }
+
+    /// Keys that live in memory alone.
+    ///
+    /// # Errors
+    /// When the new key cannot be handed to the token library.
+    pub fn ephemeral() -> Result<Self, Error> {
+        Self::new(&SigningKey::generate_from_rng(&mut rand::rng()), rand::random())
+    }
+
+    fn new(signing: &SigningKey, lookup: [u8; 32]) -> Result<Self, Error> {
+        let broken = || Error::Keys("the signing key cannot be used".to_owned());
+        let der = signing.to_pkcs8_der().map_err(|_| broken())?;
+        let point = signing.verifying_key().to_sec1_point(false);
+        let (x, y) = (point.x().ok_or_else(broken)?, point.y().ok_or_else(broken)?);
+        let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
+        // RFC 7638: the members in this order, without spaces.
+        let thumbprint = Sha256::digest(format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#));
+        let kid = URL_SAFE_NO_PAD.encode(thumbprint);
+        let jwk = json!({"kty": "EC", "crv": "P-256", "x": x, "y": y, "alg": "ES256", "use": "sig", "kid": kid});
+        Ok(Self {
+            signing: EncodingKey::from_ec_der(der.as_bytes()),
+            checking: DecodingKey::from_ec_components(&x, &y).map_err(|_| broken())?,
+            kid,
+            jwk,
+            lookup,
+        })
+    }
+
+    /// The public half as a JWK set (RFC 7517).
+    #[must_use]
+    pub fn jwks(&self) -> Value {
+        json!({ "keys": [self.jwk] })
+    }
+
+    /// Signs claims.
+    ///
+    /// # Errors
+    /// When the library fails, which would be a defect.
+    pub fn sign<K: Kind>(&self, claims: &K) -> Result<String, Error> {
+        let mut header = Header::new(Algorithm::ES256);
+        header.typ = Some(K::TYP.to_owned());
+        header.kid = Some(self.kid.clone());
+        jsonwebtoken::encode(&header, claims, &self.signing).map_err(|_| Error::Keys("signing failed".to_owned()))
+    }
+
+    /// Checks signature, algorithm, key id, type, issuer and audience. Times are the caller's to check: see [`holds`].
+    /// Keys named by the token itself (`jwk`, `jku`, `x5c`) are never looked at.
+    #[must_use]
+    pub fn open<K: Kind>(&self, token: &str) -> Option<K> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return None;
+        }
+        let mut validation = Validation::new(Algorithm::ES256);
+        validation.validate_exp = false;
+        validation.validate_aud = false;
+        validation.set_required_spec_claims::<&str>(&[]);
+        let opened = jsonwebtoken::decode::<K>(token, &self.checking, &validation).ok()?;
+        let header = opened.header;
+        let fits =
+            header.typ.as_deref() == Some(K::TYP) && header.kid.as_deref() == Some(&*self.kid) && header.crit.is_none();
+        let common = opened.claims.common();
+        (fits && common.iss == ISSUER && common.aud == K::AUDIENCE).then_some(opened.claims)
+    }
+
+    /// Mints an AccessToken: `anteroom token` and the demo sign-in use it.
+    ///
+    /// # Errors
+    /// As [`sign`](Self::sign).
+    pub fn mint_access(&self, grant: AccessGrant<'_>, now: Timestamp) -> Result<String, Error> {
+        let iat = now.unix_timestamp();
+        self.sign(&AccessClaims {
+            iss: ISSUER.to_owned(),
+            aud: AccessClaims::AUDIENCE.to_owned(),
+            sub: grant.sub.to_owned(),
+            org: grant.org.as_uuid(),
+            role: grant.role,
+            name: grant.name.map(ToOwned::to_owned),
+            iat,
+            nbf: iat,
+            exp: (now + grant.lifetime).unix_timestamp(),
+            jti: Uuid::new_v4(),
+        })
+    }
+
+    /// The keyed hash under which a short code is stored and found: a copy of the table alone opens no link.
+    #[must_use]
+    pub fn lookup_hash(&self, code: &str) -> [u8; 32] {
+        // HMAC takes keys of any length; 32 bytes never fail.
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.lookup).expect("HMAC takes any key length");
+        mac.update(b"anteroom short code v1\0");
+        mac.update(code.as_bytes());
+        mac.finalize().into_bytes().into()
+    }
+}
+
+/// Whether a token's own times allow it at `now`, give or take [`SKEW`].
+#[must_use]
+pub fn holds<K: Kind>(claims: &K, now: Timestamp) -> bool {
+    let common = claims.common();
+    let skew = i64::try_from(SKEW.as_secs()).unwrap_or(0);
+    let now = now.unix_timestamp();
+    common.nbf.saturating_sub(skew) <= now && now < common.exp.saturating_add(skew)
+}
+
+/// Writes a secret unless the file is there; two processes at once make one file between them.
+fn create(path: &Path, secret: impl FnOnce() -> Result<String, Error>) -> Result<(), Error> {
+    if path.exists() {
+        return Ok(());
+    }
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let draft = folder.join(format!(".{}.new", Uuid::new_v4()));
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    file.write_all(secret()?.as_bytes())?;
+    file.sync_all()?;
+    // A hard link refuses to replace: whoever comes second keeps the first one's key.
+    match std::fs::hard_link(&draft, path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error)?,
+        _ => {}
+    }
+    std::fs::remove_file(&draft)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::claims::JoinClaims;
+    use std::os::unix::fs::PermissionsExt;
+    use time::macros::datetime;
+
+    fn grant() -> AccessGrant<'static> {
+        AccessGrant {
+            org: OrgId::random(),
+            sub: "dr-a",
+            role: StaffRole::Clinician,
+            name: None,
+            lifetime: Duration::from_secs(60),
+        }
+    }
+
+    #[test]
+    fn keys_survive_a_restart_and_are_private() {
+        let folder = tempfile::tempdir().unwrap();
+        let now = datetime!(2026-11-21 10:00 UTC);
+        let token = Keys::read_or_create(folder.path()).unwrap().mint_access(grant(), now).unwrap();
+        let again = Keys::read_or_create(folder.path()).unwrap();
+        let claims: AccessClaims = again.open(&token).unwrap();
+        assert_eq!(claims.sub, "dr-a");
+        assert!(holds(&claims, now + Duration::from_secs(60 + 119)));
+        assert!(!holds(&claims, now + Duration::from_secs(60 + 120)));
+        assert!(holds(&claims, now - SKEW));
+        assert!(!holds(&claims, now - SKEW - Duration::from_secs(1)));
+        for name in ["signing.pem", "lookup.key"] {
+            let mode = std::fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn forged_tokens_do_not_open() {
+        let now = datetime!(2026-11-21 10:00 UTC);
+        let keys = Keys::ephemeral().unwrap();
+        let token = keys.mint_access(grant(), now).unwrap();
+        assert!(keys.open::<AccessClaims>(&token).is_some());
+        assert!(keys.open::<JoinClaims>(&token).is_none(), "another kind");
+        assert!(Keys::ephemeral().unwrap().open::<AccessClaims>(&token).is_none(), "another key");
+        let parts: Vec<&str> = token.split('.').collect();
+        let [header, body, signature] = parts[..] else { panic!("three parts") };
+        let none = URL_SAFE_NO_PAD.encode(br#"{"alg":"none","typ":"at+jwt"}"#);
+        let hs = URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"HS256","typ":"at+jwt","kid":"{}"}}"#, keys.kid));
+        let admin = String::from_utf8(URL_SAFE_NO_PAD.decode(body).unwrap()).unwrap().replace("clinician", "admin");
+        let admin = URL_SAFE_NO_PAD.encode(admin);
+        for forged in [
+            format!("{none}.{body}."),
+            format!("{none}.{body}.{signature}"),
+            format!("{hs}.{body}.{signature}"),
+            format!("{header}.{admin}.{signature}"),
+            format!("{header}.{body}.{}", "A".repeat(86)),
+            format!("{header}.{body}"),
+            "a".repeat(5000),
+            String::new(),
+        ] {
+            assert!(keys.open::<AccessClaims>(&forged).is_none(), "{forged}");
+        }
+    }
+
+    #[test]
+    fn wrong_issuer_audience_type_or_key_id_do_not_open() {
+        let keys = Keys::ephemeral().unwrap();
+        let token = keys.mint_access(grant(), datetime!(2026-11-21 10:00 UTC)).unwrap();
+        let claims: AccessClaims = keys.open(&token).unwrap();
+        let sign = |change: &dyn Fn(&mut Header, &mut AccessClaims)| {
+            let mut header = Header::new(Algorithm::ES256);
+            header.typ = Some("at+jwt".to_owned());
+            header.kid = Some(keys.kid.clone());
+            let mut claims = claims.clone();
+            change(&mut header, &mut claims);
+            jsonwebtoken::encode(&header, &claims, &keys.signing).unwrap()
+        };
+        assert!(keys.open::<AccessClaims>(&sign(&|_, _| ())).is_some());
+        assert!(keys.open::<AccessClaims>(&sign(&|_, c| c.iss = "other".to_owned())).is_none());
+        assert!(keys.open::<AccessClaims>(&sign(&|_, c| c.aud = "anteroom/join".to_owned())).is_none());
+        assert!(keys.open::<AccessClaims>(&sign(&|h, _| h.typ = Some("JWT".to_owned()))).is_none());
+        assert!(keys.open::<AccessClaims>(&sign(&|h, _| h.kid = Some("other".to_owned()))).is_none());
+        assert!(keys.open::<AccessClaims>(&sign(&|h, _| h.crit = Some(vec!["b64".to_owned()]))).is_none());
+    }
+}

@@ -1,0 +1,232 @@
+//! `SignalingConfig`: the documented settings of the role, from file and environment.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use wire::Redacted;
+use wire::settings;
+
+use crate::auth::StaffRole;
+use crate::error::Error;
+use crate::ids::OrgId;
+
+/// Settings of the signaling role: table `[signaling]` of the file, variables `ANTEROOM_<FIELD>`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SignalingConfig {
+    /// `development` opens the demo sign-in; `production` does not know those routes. Default `production`.
+    pub profile: Profile,
+    /// Where HTTP listens. Default `127.0.0.1:8080`; port 0 takes a free one.
+    pub http: SocketAddr,
+    /// How people reach the service, without a trailing slash: links are built from it and a browser's `Origin` must equal it.
+    /// Default `http://localhost:<port>`.
+    pub public_url: Option<String>,
+    /// The login of the server. It must own nothing and be a member of `anteroom_server`.
+    pub database_url: Redacted<String>,
+    /// The login that owns the tables and runs migrations. Without it, migrations are somebody else's work.
+    pub migration_url: Option<Redacted<String>>,
+    /// Database connections at most. Default 16. A request that finds none free for 5 s is answered 503.
+    pub database_connections: u32,
+    /// Holds `signing.pem` and `lookup.key`. Default `keys`.
+    pub key_dir: PathBuf,
+    /// Reverse proxies whose `X-Forwarded-For` is believed. Default none.
+    pub trusted_proxies: Vec<IpAddr>,
+    /// How long before the scheduled start a join link opens. Default `10m`.
+    #[serde(with = "humantime_serde")]
+    pub join_opens_before: Duration,
+    /// How long requests under way may take after a stop was asked for. Default `3s`.
+    #[serde(with = "humantime_serde")]
+    pub stop_grace: Duration,
+    /// The demo practice, set by `anteroom dev` alone.
+    #[serde(skip)]
+    pub demo: Option<Demo>,
+}
+
+/// Which machine this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// A developer's machine: demo users may sign in without a password.
+    Development,
+    /// Everything else.
+    Production,
+}
+
+/// A practice with people who sign in by a click.
+#[derive(Clone, Debug)]
+pub struct Demo {
+    /// The practice.
+    pub org: OrgId,
+    /// Who can sign in.
+    pub users: Vec<DemoUser>,
+}
+
+/// One of them.
+#[derive(Clone, Debug)]
+pub struct DemoUser {
+    /// Their id, as in a visit's `clinicianId`.
+    pub sub: String,
+    /// What they are.
+    pub role: StaffRole,
+    /// What the desk calls them.
+    pub name: String,
+}
+
+impl Default for SignalingConfig {
+    fn default() -> Self {
+        Self {
+            profile: Profile::Production,
+            http: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            public_url: None,
+            database_url: Redacted::new(String::new()),
+            migration_url: None,
+            database_connections: 16,
+            key_dir: PathBuf::from("keys"),
+            trusted_proxies: Vec::new(),
+            join_opens_before: Duration::from_secs(10 * 60),
+            stop_grace: Duration::from_secs(3),
+            demo: None,
+        }
+    }
+}
+
+impl SignalingConfig {
+    /// The fields that a variable can set.
+    pub const FIELDS: &[&str] = &[
+        "profile",
+        "http",
+        "public_url",
+        "database_url",
+        "migration_url",
+        "database_connections",
+        "key_dir",
+        "join_opens_before",
+        "stop_grace",
+    ];
+
+    /// Defaults, then the file, then the environment.
+    ///
+    /// # Errors
+    /// When a value does not fit its field, or they do not fit together.
+    pub fn load(file: Option<&Path>, env: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
+        let config: Self =
+            settings::load("signaling", Self::FIELDS, file, env).map_err(|e| Error::Settings(e.to_string()))?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Says which setting cannot be used.
+    ///
+    /// # Errors
+    /// The sentence for the operator.
+    pub fn validate(&self) -> Result<(), Error> {
+        let refuse = |text: &str| Err(Error::Settings(text.to_owned()));
+        if self.database_url.reveal().is_empty() {
+            return refuse("`database_url` is missing");
+        }
+        if self.database_connections == 0 {
+            return refuse("`database_connections` must be at least 1");
+        }
+        match &self.public_url {
+            Some(url) => drop(PublicAddress::parse(url)?),
+            None if self.profile == Profile::Production && !self.http.ip().is_loopback() => {
+                return refuse("`public_url` is missing: how do people reach this service?");
+            }
+            None => {}
+        }
+        if self.profile == Profile::Production && self.demo.is_some() {
+            return refuse("demo users exist in development only");
+        }
+        Ok(())
+    }
+}
+
+/// How people reach the service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicAddress {
+    /// Scheme, host and port, as a browser sends it in `Origin`.
+    pub origin: String,
+    /// Host and port.
+    pub authority: String,
+    /// True when the address is `https`.
+    pub is_https: bool,
+}
+
+impl PublicAddress {
+    /// Reads `https://host[:port]`, or `http://` for a loopback name.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn parse(url: &str) -> Result<Self, Error> {
+        let url = url.trim_end_matches('/');
+        let refuse = |text: &str| Err(Error::Settings(format!("`public_url` {text}")));
+        let Some((scheme, authority)) = url.split_once("://") else {
+            return refuse("must look like https://visits.example.org");
+        };
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-' | ':' | '[' | ']');
+        if authority.is_empty() || !authority.chars().all(plain) {
+            return refuse("must hold a lower-case host and an optional port, and no path");
+        }
+        let is_https = match scheme {
+            "https" => true,
+            "http" if is_loopback_name(authority) => false,
+            _ => return refuse("must be https, except on localhost: browsers give no camera to other pages"),
+        };
+        Ok(Self { origin: url.to_owned(), authority: authority.to_owned(), is_https })
+    }
+
+    /// `http://localhost:<port>`.
+    #[must_use]
+    pub fn localhost(port: u16) -> Self {
+        Self { origin: format!("http://localhost:{port}"), authority: format!("localhost:{port}"), is_https: false }
+    }
+}
+
+/// True for `localhost` and loopback addresses, with or without a port.
+#[must_use]
+pub fn is_loopback_name(authority: &str) -> bool {
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.chars().all(|c| c.is_ascii_digit()) => host,
+        _ => authority,
+    };
+    host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_is_for_loopback_only() {
+        assert!(PublicAddress::parse("http://localhost:8080").is_ok());
+        assert!(PublicAddress::parse("http://127.0.0.1:1").is_ok());
+        assert!(PublicAddress::parse("http://[::1]:1/").is_ok());
+        assert!(PublicAddress::parse("https://visits.example.org").is_ok());
+        for bad in [
+            "http://visits.example.org",
+            "https://",
+            "visits",
+            "https://a/b",
+            "https://A",
+            "ftp://localhost",
+            "https://a b",
+        ] {
+            assert!(PublicAddress::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn settings_come_from_the_environment() {
+        let env = |name: &str| match name {
+            "ANTEROOM_DATABASE_URL" => Some("postgres://x".to_owned()),
+            "ANTEROOM_STOP_GRACE" => Some("7s".to_owned()),
+            _ => None,
+        };
+        let config = SignalingConfig::load(None, env).unwrap();
+        assert_eq!(config.stop_grace, Duration::from_secs(7));
+        assert!(!format!("{config:?}").contains("postgres://x"));
+        assert!(SignalingConfig::load(None, |_| None).is_err());
+    }
+}

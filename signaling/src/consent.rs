@@ -1,0 +1,82 @@
+//! Consent: who agreed to which version of which text. Answers follow each other and are never changed; the newest counts.
+
+pub mod rules;
+pub mod store;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::ids::{ConsentId, ParticipantId};
+
+/// Where a person stands towards a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ConsentStatus {
+    /// Not answered, or answered to a text that is no longer in force.
+    Pending,
+    /// Agreed.
+    Signed,
+    /// Said no.
+    Declined,
+    /// Agreed once, and took it back.
+    Revoked,
+}
+
+impl ConsentStatus {
+    /// As the database and the protocol have it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "PENDING",
+            Self::Signed => "SIGNED",
+            Self::Declined => "DECLINED",
+            Self::Revoked => "REVOKED",
+        }
+    }
+}
+
+/// What a person says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Decision {
+    /// I agree.
+    Sign,
+    /// I do not agree.
+    Decline,
+    /// I no longer agree.
+    Revoke,
+}
+
+/// A version of the recording consent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsentText {
+    /// Its row.
+    pub id: uuid::Uuid,
+    /// From 1 on.
+    pub version: i32,
+    /// Such as `en-US`.
+    pub locale: String,
+    /// In plain words.
+    pub body: String,
+    /// SHA-256 of the body.
+    pub sha256: Vec<u8>,
+}
+
+/// One stored answer to the recording consent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Its id.
+    pub id: ConsentId,
+    /// Whose.
+    pub participant: ParticipantId,
+    /// To which version.
+    pub version: i32,
+    /// SHA-256 of the text that was answered.
+    pub text_sha256: Vec<u8>,
+    /// What was said; never `Pending`.
+    pub status: ConsentStatus,
+    /// When.
+    pub decided_at: Timestamp,
+    /// Holds until then, if limited.
+    pub expires_at: Option<Timestamp>,
+}

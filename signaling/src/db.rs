@@ -1,0 +1,195 @@
+//! The pool, and the two ways into it: `audited`, where a change and its AuditEvents commit together, and `scoped`, which only reads.
+//! Both see one organisation; the rows of the others do not exist for them (row level security).
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool};
+use wire::Redacted;
+
+use crate::audit::{self, Draft};
+use crate::auth::Actor;
+use crate::clock::Clock;
+use crate::config::SignalingConfig;
+use crate::error::{Error, Result};
+use crate::ids::OrgId;
+
+/// Numbered SQL files of `migrations/`.
+pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
+
+/// A transaction, as the slices' `store.rs` see it.
+pub type Tx = PgConnection;
+
+/// How long a request waits for a free connection before it is answered 503.
+const ACQUIRE: Duration = Duration::from_secs(5);
+
+/// The database as one organisation at a time may use it.
+#[derive(Clone, Debug)]
+pub struct Db {
+    pool: PgPool,
+    clock: Clock,
+}
+
+impl Db {
+    /// Opens the pool; every connection acts as `anteroom_server`. Then makes sure that this role, and the login behind it,
+    /// own nothing and cannot step around row level security.
+    ///
+    /// # Errors
+    /// When the database is away, or the login has more rights than it should.
+    pub async fn connect(config: &SignalingConfig, clock: Clock) -> Result<Self> {
+        let options: PgConnectOptions = config.database_url.reveal().parse()?;
+        let options = options
+            .application_name("anteroom-signaling")
+            .options([
+                ("statement_timeout", "10s"),
+                ("lock_timeout", "5s"),
+                ("idle_in_transaction_session_timeout", "15s"),
+            ])
+            // At debug, sqlx would log each statement; parameters never. Slow ones are worth a line.
+            .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(1));
+        let pool = PgPoolOptions::new()
+            .max_connections(config.database_connections)
+            .acquire_timeout(ACQUIRE)
+            .after_connect(|connection, _| {
+                Box::pin(async move {
+                    connection.execute("SET ROLE anteroom_server").await?;
+                    Ok(())
+                })
+            })
+            .connect_with(options)
+            .await?;
+        let db = Self { pool, clock };
+        db.check_role().await?;
+        Ok(db)
+    }
+
+    /// Runs the migrations that are due, as the owner.
+    ///
+    /// # Errors
+    /// When one fails; it has then left nothing behind.
+    pub async fn migrate(owner_url: &Redacted<String>) -> Result<()> {
+        let options: PgConnectOptions = owner_url.reveal().parse()?;
+        let mut connection = options.disable_statement_logging().connect().await?;
+        MIGRATIONS.run(&mut connection).await?;
+        connection.close().await?;
+        Ok(())
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<()> {
+        sqlx::query!("SELECT 1 AS one").fetch_one(&self.pool).await?;
+        Ok(())
+    }
+
+    /// The clock by which events are dated.
+    #[must_use]
+    pub const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// For what is not a transaction: LISTEN. Queries through it see no organisation's rows.
+    #[must_use]
+    pub const fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Waits until no connection is in use, and closes them.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    async fn check_role(&self) -> Result<()> {
+        let role = sqlx::query!(
+            r#"SELECT current_user::text AS "acting!",
+                   bool_or(r.rolsuper OR r.rolbypassrls) AS "above_policies!",
+                   EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace
+                           AND c.relowner IN (SELECT oid FROM pg_roles WHERE rolname IN (current_user, session_user))) AS "owns_tables!"
+               FROM pg_roles r WHERE r.rolname IN (current_user, session_user)"#
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        if role.acting != "anteroom_server" {
+            return Err(Error::Settings("the server does not act as anteroom_server".to_owned()));
+        }
+        if role.above_policies {
+            return Err(Error::Settings(
+                "the login of `database_url` is a superuser or may bypass row level security: give the server one that is not".to_owned(),
+            ));
+        }
+        if role.owns_tables {
+            return Err(Error::Settings(
+                "the login of `database_url` owns tables: keep the owner for `migration_url`".to_owned(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Runs `change` in a transaction that sees `org` alone, appends what it reports to the audit chain, and commits both, or neither.
+///
+/// ```ignore
+/// let visit = db::audited(&app.db, org, &actor, async |tx| {
+///     let visit = visit::store::insert(tx, &new).await?;
+///     Ok::<_, Error>((visit.clone(), vec![Draft::new(EventType::VisitCreated).visit(visit.id)]))
+/// }).await?;
+/// ```
+///
+/// # Errors
+/// Whatever `change` says; the database's own failures. A change that reports no event is a defect and is refused.
+pub async fn audited<T, E, F>(db: &Db, org: OrgId, actor: &Actor, change: F) -> std::result::Result<T, E>
+where
+    F: AsyncFnOnce(&mut Tx) -> std::result::Result<(T, Vec<Draft>), E>,
+    E: From<Error>,
+{
+    let mut tx = db.pool.begin().await.map_err(Error::from)?;
+    enter(&mut tx, org).await?;
+    let (value, drafts) = change(&mut tx).await?;
+    if drafts.is_empty() {
+        return Err(Error::Inside("a change without an audit event".to_owned()).into());
+    }
+    audit::store::append(&mut tx, org, actor, &drafts, db.clock.now()).await?;
+    tx.commit().await.map_err(Error::from)?;
+    Ok(value)
+}
+
+/// Runs `read` in a read-only transaction that sees `org` alone.
+///
+/// # Errors
+/// Whatever `read` says; the database's own failures, a write among them.
+pub async fn scoped<T, E, F>(db: &Db, org: OrgId, read: F) -> std::result::Result<T, E>
+where
+    F: AsyncFnOnce(&mut Tx) -> std::result::Result<T, E>,
+    E: From<Error>,
+{
+    let mut tx = db.pool.begin().await.map_err(Error::from)?;
+    tx.execute("SET TRANSACTION READ ONLY").await.map_err(Error::from)?;
+    enter(&mut tx, org).await?;
+    let value = read(&mut tx).await?;
+    tx.commit().await.map_err(Error::from)?;
+    Ok(value)
+}
+
+/// The organisation that a short code belongs to: the one question that has to be asked before an organisation is known.
+/// The policy `by_short_code` shows the row with this very hash, and no other.
+///
+/// # Errors
+/// The database's own failures.
+pub async fn find_org_by_code(db: &Db, hash: &[u8; 32]) -> Result<Option<OrgId>> {
+    let mut tx = db.pool.begin().await?;
+    sqlx::query!("SELECT set_config('app.short_code_hash', $1, true) AS set", hex::encode(hash))
+        .fetch_one(&mut *tx)
+        .await?;
+    let org = sqlx::query_scalar!("SELECT org_id FROM join_token WHERE short_code_hash = $1", hash.as_slice())
+        .fetch_optional(&mut *tx)
+        .await?;
+    tx.commit().await?;
+    Ok(org.map(OrgId::from_uuid))
+}
+
+async fn enter(tx: &mut Tx, org: OrgId) -> Result<()> {
+    sqlx::query!("SELECT set_config('app.org', $1, true) AS set", org.to_string()).fetch_one(tx).await?;
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! `/healthz`, `/readyz` and the public keys.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+use wire::control::Command;
+use wire::ids::RoomId;
+
+use crate::app::App;
+use crate::error::Result;
+use crate::problem::Code;
+
+/// How long each part has to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The process runs.
+pub async fn live() -> &'static str {
+    "ok\n"
+}
+
+/// Visits can be taken: the database and the media node answer, and nobody asked us to stop.
+///
+/// # Errors
+/// `UNAVAILABLE`, naming what is away.
+pub async fn ready(State(app): State<App>) -> Result<Response> {
+    if app.stop.is_cancelled() {
+        return Err(Code::Unavailable.with("The service is stopping.").into());
+    }
+    if !matches!(tokio::time::timeout(PATIENCE, app.db.ping()).await, Ok(Ok(()))) {
+        return Err(Code::Unavailable.with("The database does not answer.").into());
+    }
+    // Closing a room that is not there changes nothing and is always answered.
+    let probe = app.sfu.request(Command::CloseRoom { room: RoomId::random() });
+    if !matches!(tokio::time::timeout(PATIENCE, probe).await, Ok(Ok(_))) {
+        return Err(Code::Unavailable.with("The media node does not answer.").into());
+    }
+    Ok(Json(json!({"database": "ok", "sfu": "ok"})).into_response())
+}
+
+/// The keys that our tokens verify with (RFC 7517).
+pub async fn jwks(State(app): State<App>) -> Response {
+    ([(header::CACHE_CONTROL, "public, max-age=300")], Json(app.keys.jwks())).into_response()
+}

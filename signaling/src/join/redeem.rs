@@ -1,0 +1,164 @@
+//! Validate, which only reads the token, and redeem, which spends it; both leave their mark in the audit chain.
+
+use crate::app::App;
+use crate::audit::{Draft, EventType};
+use crate::auth::Actor;
+use crate::auth::extract::SessionToken;
+use crate::clock::Timestamp;
+use crate::db::{self, Tx};
+use crate::error::{Error, Result};
+use crate::ids::ParticipantId;
+use crate::join::{Handle, RedeemError, Shown, Token, is_code, open_jwt, session, store};
+use crate::organization::{self, Organization};
+use crate::participant::{self, Participant, Role};
+use crate::visit::{self, Visit};
+
+/// What the holder of a good link may know.
+#[derive(Clone, Debug)]
+pub struct Invitation {
+    /// For which visit.
+    pub visit: Visit,
+    /// For whom.
+    pub person: Participant,
+    /// With whom.
+    pub clinician: Option<Participant>,
+    /// Where.
+    pub practice: Organization,
+}
+
+/// What redeeming gives.
+#[derive(Clone, Debug)]
+pub struct Redeemed {
+    /// What validate would have said.
+    pub invitation: Invitation,
+    /// The session, which nobody else has.
+    pub session: SessionToken,
+    /// Until when it holds.
+    pub expires_at: Timestamp,
+    /// Whose seat it is.
+    pub participant: ParticipantId,
+}
+
+/// A refusal, and the practice to call where the link was a real one.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// Why.
+    pub error: RedeemError,
+    /// Whom to call.
+    pub practice: Option<Organization>,
+}
+
+impl Refused {
+    const INVALID: Self = Self { error: RedeemError::Invalid, practice: None };
+}
+
+/// What the caller typed or followed.
+#[derive(Clone, Copy, Debug)]
+pub enum Credential<'a> {
+    /// A JWT.
+    Jwt(&'a str),
+    /// A short code.
+    Code(&'a str),
+}
+
+/// Finds out which organisation to look in. Every way ends in a lookup by hash, so that a code that cannot be one, a code that
+/// is none and a JWT that does not verify take the same path.
+///
+/// # Errors
+/// The database's own failures.
+pub async fn identify(app: &App, credential: Credential<'_>) -> Result<Option<Shown>> {
+    let (text, shown) = match credential {
+        Credential::Jwt(text) => (text, open_jwt(&app.keys, text)),
+        Credential::Code(text) => (text, None),
+    };
+    if let Some(shown) = shown {
+        return Ok(Some(shown));
+    }
+    let hash = app.keys.lookup_hash(text);
+    let org = db::find_org_by_code(&app.db, &hash).await?;
+    Ok(org.filter(|_| is_code(text)).map(|org| Shown { org, by: Handle::Code(hash) }))
+}
+
+/// Says whether the token would redeem now. The token stays as it is.
+///
+/// # Errors
+/// The database's own failures.
+pub async fn validate(app: &App, shown: &Shown) -> Result<std::result::Result<Invitation, Refused>> {
+    let now = app.now();
+    let actor = Actor::Anonymous { org: shown.org };
+    let Some(token) = db::scoped(&app.db, shown.org, async |tx| store::find(tx, shown.by).await).await? else {
+        return Ok(Err(Refused::INVALID));
+    };
+    db::audited(&app.db, shown.org, &actor, async |tx| {
+        let event = event(EventType::TokenValidated, &token);
+        match token.check(now) {
+            Ok(()) => Ok((Ok(invitation(tx, &token).await?), vec![event])),
+            Err(error) => {
+                let practice = organization::find(tx, shown.org).await?;
+                Ok((Err(Refused { error, practice }), vec![event.failed(error.code().as_str())]))
+            }
+        }
+    })
+    .await
+}
+
+/// Spends the token and gives its participant a session; whatever session they had before ends. A refusal is audited as well.
+///
+/// # Errors
+/// The database's own failures; then nothing is spent.
+pub async fn redeem(app: &App, shown: &Shown) -> Result<std::result::Result<Redeemed, Refused>> {
+    let now = app.now();
+    let actor = Actor::Anonymous { org: shown.org };
+    // A stranger's handle leaves no trace and takes no lock.
+    if db::scoped(&app.db, shown.org, async |tx| store::find(tx, shown.by).await).await?.is_none() {
+        return Ok(Err(Refused::INVALID));
+    }
+    db::audited(&app.db, shown.org, &actor, async |tx| {
+        let Some(token) = store::spend(tx, shown.by, now).await? else {
+            return refuse(tx, shown, now).await;
+        };
+        let invitation = invitation(tx, &token).await?;
+        let mut events = vec![event(EventType::TokenRedeemed, &token)];
+        for old in session::revoke_of_participant(tx, token.participant, "SUPERSEDED", now).await? {
+            events.push(Draft::new(EventType::SessionSuperseded).visit(token.visit).subject("session", old.as_uuid()));
+        }
+        let session = SessionToken::random(shown.org);
+        let expires_at = session::expiry(&invitation.visit, now);
+        session::insert(tx, &session, &token, now, expires_at).await?;
+        events.push(
+            Draft::new(EventType::SessionIssued).visit(token.visit).subject("session", session.session.as_uuid()),
+        );
+        Ok((Ok(Redeemed { invitation, session, expires_at, participant: token.participant }), events))
+    })
+    .await
+}
+
+/// Reads why the token could not be spent.
+async fn refuse(
+    tx: &mut Tx,
+    shown: &Shown,
+    now: Timestamp,
+) -> Result<(std::result::Result<Redeemed, Refused>, Vec<Draft>)> {
+    let token = store::find(tx, shown.by).await?.ok_or_else(|| Error::Inside("a token vanished".to_owned()))?;
+    // Between update and read only a spending or a revocation can have happened; a token that looks good again cannot be.
+    let error = token.check(now).err().unwrap_or(RedeemError::AlreadySpent);
+    let practice = organization::find(tx, shown.org).await?;
+    let event = event(EventType::TokenRedeemed, &token).failed(error.code().as_str());
+    Ok((Err(Refused { error, practice }), vec![event]))
+}
+
+async fn invitation(tx: &mut Tx, token: &Token) -> Result<Invitation> {
+    let visit = visit::store::get(tx, token.visit).await?;
+    let people = participant::store::of_visits(tx, &[token.visit.as_uuid()]).await?;
+    let person = people.iter().find(|person| person.id == token.participant).cloned();
+    Ok(Invitation {
+        practice: organization::get(tx, visit.org).await?,
+        person: person.ok_or_else(|| Error::Inside("a token's participant is not there".to_owned()))?,
+        clinician: people.into_iter().find(|person| person.role == Role::Clinician),
+        visit,
+    })
+}
+
+fn event(event_type: EventType, token: &Token) -> Draft {
+    Draft::new(event_type).visit(token.visit).subject("token", token.id.as_uuid())
+}

@@ -1,0 +1,238 @@
+//! Problems as people and programs read them (RFC 9457); the one place that knows status codes.
+
+use std::borrow::Cow;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use crate::error::Error;
+use crate::telemetry;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $status:ident, $detail:literal;)*) => {
+        /// Every code of `docs/protocol.md` section 1; HTTP and WebSocket share them.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Code {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The stable name.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// Its HTTP status.
+            #[must_use]
+            pub const fn status(self) -> StatusCode {
+                match self { $(Self::$name => StatusCode::$status,)* }
+            }
+
+            /// What a person reads when the thrower has nothing better to say.
+            #[must_use]
+            pub const fn default_detail(self) -> &'static str {
+                match self { $(Self::$name => $detail,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The body or a parameter cannot be read.
+    Malformed = "MALFORMED", BAD_REQUEST, "The request could not be read.";
+    /// No credential, or one that does not hold.
+    Unauthenticated = "UNAUTHENTICATED", UNAUTHORIZED, "Please sign in.";
+    /// Unknown code, bad signature, wrong audience or type.
+    TokenInvalid = "TOKEN_INVALID", UNAUTHORIZED, "We can't open this link. Check that the whole link was copied.";
+    /// The role may not do this.
+    Forbidden = "FORBIDDEN", FORBIDDEN, "You are not allowed to do this.";
+    /// Too early.
+    TokenNotYetValid = "TOKEN_NOT_YET_VALID", FORBIDDEN, "It is too early for this visit.";
+    /// A browser request from another origin, or without our header.
+    CrossOrigin = "CROSS_ORIGIN", FORBIDDEN, "This request did not come from our own page.";
+    /// No such thing in the caller's organisation.
+    NotFound = "NOT_FOUND", NOT_FOUND, "There is no such thing here.";
+    /// The path exists, with other methods.
+    MethodNotAllowed = "METHOD_NOT_ALLOWED", METHOD_NOT_ALLOWED, "This address does not take that method.";
+    /// The client was too slow.
+    TimedOut = "TIMED_OUT", REQUEST_TIMEOUT, "The request took too long.";
+    /// The link was spent.
+    TokenAlreadyUsed = "TOKEN_ALREADY_USED", CONFLICT, "This link was already used. For your safety each link works once.";
+    /// The visit cannot move there from where it is.
+    InvalidTransition = "INVALID_TRANSITION", CONFLICT, "The visit is not in a state that allows this.";
+    /// The appointment id is taken by another visit.
+    DoubleBooked = "DOUBLE_BOOKED", CONFLICT, "Another visit has this appointment id.";
+    /// The visit is over.
+    VisitFinal = "VISIT_FINAL", CONFLICT, "This visit is over.";
+    /// The person is not in the waiting room.
+    NotWaiting = "NOT_WAITING", CONFLICT, "This person is not in the waiting room.";
+    /// A recording runs already.
+    AlreadyRecording = "ALREADY_RECORDING", CONFLICT, "This visit is being recorded already.";
+    /// No recording runs.
+    NotRecording = "NOT_RECORDING", CONFLICT, "This visit is not being recorded.";
+    /// The link's time is over.
+    TokenExpired = "TOKEN_EXPIRED", GONE, "This link has expired.";
+    /// The link was replaced or withdrawn.
+    TokenRevoked = "TOKEN_REVOKED", GONE, "This link is no longer in use.";
+    /// Body over 64 KiB.
+    TooLarge = "TOO_LARGE", PAYLOAD_TOO_LARGE, "The request is too large.";
+    /// A body that is not JSON.
+    UnsupportedMediaType = "UNSUPPORTED_MEDIA_TYPE", UNSUPPORTED_MEDIA_TYPE, "Send JSON, please.";
+    /// The asked bytes are not in the file.
+    RangeNotSatisfiable = "RANGE_NOT_SATISFIABLE", RANGE_NOT_SATISFIABLE, "The file does not reach that far.";
+    /// Readable, but breaks a rule.
+    Invalid = "INVALID", UNPROCESSABLE_ENTITY, "A value does not fit.";
+    /// Recording without everyone's consent.
+    ConsentRequired = "CONSENT_REQUIRED", UNPROCESSABLE_ENTITY, "Not everyone present has agreed to be recorded.";
+    /// Another version of the text is in force.
+    ConsentOutdated = "CONSENT_OUTDATED", UNPROCESSABLE_ENTITY, "The text has changed. Please read the new one.";
+    /// Slow down.
+    RateLimited = "RATE_LIMITED", TOO_MANY_REQUESTS, "Too many attempts. Please wait a moment.";
+    /// Something of ours is broken.
+    Internal = "INTERNAL", INTERNAL_SERVER_ERROR, "Something went wrong on our side.";
+    /// The media node or the database is away.
+    Unavailable = "UNAVAILABLE", SERVICE_UNAVAILABLE, "The service is not available right now. Please try again.";
+}
+
+/// What went wrong, in words fit for the person and a code fit for a program.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
+    /// The class.
+    pub code: Code,
+    /// For the person; holds no name, token or address.
+    pub detail: Cow<'static, str>,
+    /// Members beside the standard ones, such as `from` and `to`.
+    pub members: Vec<(&'static str, Value)>,
+    /// Seconds for `Retry-After`.
+    pub retry_after: Option<u64>,
+}
+
+impl Code {
+    /// A problem of this class with its usual words.
+    #[must_use]
+    pub const fn problem(self) -> Problem {
+        Problem { code: self, detail: Cow::Borrowed(self.default_detail()), members: Vec::new(), retry_after: None }
+    }
+
+    /// A problem of this class with better words.
+    #[must_use]
+    pub fn with(self, detail: impl Into<Cow<'static, str>>) -> Problem {
+        Problem { detail: detail.into(), ..self.problem() }
+    }
+}
+
+impl Problem {
+    /// Adds a member.
+    #[must_use]
+    pub fn member(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+        self.members.push((name, value.into()));
+        self
+    }
+
+    /// The body, with the request under which the log holds the cause.
+    #[must_use]
+    pub fn to_json(&self, request_id: Option<&str>) -> Value {
+        let status = self.code.status();
+        let mut body = json!({
+            "type": format!("urn:anteroom:problem:{}", self.code.as_str().to_lowercase().replace('_', "-")),
+            "title": status.canonical_reason().unwrap_or("Error"),
+            "status": status.as_u16(),
+            "code": self.code.as_str(),
+            "detail": self.detail,
+        });
+        if let Value::Object(map) = &mut body {
+            if let Some(id) = request_id {
+                map.insert("requestId".to_owned(), id.into());
+            }
+            for (name, value) in &self.members {
+                map.insert((*name).to_owned(), value.clone());
+            }
+        }
+        body
+    }
+}
+
+impl From<Code> for Error {
+    fn from(code: Code) -> Self {
+        Self::Refused(code.problem())
+    }
+}
+
+impl From<Code> for Problem {
+    fn from(code: Code) -> Self {
+        code.problem()
+    }
+}
+
+impl From<&Error> for Problem {
+    fn from(error: &Error) -> Self {
+        match error {
+            Error::Refused(problem) => problem.clone(),
+            error if error.is_passing() => Self { retry_after: Some(5), ..Code::Unavailable.problem() },
+            _ => Code::Internal.problem(),
+        }
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let problem = Problem::from(&self);
+        if !matches!(self, Self::Refused(_)) {
+            tracing::error!(error = %self, "a request failed");
+        }
+        problem.into_response()
+    }
+}
+
+impl IntoResponse for Problem {
+    /// The status with the problem beside it; [`finish`] writes the body, because it knows the request id.
+    fn into_response(self) -> Response {
+        let mut response = self.code.status().into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Outermost middleware but one: gives every refusal its body, also those that axum makes itself.
+pub async fn finish(request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let status = response.status();
+    let problem = match response.extensions().get::<Problem>() {
+        Some(problem) => problem.clone(),
+        None if !status.is_client_error() && !status.is_server_error() => return response,
+        None => by_status(status).problem(),
+    };
+    let request_id = telemetry::request_id();
+    let (mut parts, _) = response.into_parts();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    parts.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(seconds) = problem.retry_after {
+        parts.headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    Response::from_parts(parts, Body::from(problem.to_json(request_id.as_deref()).to_string()))
+}
+
+/// The code for a refusal that axum or tower made.
+fn by_status(status: StatusCode) -> Code {
+    match status {
+        StatusCode::NOT_FOUND => Code::NotFound,
+        StatusCode::METHOD_NOT_ALLOWED => Code::MethodNotAllowed,
+        StatusCode::REQUEST_TIMEOUT => Code::TimedOut,
+        StatusCode::PAYLOAD_TOO_LARGE => Code::TooLarge,
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => Code::UnsupportedMediaType,
+        StatusCode::RANGE_NOT_SATISFIABLE => Code::RangeNotSatisfiable,
+        StatusCode::UNPROCESSABLE_ENTITY => Code::Invalid,
+        StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
+        status if status.is_client_error() => Code::Malformed,
+        _ => Code::Internal,
+    }
+}
