@@ -6,6 +6,8 @@ mod context;
 mod counters;
 mod door;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod history;
 mod keyframe;
 mod layer;

@@ -1,0 +1,158 @@
+//! Doors for the fuzz targets into what parses bytes of a Peer. Not part of the crate's face.
+
+use std::io::Cursor;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use wire::control::{Codec, SlotTrack, Source};
+use wire::{ParticipantId, TrackId};
+
+use crate::negotiate::{self, Answer, Coding, Format, FormatFeedback, SectionAnswer, Sending};
+use crate::rtp::extension::{self, Ids};
+use crate::rtp::feedback::Feedback;
+use crate::rtp::rtcp::{self, Compound, Rtcp};
+use crate::rtp::{h264, packet, vp8};
+use crate::subscription::Slot;
+use crate::track::Track;
+
+/// An offer: refused, or answered by something that is SDP again.
+pub fn sdp(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(offer) = negotiate::read(text) else { return };
+    let sending = Sending { stream: "pair-0".into(), track: "slot-0".into(), ssrc: 1, rtx_ssrc: 2 };
+    let parts = offer.sections.iter().map(|section| SectionAnswer {
+        section,
+        receives: section.sends,
+        sending: section.receives.then(|| sending.clone()),
+    });
+    let answer = Answer {
+        session_id: 1,
+        version: 1,
+        ufrag: "ufrag",
+        pwd: "pwd",
+        fingerprint: "AA",
+        addresses: &[([192, 0, 2, 1], 5000).into()],
+        sections: parts.collect(),
+    };
+    let text = negotiate::write(&answer);
+    let parsed = rtc_sdp::SessionDescription::unmarshal(&mut Cursor::new(&text)).expect("an answer is SDP");
+    assert_eq!(parsed.media_descriptions.len(), offer.sections.len(), "one section for each that was offered");
+}
+
+/// One decrypted RTP packet: header, extensions, both video payload formats.
+pub fn rtp(data: &[u8]) {
+    let Some(header) = packet::read(data) else { return };
+    let ids = Ids { mid: Some(1), rid: Some(2), repaired_rid: Some(3), audio_level: Some(4), transport_cc: Some(5) };
+    let _found = extension::read(data, &header, &ids);
+    let payload = data.get(header.payload).expect("the payload lies inside the packet");
+    let _descriptor = vp8::read(payload);
+    let _starts = h264::starts_keyframe(payload);
+}
+
+/// One decrypted RTCP compound.
+pub fn rtcp(data: &[u8]) {
+    for part in Compound::new(data) {
+        match part {
+            Rtcp::SenderReport { blocks, .. } | Rtcp::ReceiverReport { blocks } => {
+                assert!(rtcp::blocks(blocks).count() <= 31, "a report has at most 31 blocks");
+            }
+            Rtcp::Nack { items, .. } => assert!(rtcp::lost_numbers(items).count() <= items.len() / 4 * 17),
+            Rtcp::FullIntra { entries } => drop(rtcp::intra_sources(entries).count()),
+            Rtcp::PictureLoss { .. } | Rtcp::TransportFeedback | Rtcp::Other => {}
+        }
+    }
+}
+
+/// A publisher's packets in any order, through a Track and onto a slot: no number leaves twice. Each five bytes are one
+/// packet: what it is, its sequence number, the time that passes.
+pub fn flow(data: &[u8]) {
+    #[expect(clippy::disallowed_methods, reason = "the origin of virtual time")]
+    let mut now = Instant::now();
+    let coding = Coding { codec: Codec::Vp8, profile: None };
+    let id = TrackId::from_uuid(uuid::Uuid::from_u128(1));
+    let mut track = Track::new(id, "1".into(), Source::Camera, coding, now);
+    track.ssrc = Some(7);
+    let sending = Sending { stream: String::new(), track: String::new(), ssrc: 1, rtx_ssrc: 2 };
+    let mut slot = Slot::new("1".into(), wire::control::Kind::Video, 0, sending, 0, 0);
+    let feedback = FormatFeedback::default();
+    slot.formats =
+        vec![Format { codec: Codec::Vp8, payload_type: 96, rtx: Some(97), profile: None, parameters: None, feedback }];
+    let participant = ParticipantId::from_uuid(uuid::Uuid::from_u128(2));
+    slot.attach(SlotTrack { participant, source: Source::Camera, track: id }, coding);
+    let mut reports = Feedback::new(now);
+    let mut left = rustc_hash::FxHashSet::default();
+    for operation in data.chunks_exact(5) {
+        let &[what, high, low, wait, _] = operation else { return };
+        now += Duration::from_millis(u64::from(wait));
+        let sequence = u16::from_be_bytes([high, low]);
+        reports.note(sequence, now);
+        let payload: &[u8] = match what & 3 {
+            0 => &[0x90, 0x80, 0x81, low, 0x10],
+            1 => &[0x90, 0x80, 0x81, low, 0x11],
+            2 => &[0x80, 0x80, 0x81, low, 0x11],
+            _ => &[],
+        };
+        let mut bytes = vec![0x80, if what & 4 == 0 { 96 } else { 97 }];
+        bytes.extend_from_slice(&[high, low, 0, 0, high, low, 0, 0, 0, 7]);
+        if what & 4 != 0 {
+            bytes.extend_from_slice(&[high, low]);
+        }
+        bytes.extend_from_slice(payload);
+        let bytes = Bytes::from(bytes);
+        let header = packet::read(&bytes).expect("a header of ours");
+        let taken = if what & 4 == 0 {
+            track.take(bytes, &header, None, now)
+        } else {
+            track.take_repair(&bytes, &header, 96, now)
+        };
+        if let Ok(incoming) = taken
+            && let Ok(leaving) = slot.forward(&incoming, now)
+        {
+            assert!(left.insert(leaving.number), "a number left twice");
+        }
+        let _due = track.nack.poll(now, None);
+        let _again = slot.replay(sequence, None, now);
+        if what & 64 != 0 {
+            while reports.poll(1, 2).is_some_and(|report| report.len() <= 1200) {}
+        }
+        if what & 128 != 0 {
+            slot.set_muted(what & 32 != 0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Target = fn(&[u8]);
+
+    const TARGETS: [(&str, Target); 4] = [("sdp", sdp), ("rtp", rtp), ("rtcp", rtcp), ("flow", flow)];
+
+    /// What fuzzing found or began with, if it is there: a clone without the corpus has nothing to replay.
+    #[test]
+    fn the_corpus_is_survived() {
+        let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
+        for (name, target) in TARGETS {
+            for entry in std::fs::read_dir(corpus.join(name)).into_iter().flatten() {
+                target(&std::fs::read(entry.unwrap().path()).unwrap());
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_flow_is_survived(data in prop::collection::vec(any::<u8>(), 0..600)) {
+            flow(&data);
+        }
+
+        #[test]
+        fn any_bytes_are_survived(data in prop::collection::vec(any::<u8>(), 0..120)) {
+            rtp(&data);
+            rtcp(&data);
+            sdp(&data);
+        }
+    }
+}
