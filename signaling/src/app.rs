@@ -32,6 +32,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Asks the media node.
     pub sfu: Requester,
+    /// Live Rooms.
+    pub live: Arc<crate::live::Directory>,
     /// Wrong join codes of late.
     pub misses: Misses,
     /// Which views are in the audit chain already.

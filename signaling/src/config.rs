@@ -11,6 +11,7 @@ use wire::settings;
 use crate::auth::StaffRole;
 use crate::error::Error;
 use crate::ids::OrgId;
+use crate::recording::Vault;
 
 /// Settings of the signaling role: table `[signaling]` of the file, variables `ANTEROOM_<FIELD>`.
 #[derive(Clone, Debug, Deserialize)]
@@ -42,6 +43,9 @@ pub struct SignalingConfig {
     /// The demo practice, set by `anteroom dev` alone.
     #[serde(skip)]
     pub demo: Option<Demo>,
+    /// Where recordings rest; whoever starts the role opens it. Without it nothing can be played back.
+    #[serde(skip)]
+    pub vault: Option<Vault>,
 }
 
 /// Which machine this is.
@@ -88,6 +92,7 @@ impl Default for SignalingConfig {
             join_opens_before: Duration::from_secs(10 * 60),
             stop_grace: Duration::from_secs(3),
             demo: None,
+            vault: None,
         }
     }
 }

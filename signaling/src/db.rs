@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool};
+use sqlx::{ConnectOptions, Executor, PgConnection, PgPool};
 use wire::Redacted;
 
 use crate::audit::{self, Draft};
@@ -69,9 +69,10 @@ impl Db {
     /// When one fails; it has then left nothing behind.
     pub async fn migrate(owner_url: &Redacted<String>) -> Result<()> {
         let options: PgConnectOptions = owner_url.reveal().parse()?;
-        let mut connection = options.disable_statement_logging().connect().await?;
-        MIGRATIONS.run(&mut connection).await?;
-        connection.close().await?;
+        // By a pool of one: the future of a run on a bare connection cannot be spawned.
+        let pool = PgPoolOptions::new().max_connections(1).connect_with(options.disable_statement_logging()).await?;
+        MIGRATIONS.run(&pool).await?;
+        pool.close().await;
         Ok(())
     }
 

@@ -18,14 +18,18 @@ pub mod health;
 pub mod ids;
 pub mod join;
 pub mod limit;
+pub mod live;
 pub mod organization;
 pub mod pages;
 pub mod participant;
 pub mod problem;
+pub mod recording;
 pub mod router;
 pub mod sign_in;
 pub mod telemetry;
 pub mod visit;
+pub mod waiting_room;
+pub mod ws;
 
 use std::net::SocketAddr;
 
@@ -86,6 +90,7 @@ pub fn build(
     };
     Ok(App::new(app::Parts {
         sfu: link.requester(),
+        live: live::Directory::new(link.requester()),
         config,
         public,
         db,
@@ -106,8 +111,9 @@ async fn serve(
 ) -> Result<()> {
     let address = listener.local_addr()?;
     let grace = app.config.stop_grace;
-    // The link lives as long as the role: when it is dropped, the media node knows that signaling is gone.
-    let _link = link;
+    // The link lives as long as the pump: when it is dropped, the media node knows that signaling is gone.
+    let pump = tokio::spawn(live::sfu::pump(link, app.live.clone(), stop.clone()));
+    let jobs = tokio::spawn(recording::watch_jobs(app.clone()));
     let service = router::router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
     let server = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
     tracing::info!(%address, "signaling listens");
@@ -123,6 +129,11 @@ async fn serve(
             tracing::info!("signaling drained and stopped");
         }
         () = drained => tracing::warn!("signaling stopped with requests still under way"),
+    }
+    for task in [pump, jobs] {
+        if let Err(error) = task.await {
+            tracing::error!(%error, "a task of signaling failed");
+        }
     }
     app.db.close().await;
     Ok(())

@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::auth::origin;
 use crate::body::MAX_BODY;
 use crate::problem::{Code, Problem};
-use crate::{health, join, pages, problem, sign_in, telemetry, visit};
+use crate::{health, join, pages, problem, recording, sign_in, telemetry, visit, ws};
 
 /// How long an ordinary request may take. The WebSocket and playback have their own limits.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -26,6 +26,10 @@ pub fn router(app: App) -> Router {
         .route("/api/visits/{id}", get(visit::http::get))
         .route("/api/visits/{id}/links", post(join::http::links))
         .route("/api/visits/{id}/end", post(visit::http::end))
+        .route("/api/visits/{id}/recording/start", post(recording::http::start))
+        .route("/api/visits/{id}/recording/stop", post(recording::http::stop))
+        .route("/api/visits/{id}/recordings", get(recording::http::list))
+        .route("/api/recordings/{id}/playback", post(recording::http::grant))
         .route("/api/token/redeem", post(join::http::redeem))
         .route("/dev/login", post(sign_in::demo_login))
         .route("/dev/users", get(sign_in::demo_users))
@@ -40,7 +44,8 @@ pub fn router(app: App) -> Router {
         .route("/{name}", get(pages::root_file))
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, TIMEOUT));
     // Routes that outlive the ordinary time limit: the WebSocket and the streams of playback.
-    let long = Router::new();
+    let long =
+        Router::new().route("/ws", get(ws::upgrade)).route("/api/playback/{grant}", get(recording::playback::play));
     ordinary
         .merge(long)
         .fallback(async || Problem::from(Code::NotFound))

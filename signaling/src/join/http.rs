@@ -169,6 +169,9 @@ pub async fn redeem(State(app): State<App>, Address(from): Address, Body(body): 
         Mode::Redeem => match redeem::redeem(&app, &shown).await? {
             Ok(redeemed) => {
                 tracing::info!(visit_id = ?redeemed.invitation.visit.id, participant_id = ?redeemed.participant, "a join link was redeemed");
+                if let Some(room) = app.live.find(redeemed.invitation.visit.id) {
+                    room.supersede(redeemed.participant).await;
+                }
                 let mut view = invitation_view(&redeemed.invitation);
                 if let Value::Object(map) = &mut view {
                     map.insert("visitId".to_owned(), json!(redeemed.invitation.visit.id));

@@ -296,6 +296,9 @@ pub async fn end(
         Ok::<_, Error>((moved.visit, events))
     })
     .await?;
+    if let Some(room) = app.live.find(id) {
+        room.end(Some(actor)).await;
+    }
     let view = EndView { status: visit.status, ended_at: visit.ended_at, actual_duration: visit.actual_minutes() };
     Ok((NO_STORE, Json(view)).into_response())
 }

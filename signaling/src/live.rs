@@ -1,0 +1,222 @@
+//! RoomHandle: how everyone else speaks to a live Room. One task owns each Room and takes one thing at a time.
+
+pub mod directory;
+pub(crate) mod room;
+pub(crate) mod roster;
+pub(crate) mod sfu;
+pub(crate) mod world;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tracing::Instrument;
+use wire::control::Event;
+use wire::{ParticipantId, RecordingId, RoomId, VisitId};
+
+use crate::auth::Actor;
+use crate::clock::Clock;
+use crate::live::room::{Joining, Outside, RoomState};
+use crate::live::roster::{Moment, SocketId};
+use crate::problem::{Code, Problem};
+use crate::ws::message::ClientMessage;
+
+pub use directory::Directory;
+
+/// What waits for a Room's task. When full, whoever sends waits: sockets stop reading, and so their clients slow down.
+const INBOX: usize = 256;
+
+/// One thing for a Room to do.
+#[derive(Debug)]
+pub(crate) enum Request {
+    Join(Box<Joining>, oneshot::Sender<Result<(), Problem>>),
+    Message(SocketId, ClientMessage),
+    Unreadable(SocketId, Code, u16),
+    Gone(SocketId),
+    Sfu(Event),
+    SfuGone,
+    End(Option<Actor>, oneshot::Sender<()>),
+    Revoked(ParticipantId),
+    Superseded(ParticipantId),
+    Drain,
+    StartRecording(Actor, oneshot::Sender<Result<RecordingId, Problem>>),
+    StopRecording(Actor, oneshot::Sender<Result<RecordingId, Problem>>),
+    Stored(RecordingId, &'static str),
+}
+
+/// The Room ended while it was spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the room has ended")]
+pub struct RoomEnded;
+
+/// The way to one live Room. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct RoomHandle {
+    room: RoomId,
+    visit: VisitId,
+    inbox: mpsc::Sender<Request>,
+}
+
+impl RoomHandle {
+    /// The Room's id at the media node.
+    #[must_use]
+    pub const fn room(&self) -> RoomId {
+        self.room
+    }
+
+    /// The Visit that it is the meeting of.
+    #[must_use]
+    pub const fn visit(&self) -> VisitId {
+        self.visit
+    }
+
+    /// Ends the meeting, because the Visit is over: stops the recording, tells everyone, closes the Room.
+    /// A Room that has ended already is a success.
+    pub async fn end(&self, actor: Option<Actor>) {
+        let (done, ended) = oneshot::channel();
+        if self.send(Request::End(actor, done)).await.is_ok() {
+            // An error means that the Room ended before it came to this.
+            drop(ended.await);
+        }
+    }
+
+    /// Tells the holder of a revoked credential to go.
+    pub async fn revoke(&self, participant: ParticipantId) {
+        // A Room that ended has nobody left to tell.
+        let _ = self.send(Request::Revoked(participant)).await;
+    }
+
+    /// Closes the socket of a session that another one of the same person replaced; the seat is kept for that one.
+    pub async fn supersede(&self, participant: ParticipantId) {
+        let _ = self.send(Request::Superseded(participant)).await;
+    }
+
+    /// Starts a Recording of everyone inside.
+    ///
+    /// # Errors
+    /// When somebody has not agreed, one runs already, the visit may not be recorded, or nobody is here.
+    pub async fn start_recording(&self, actor: Actor) -> Result<RecordingId, Problem> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::StartRecording(actor, reply)).await.map_err(|_| nobody_here())?;
+        answer.await.map_err(|_| nobody_here())?
+    }
+
+    /// Stops the Recording that runs.
+    ///
+    /// # Errors
+    /// When none runs.
+    pub async fn stop_recording(&self, actor: Actor) -> Result<RecordingId, Problem> {
+        let (reply, answer) = oneshot::channel();
+        let none = || Code::NotRecording.problem();
+        self.send(Request::StopRecording(actor, reply)).await.map_err(|_| none())?;
+        answer.await.map_err(|_| none())?
+    }
+
+    /// A socket said hello. The outer error means that the Room ended meanwhile and another may be opened.
+    pub(crate) async fn join(&self, joining: Joining) -> Result<Result<(), Problem>, RoomEnded> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Join(Box::new(joining), reply)).await?;
+        answer.await.map_err(|_| RoomEnded)
+    }
+
+    pub(crate) async fn send(&self, request: Request) -> Result<(), RoomEnded> {
+        self.inbox.send(request).await.map_err(|_| RoomEnded)
+    }
+
+    /// Hands over what may be dropped when the Room is busy.
+    pub(crate) fn try_send(&self, request: Request) -> bool {
+        self.inbox.try_send(request).is_ok()
+    }
+
+    /// Comes back when the Room's task has ended.
+    pub(crate) async fn ended(&self) {
+        self.inbox.closed().await;
+    }
+
+    fn is_over(&self) -> bool {
+        self.inbox.is_closed()
+    }
+}
+
+/// What HTTP says about recording a Room that is not there.
+pub(crate) fn nobody_here() -> Problem {
+    Code::ConsentRequired.with("Nobody is in this visit just now.").member("missing", Vec::<String>::new())
+}
+
+/// Starts the task of a Room.
+pub(crate) fn spawn<O, F>(ids: (RoomId, VisitId), clock: Clock, make: F, directory: Arc<Directory>) -> RoomHandle
+where
+    O: Outside + 'static,
+    F: FnOnce(Moment) -> RoomState<O>,
+{
+    let (room, visit) = ids;
+    let (inbox, requests) = mpsc::channel(INBOX);
+    let started = Instant::now();
+    let clock = SteadyClock { clock, started };
+    let state = make(clock.now());
+    let span = tracing::info_span!("room", room_id = %room);
+    let task = tokio::spawn(run(state, requests, clock).instrument(span));
+    tokio::spawn(async move {
+        // A panic ends this Room alone; its lines close with it, and their sockets tell the people to come back.
+        if task.await.is_err() {
+            tracing::error!(room_id = %room, "a room failed");
+            directory.close_at_sfu(room).await;
+        }
+        directory.forget(visit, room);
+    });
+    RoomHandle { room, visit, inbox }
+}
+
+struct SteadyClock {
+    clock: Clock,
+    started: Instant,
+}
+
+impl SteadyClock {
+    fn now(&self) -> Moment {
+        Moment { wall: self.clock.now(), steady: self.started.elapsed() }
+    }
+}
+
+/// The Room's task: one request at a time, and the deadlines between them.
+async fn run<O: Outside>(mut state: RoomState<O>, mut requests: mpsc::Receiver<Request>, clock: SteadyClock) {
+    while !state.is_over() {
+        // Without a deadline there are connected people, and then something comes.
+        let deadline = clock.started + state.next_deadline().unwrap_or(Duration::from_secs(3600));
+        let request = tokio::select! {
+            biased;
+            request = requests.recv() => request,
+            () = tokio::time::sleep_until(deadline) => {
+                state.handle_time(clock.now()).await;
+                continue;
+            }
+        };
+        let Some(request) = request else { break };
+        handle(&mut state, clock.now(), request).await;
+    }
+    // Whoever still waits for an answer hears that the Room has ended, by the dropped reply.
+    requests.close();
+}
+
+async fn handle<O: Outside>(state: &mut RoomState<O>, now: Moment, request: Request) {
+    // Askers may have gone while they waited: then nobody needs the answer.
+    match request {
+        Request::Join(joining, reply) => drop(reply.send(Box::pin(state.handle_join(now, *joining)).await)),
+        Request::Message(socket, message) => Box::pin(state.handle_message(now, socket, message)).await,
+        Request::Unreadable(socket, code, close) => state.handle_unreadable(now, socket, code, close),
+        Request::Gone(socket) => state.handle_gone(now, socket),
+        Request::Sfu(event) => Box::pin(state.handle_event(now, event)).await,
+        Request::SfuGone => Box::pin(state.handle_failure(now)).await,
+        Request::End(actor, reply) => {
+            Box::pin(state.handle_end(now, actor)).await;
+            let _ = reply.send(());
+        }
+        Request::Revoked(participant) => Box::pin(state.handle_revoked(now, participant)).await,
+        Request::Superseded(participant) => state.handle_superseded(now, participant),
+        Request::Drain => Box::pin(state.handle_drain(now)).await,
+        Request::StartRecording(actor, reply) => drop(reply.send(Box::pin(state.handle_start(now, actor)).await)),
+        Request::StopRecording(actor, reply) => drop(reply.send(Box::pin(state.handle_stop(now, actor)).await)),
+        Request::Stored(recording, status) => state.handle_stored(now, recording, status),
+    }
+}

@@ -1,0 +1,106 @@
+//! Where a live Room is: Visit or Room id to handle. The one lock of signaling, never held over an await.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use wire::control::Command;
+use wire::link::Requester;
+use wire::{RoomId, VisitId};
+
+use crate::live::{RoomHandle, sfu};
+
+/// All live Rooms of this process.
+#[derive(Debug)]
+pub struct Directory {
+    requester: Requester,
+    rooms: Mutex<Rooms>,
+}
+
+#[derive(Debug, Default)]
+struct Rooms {
+    by_visit: HashMap<VisitId, RoomHandle>,
+    by_room: HashMap<RoomId, RoomHandle>,
+    /// The media node is gone: nothing new opens.
+    is_closed: bool,
+}
+
+impl Directory {
+    /// An empty directory in front of one media node.
+    #[must_use]
+    pub fn new(requester: Requester) -> Arc<Self> {
+        Arc::new(Self { requester, rooms: Mutex::default() })
+    }
+
+    /// The live Room of a Visit.
+    #[must_use]
+    pub fn find(&self, visit: VisitId) -> Option<RoomHandle> {
+        self.lock().by_visit.get(&visit).filter(|handle| !handle.is_over()).cloned()
+    }
+
+    /// A live Room by its id at the media node.
+    #[must_use]
+    pub fn find_room(&self, room: RoomId) -> Option<RoomHandle> {
+        self.lock().by_room.get(&room).cloned()
+    }
+
+    /// How many Rooms live.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lock().by_visit.len()
+    }
+
+    /// True when no Room lives.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// True while the media node is there.
+    #[must_use]
+    pub fn has_sfu(&self) -> bool {
+        !self.lock().is_closed
+    }
+
+    /// The live Room of a Visit, made by `make` when there is none. `None` when the media node is gone.
+    pub(crate) fn open(&self, visit: VisitId, make: impl FnOnce(RoomId) -> RoomHandle) -> Option<RoomHandle> {
+        let mut rooms = self.lock();
+        if rooms.is_closed {
+            return None;
+        }
+        if let Some(handle) = rooms.by_visit.get(&visit).filter(|handle| !handle.is_over()) {
+            return Some(handle.clone());
+        }
+        let handle = make(RoomId::random());
+        rooms.by_room.insert(handle.room(), handle.clone());
+        rooms.by_visit.insert(visit, handle.clone());
+        Some(handle)
+    }
+
+    /// A Room's task has ended. A newer Room of the same Visit stays.
+    pub(crate) fn forget(&self, visit: VisitId, room: RoomId) {
+        let mut rooms = self.lock();
+        rooms.by_room.remove(&room);
+        if rooms.by_visit.get(&visit).is_some_and(|handle| handle.room() == room) {
+            rooms.by_visit.remove(&visit);
+        }
+    }
+
+    /// The media node is gone: gives all Rooms, to be told, and opens no more.
+    pub(crate) fn close(&self) -> Vec<RoomHandle> {
+        let mut rooms = self.lock();
+        rooms.is_closed = true;
+        rooms.by_room.values().cloned().collect()
+    }
+
+    /// Ends a Room at the media node whose task cannot do so any more.
+    pub(crate) async fn close_at_sfu(&self, room: RoomId) {
+        if let Err(refusal) = sfu::ask(&self.requester, Command::CloseRoom { room }).await {
+            tracing::warn!(room_id = %room, reason = ?refusal.reason, "a failed room could not be closed");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Rooms> {
+        // A panic while the maps were held leaves them usable: each change is two inserts or removals.
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,155 @@
+//! The Room's dealings with its media node: offers one way, events the other.
+
+use std::collections::BTreeMap;
+
+use wire::control::{Command, Event, Reply};
+use wire::{ParticipantId, PeerId, Redacted};
+
+use super::{Done, Fault, Outside, RoomState, StopReason};
+use crate::consent::ConsentStatus;
+use crate::live::roster::{Media, Moment};
+use crate::problem::Code;
+use crate::ws::message::{Carries, RequestId, ServerMessage};
+
+/// The longest `ice-ufrag` (RFC 8839, section 5.4).
+const MAX_UFRAG: usize = 256;
+
+/// The most m-lines remembered for one connection: more than any answer has.
+const MAX_SLOTS: usize = 128;
+
+impl<O: Outside> RoomState<O> {
+    /// Answers an offer. One with another `ice-ufrag` than the last comes from a new `RTCPeerConnection`: it gets a new
+    /// Peer, and the old one goes once the new one has its answer.
+    pub(super) async fn offer(
+        &mut self,
+        who: ParticipantId,
+        id: Option<RequestId>,
+        sdp: Redacted<String>,
+    ) -> Result<Done, Fault> {
+        let bad = Code::Invalid.with("sdp: this offer cannot be used");
+        let ufrag = find_ufrag(sdp.reveal()).ok_or(bad)?.to_owned();
+        let room = self.facts.room;
+        let seat = self.seat(who)?;
+        let before = seat.media.as_ref().map(|m| m.peer);
+        let known = seat.media.as_ref().filter(|m| m.ufrag == ufrag && !m.is_lost).map(|m| m.peer);
+        let peer = match known {
+            Some(peer) => peer,
+            None => self.add_peer(who).await?,
+        };
+        let answer = match self.outside.command(Command::Offer { room, peer, sdp }).await {
+            Ok(Reply::Answer { sdp }) => sdp,
+            Ok(Reply::Done | Reply::Tap { .. }) => return Err(Code::Unavailable.problem()),
+            Err(refusal) => {
+                if known.is_none() {
+                    self.try_command(Command::Remove { room, peer }).await;
+                }
+                return Err(self.to_fault(&refusal));
+            }
+        };
+        if known.is_none() {
+            if let Some(old) = before {
+                self.try_command(Command::Remove { room, peer: old }).await;
+            }
+            if let Some(seat) = self.roster.find_mut(who) {
+                seat.media = Some(Media { peer, ufrag, is_lost: false, slots: BTreeMap::new() });
+            }
+        }
+        self.send(who, &ServerMessage::Answer { id, sdp: answer });
+        Ok(Done::Quiet)
+    }
+
+    /// Makes a Peer on the side of the door where its person stands, with the mutes and the consent that hold.
+    async fn add_peer(&self, who: ParticipantId) -> Result<PeerId, Fault> {
+        let room = self.facts.room;
+        let peer = PeerId::random();
+        let seat = self.seat(who)?;
+        let consented = seat.consent == ConsentStatus::Signed;
+        if consented {
+            // Before the Peer, so that a running Tap never sees an admitted person without consent.
+            self.try_command(Command::SetConsent { room, participant: who, consented }).await;
+        }
+        let add = Command::AddPeer { room, peer, participant: who, door: seat.door };
+        self.outside.command(add).await.map_err(|refusal| self.to_fault(&refusal))?;
+        for source in seat.muted.iter().copied() {
+            let mute = Command::Mute { room, peer, source, muted: true };
+            if let Err(refusal) = self.outside.command(mute).await {
+                self.try_command(Command::Remove { room, peer }).await;
+                return Err(self.to_fault(&refusal));
+            }
+        }
+        Ok(peer)
+    }
+
+    /// Tells what each m-line carries, to a client that may have missed it.
+    pub(super) fn tell_slots(&mut self, who: ParticipantId) {
+        let now = self.now;
+        let Some(seat) = self.roster.find_mut(who) else { return };
+        let slots = seat.media.as_ref().map(|m| m.slots.clone()).unwrap_or_default();
+        for (mid, carried) in slots {
+            let carries = carried.map(|c| Carries { participant_id: c.participant, source: c.source });
+            seat.send(now, &ServerMessage::Slot { mid, carries });
+        }
+    }
+
+    /// The sfu tells what happened.
+    pub(crate) async fn handle_event(&mut self, now: Moment, event: Event) {
+        self.now = now;
+        match event {
+            Event::PeerConnected { .. } => {}
+            Event::PeerLost { peer, reason, .. } => {
+                if let Some(seat) = self.roster.find_peer(peer) {
+                    tracing::info!(participant = ?seat.person.participant, ?peer, ?reason, "a media connection is lost");
+                    if let Some(media) = &mut seat.media {
+                        media.is_lost = true;
+                        media.slots.clear();
+                    }
+                }
+            }
+            Event::SlotChanged { peer, mid, carries, .. } => {
+                let Some(seat) = self.roster.find_peer(peer) else { return };
+                if let Some(media) = &mut seat.media
+                    && (media.slots.len() < MAX_SLOTS || media.slots.contains_key(&mid))
+                {
+                    media.slots.insert(mid.clone(), carries.clone());
+                }
+                let carries = carries.map(|c| Carries { participant_id: c.participant, source: c.source });
+                seat.send(now, &ServerMessage::Slot { mid, carries });
+            }
+            Event::SlotsWanted { peer, audio, video, .. } => {
+                if let Some(seat) = self.roster.find_peer(peer) {
+                    seat.send(now, &ServerMessage::SlotsWanted { audio, video });
+                }
+            }
+            Event::Speaking { participant, .. } => {
+                self.roster.tell_inside(now, &ServerMessage::Speaking { participant_id: participant });
+            }
+            Event::Quality { peer, bars, rtt_ms, loss_up_permille, loss_down_permille, .. } => {
+                let Some(seat) = self.roster.find_peer(peer).filter(|s| s.is_admitted()) else { return };
+                let quality = ServerMessage::Quality {
+                    participant_id: seat.person.participant,
+                    bars: bars.min(4),
+                    rtt_ms: rtt_ms.or(seat.rtt_ms),
+                    loss_up: loss_up_permille,
+                    loss_down: loss_down_permille,
+                };
+                self.roster.tell_inside(now, &quality);
+            }
+            Event::TapFlowing { recording, .. } => self.note_flowing(recording).await,
+            Event::TapEnded { recording, reason, .. } => {
+                if self.capture.recording() == Some(recording) {
+                    self.note_capture_ended(StopReason::from(reason)).await;
+                }
+            }
+            Event::RoomFailed { .. } => self.handle_failure(now).await,
+        }
+        if !self.is_over {
+            self.publish();
+        }
+    }
+}
+
+/// The first `ice-ufrag` of an SDP text. BUNDLE is required, so all sections have the same.
+fn find_ufrag(sdp: &str) -> Option<&str> {
+    let value = sdp.lines().find_map(|line| line.strip_prefix("a=ice-ufrag:"))?.trim();
+    ((4..=MAX_UFRAG).contains(&value.len())).then_some(value)
+}

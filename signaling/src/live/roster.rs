@@ -1,0 +1,306 @@
+//! Who is here: one Seat per Participant, kept through short breaks of the connection.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tokio::sync::mpsc;
+use wire::control::{Door, SlotTrack, Source};
+use wire::{ParticipantId, PeerId, Redacted};
+
+use crate::auth::Actor;
+use crate::consent::ConsentStatus;
+use crate::ws::message::{EndReason, RoleView, RosterEntry, ServerMessage, WaitingEntry};
+use crate::ws::resume::ResumeBuffer;
+
+/// An instant as a Room sees it: the wall clock for what people read, a steady clock for deadlines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Moment {
+    /// Shown and stored.
+    pub(crate) wall: OffsetDateTime,
+    /// Since some fixed start; never goes back.
+    pub(crate) steady: Duration,
+}
+
+/// One WebSocket of a Participant. Numbers are never used twice in a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SocketId(pub(crate) u64);
+
+/// What a Room hands to a socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outgoing {
+    /// A text frame.
+    Text(String),
+    /// The end, with its close code.
+    Close(u16),
+}
+
+/// The way to one socket.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    /// Which socket.
+    pub(crate) socket: SocketId,
+    /// Its queue. When full the socket is let go: its client comes back and resumes from the kept messages.
+    pub(crate) out: mpsc::Sender<Outgoing>,
+}
+
+/// Somebody with a credential for this visit. All of it comes from the credential and the database, none from a message.
+#[derive(Clone, Debug)]
+pub(crate) struct Person {
+    /// Who.
+    pub(crate) participant: ParticipantId,
+    /// As what.
+    pub(crate) role: RoleView,
+    /// Display name.
+    pub(crate) name: Redacted<String>,
+    /// Whom the audit names.
+    pub(crate) actor: Actor,
+}
+
+impl Person {
+    /// Clinicians decide at the door and are never asked to wait.
+    pub(crate) const fn is_clinician(&self) -> bool {
+        matches!(self.role, RoleView::Clinician)
+    }
+}
+
+/// One media connection, as far as the Room knows it.
+#[derive(Debug)]
+pub(crate) struct Media {
+    /// At the sfu.
+    pub(crate) peer: PeerId,
+    /// Of the offer: another one means another `RTCPeerConnection`.
+    pub(crate) ufrag: String,
+    /// The sfu gave it up.
+    pub(crate) is_lost: bool,
+    /// What each m-line carries.
+    pub(crate) slots: BTreeMap<String, Option<SlotTrack>>,
+}
+
+/// A Participant's place in the Room.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub(crate) person: Person,
+    pub(crate) line: Option<Line>,
+    /// Since when nobody is on the line.
+    pub(crate) away_since: Option<Duration>,
+    pub(crate) resume_token: Redacted<String>,
+    pub(crate) sent: ResumeBuffer,
+    pub(crate) door: Door,
+    /// When the person entered the waiting room, or came in.
+    pub(crate) since: OffsetDateTime,
+    /// Camera and microphone, once checked.
+    pub(crate) devices: Option<(bool, bool)>,
+    /// Device checks written so far.
+    pub(crate) checks: u32,
+    pub(crate) microphone: bool,
+    pub(crate) camera: bool,
+    pub(crate) muted: BTreeSet<Source>,
+    pub(crate) consent: ConsentStatus,
+    /// The answer above is in the database too.
+    pub(crate) is_consent_stored: bool,
+    /// Answers written so far.
+    pub(crate) answers: u32,
+    pub(crate) media: Option<Media>,
+    /// Everything must be told anew.
+    pub(crate) is_fresh: bool,
+    /// The place in the queue told last.
+    pub(crate) position: usize,
+    /// Round trip as the client measured it last, in milliseconds.
+    pub(crate) rtt_ms: Option<u32>,
+}
+
+impl Seat {
+    /// A seat for somebody whose socket just said hello.
+    pub(crate) fn new(person: Person, line: Line, token: Redacted<String>, door: Door, since: OffsetDateTime) -> Self {
+        Self {
+            person,
+            line: Some(line),
+            away_since: None,
+            resume_token: token,
+            sent: ResumeBuffer::default(),
+            door,
+            since,
+            devices: None,
+            checks: 0,
+            microphone: false,
+            camera: false,
+            muted: BTreeSet::new(),
+            consent: ConsentStatus::Pending,
+            is_consent_stored: true,
+            answers: 0,
+            media: None,
+            is_fresh: true,
+            position: 0,
+            rtt_ms: None,
+        }
+    }
+
+    /// True inside the Room.
+    pub(crate) fn is_admitted(&self) -> bool {
+        self.door == Door::Admitted
+    }
+
+    /// True for a clinician who is inside, who alone decides for others.
+    pub(crate) fn is_host(&self) -> bool {
+        self.is_admitted() && self.person.is_clinician()
+    }
+
+    /// The Peer, while the sfu has it.
+    pub(crate) fn peer(&self) -> Option<PeerId> {
+        self.media.as_ref().filter(|m| !m.is_lost).map(|m| m.peer)
+    }
+
+    /// Numbers a message, keeps it, and sends it if somebody is on the line.
+    pub(crate) fn send(&mut self, now: Moment, message: &ServerMessage) {
+        if self.line.is_none() && message.is_replaceable() {
+            return;
+        }
+        let text = self.sent.push(message);
+        self.put(now, Outgoing::Text(text));
+    }
+
+    /// Tells why it ends, and closes the line.
+    pub(crate) fn end(&mut self, now: Moment, reason: EndReason, code: u16) {
+        self.send(now, &ServerMessage::Ended { reason });
+        self.put(now, Outgoing::Close(code));
+        self.let_go(now);
+    }
+
+    /// Hands something to the socket. A socket that does not read is let go: the kept messages wait for its return.
+    pub(crate) fn put(&mut self, now: Moment, outgoing: Outgoing) {
+        if self.line.as_ref().is_some_and(|line| line.out.try_send(outgoing).is_err()) {
+            self.let_go(now);
+        }
+    }
+
+    /// Nobody is on the line any more; the seat is kept for a while.
+    pub(crate) fn let_go(&mut self, now: Moment) {
+        self.line = None;
+        self.away_since.get_or_insert(now.steady);
+    }
+
+    /// A socket takes the seat.
+    pub(crate) fn attach(&mut self, line: Line) {
+        self.line = Some(line);
+        self.away_since = None;
+    }
+
+    fn to_roster_entry(&self) -> RosterEntry {
+        RosterEntry {
+            participant_id: self.person.participant,
+            role: self.person.role,
+            name: self.person.name.clone(),
+            connected: self.line.is_some() && self.media.as_ref().is_none_or(|m| !m.is_lost),
+            microphone: self.microphone,
+            camera: self.camera,
+            muted_by_clinician: self.muted.iter().copied().collect(),
+            consent: self.consent,
+        }
+    }
+
+    fn to_waiting_entry(&self) -> WaitingEntry {
+        WaitingEntry {
+            participant_id: self.person.participant,
+            name: self.person.name.clone(),
+            role: self.person.role,
+            since: self.since,
+            camera: self.devices.map(|(camera, _)| camera),
+            microphone: self.devices.map(|(_, microphone)| microphone),
+        }
+    }
+}
+
+/// All Seats of a Room.
+#[derive(Debug, Default)]
+pub(crate) struct Roster {
+    seats: BTreeMap<ParticipantId, Seat>,
+    told_inside: Vec<RosterEntry>,
+    told_waiting: Vec<WaitingEntry>,
+}
+
+impl Roster {
+    pub(crate) fn find(&self, who: ParticipantId) -> Option<&Seat> {
+        self.seats.get(&who)
+    }
+
+    pub(crate) fn find_mut(&mut self, who: ParticipantId) -> Option<&mut Seat> {
+        self.seats.get_mut(&who)
+    }
+
+    pub(crate) fn insert(&mut self, seat: Seat) {
+        self.seats.insert(seat.person.participant, seat);
+    }
+
+    pub(crate) fn remove(&mut self, who: ParticipantId) -> Option<Seat> {
+        self.seats.remove(&who)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Seat> {
+        self.seats.values()
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Seat> {
+        self.seats.values_mut()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.seats.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.seats.is_empty()
+    }
+
+    /// Whose socket this is, as long as it holds the seat.
+    pub(crate) fn find_socket(&self, socket: SocketId) -> Option<ParticipantId> {
+        self.iter().find(|s| s.line.as_ref().is_some_and(|l| l.socket == socket)).map(|s| s.person.participant)
+    }
+
+    /// Whose Peer this is, as long as it is the newest of its Seat.
+    pub(crate) fn find_peer(&mut self, peer: PeerId) -> Option<&mut Seat> {
+        self.iter_mut().find(|s| s.media.as_ref().is_some_and(|m| m.peer == peer))
+    }
+
+    /// Sends to everyone inside.
+    pub(crate) fn tell_inside(&mut self, now: Moment, message: &ServerMessage) {
+        for seat in self.iter_mut().filter(|s| s.is_admitted()) {
+            seat.send(now, message);
+        }
+    }
+
+    /// Tells everyone what changed for them since the last time: roster, waiting list, place in the queue.
+    pub(crate) fn publish(&mut self, now: Moment, sign: &ServerMessage) {
+        let inside: Vec<_> = self.iter().filter(|s| s.is_admitted()).map(Seat::to_roster_entry).collect();
+        let mut waiting: Vec<_> = self.iter().filter(|s| !s.is_admitted()).map(Seat::to_waiting_entry).collect();
+        waiting.sort_by_key(|entry| (entry.since, entry.participant_id));
+        let is_inside_new = inside != self.told_inside;
+        let is_waiting_new = waiting != self.told_waiting;
+        let roster = ServerMessage::Roster { participants: inside.clone() };
+        let list = ServerMessage::WaitingList { entries: waiting.clone(), server_time: now.wall };
+        for seat in self.seats.values_mut() {
+            let is_fresh = std::mem::take(&mut seat.is_fresh);
+            if !seat.is_admitted() {
+                let place = waiting.iter().position(|e| e.participant_id == seat.person.participant);
+                let position = place.map_or(0, |p| p + 1);
+                if is_fresh || position != seat.position {
+                    seat.position = position;
+                    let since = seat.since;
+                    seat.send(now, &ServerMessage::Waiting { since, position, server_time: now.wall });
+                }
+                continue;
+            }
+            if is_fresh || is_inside_new {
+                seat.send(now, &roster);
+            }
+            if seat.is_host() && (is_fresh || is_waiting_new) {
+                seat.send(now, &list);
+            }
+            if is_fresh {
+                seat.send(now, sign);
+            }
+        }
+        self.told_inside = inside;
+        self.told_waiting = waiting;
+    }
+}

@@ -1,0 +1,163 @@
+//! What a Room does to the world: commands to its media node, changes to the database with their audit events.
+
+use wire::control::{Command, Refusal, Reply};
+use wire::{ParticipantId, VisitId};
+
+use crate::app::App;
+use crate::audit::{Draft, EventType, Fact};
+use crate::auth::Actor;
+use crate::consent::{self, ConsentStatus, rules};
+
+use crate::db::{self, Tx};
+use crate::error::{Error, Result};
+use crate::ids::OrgId;
+use crate::live::room::{Change, Outside, Stored};
+use crate::live::sfu;
+use crate::problem::Problem;
+use crate::recording::store::{self as recordings, NewRecording};
+use crate::waiting_room::store::{self as waiting, Scene};
+
+/// One Room's door to everything else.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) app: App,
+    pub(crate) org: OrgId,
+    pub(crate) visit: VisitId,
+}
+
+impl Outside for World {
+    async fn command(&self, command: Command) -> std::result::Result<Reply, Refusal> {
+        sfu::ask(&self.app.sfu, command).await
+    }
+
+    async fn store(&self, change: Change) -> std::result::Result<Stored, Problem> {
+        Box::pin(self.write(change)).await.map_err(|error| {
+            if !matches!(error, Error::Refused(_)) {
+                tracing::error!(%error, "a change of a room was not written");
+            }
+            Problem::from(&error)
+        })
+    }
+}
+
+impl World {
+    async fn write(&self, change: Change) -> Result<Stored> {
+        match change {
+            Change::Entered { participant, actor, is_sent_back } => {
+                let scene = self.scene(&actor);
+                self.audited(&actor, async |tx| {
+                    let (since, drafts) = waiting::enter(tx, scene, participant, is_sent_back).await?;
+                    let consent = self.find_standing(tx, participant).await?;
+                    Ok((Stored::In { since, consent }, drafts))
+                })
+                .await
+            }
+            Change::Joined { participant, actor, is_queue_empty } => {
+                let scene = self.scene(&actor);
+                self.audited(&actor, async |tx| {
+                    let (since, drafts) = waiting::join(tx, scene, participant, is_queue_empty).await?;
+                    let consent = self.find_standing(tx, participant).await?;
+                    Ok((Stored::In { since, consent }, drafts))
+                })
+                .await
+            }
+            Change::DeviceChecked { participant, actor, camera, microphone } => {
+                let scene = self.scene(&actor);
+                self.audited(&actor, async |tx| {
+                    Ok((Stored::Done, waiting::check_devices(tx, scene, participant, camera, microphone).await?))
+                })
+                .await
+            }
+            Change::Admitted { participant, actor } => {
+                let scene = self.scene(&actor);
+                self.audited(&actor, async |tx| Ok((Stored::Done, waiting::admit(tx, scene, participant).await?))).await
+            }
+            Change::Denied { participant, actor } => {
+                let scene = self.scene(&actor);
+                self.audited(&actor, async |tx| Ok((Stored::Done, waiting::deny(tx, scene, participant).await?))).await
+            }
+            Change::Removed { participant, actor } => {
+                let scene = self.scene(&actor);
+                self.audited(&actor, async |tx| Ok((Stored::Done, waiting::remove(tx, scene, participant).await?)))
+                    .await
+            }
+            Change::Left { participant, actor, was_admitted, is_queue_over } => {
+                let scene = self.scene(&actor);
+                self.audited(&actor, async |tx| {
+                    Ok((Stored::Done, waiting::leave(tx, scene, participant, was_admitted, is_queue_over).await?))
+                })
+                .await
+            }
+            Change::Muted { participant, actor, source, muted } => {
+                let drafts = waiting::mute(self.scene(&actor), participant, source, muted);
+                self.audited(&actor, async |_| Ok((Stored::Done, drafts))).await
+            }
+            other => self.write_consent_or_recording(other).await,
+        }
+    }
+
+    async fn write_consent_or_recording(&self, change: Change) -> Result<Stored> {
+        let (visit, now) = (self.visit, self.app.now());
+        match change {
+            Change::ConsentRequested { actor } => {
+                self.audited(&actor, async |tx| {
+                    let text = consent::store::current_text(tx, self.org).await?;
+                    let draft = Draft::new(EventType::ConsentRequested).visit(visit);
+                    let draft = draft.fact("version", Fact::Number(text.version.into()));
+                    Ok((Stored::Text(text), vec![draft]))
+                })
+                .await
+            }
+            Change::ConsentGiven { participant, actor, version, decision } => {
+                self.audited(&actor, async |tx| {
+                    let (place, said) = ((visit, participant), (decision, version));
+                    let (_, draft) = consent::store::answer(tx, self.org, place, said, now).await?;
+                    Ok((Stored::Done, vec![draft]))
+                })
+                .await
+            }
+            Change::RecordingRequested { recording, room, actor, tap_token, participants } => {
+                let new = NewRecording { recording, room, visit, tap_token, participants };
+                self.audited(&actor, async |tx| Ok((Stored::Done, recordings::insert(tx, &actor, &new, now).await?)))
+                    .await
+            }
+            Change::RecordingFlowing { recording } => {
+                let actor = self.system();
+                self.audited(&actor, async |tx| Ok((Stored::Done, recordings::start(tx, visit, recording, now).await?)))
+                    .await
+            }
+            Change::RecordingStopped { recording, actor, reason } => {
+                let by = actor.as_ref().map(Actor::id);
+                let actor = actor.unwrap_or_else(|| self.system());
+                self.audited(&actor, async |tx| {
+                    Ok((Stored::Done, recordings::stop(tx, visit, recording, (by, reason), now).await?))
+                })
+                .await
+            }
+            other => Err(Error::Inside(format!("a change without a place to write it: {other:?}"))),
+        }
+    }
+
+    /// Where somebody stands towards the consent text in force.
+    async fn find_standing(&self, tx: &mut Tx, participant: ParticipantId) -> Result<ConsentStatus> {
+        let text = consent::store::current_text(tx, self.org).await?;
+        let answers = consent::store::newest_of_visit(tx, self.visit).await?;
+        let newest = answers.iter().find(|answer| answer.participant == participant);
+        Ok(rules::standing(newest, text.version, self.app.now()))
+    }
+
+    const fn system(&self) -> Actor {
+        Actor::System { org: self.org }
+    }
+
+    fn scene<'a>(&self, actor: &'a Actor) -> Scene<'a> {
+        Scene { visit: self.visit, actor, now: self.app.now() }
+    }
+
+    async fn audited<F>(&self, actor: &Actor, change: F) -> Result<Stored>
+    where
+        F: AsyncFnOnce(&mut Tx) -> Result<(Stored, Vec<Draft>)>,
+    {
+        db::audited(&self.app.db, self.org, actor, change).await
+    }
+}

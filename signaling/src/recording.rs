@@ -1,0 +1,229 @@
+//! Recording: its lifecycle from the request to the sealed files, and the news that the recorder is done.
+
+pub mod http;
+pub mod playback;
+pub(crate) mod store;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use sqlx::postgres::PgListener;
+use time::OffsetDateTime;
+use wire::manifest::{Content, Manifest};
+use wire::{ParticipantId, RecordingId};
+
+use crate::app::App;
+use crate::auth::Actor;
+use crate::clock::Timestamp;
+use crate::db;
+use crate::error::{Error, Result};
+use crate::live::Request;
+
+/// How long a Recording is kept, in calendar years: 7 years hold one or two leap days.
+const RETENTION_YEARS: i32 = 7;
+
+/// How often unfinished Recordings are looked at without any news; a lost notification costs no more than this.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// Where recordings rest, and who opens their keys.
+#[derive(Clone, Debug)]
+pub struct Vault {
+    /// The sealed objects.
+    pub store: Arc<dyn vault::Store>,
+    /// Unwraps the data keys.
+    pub keys: Arc<dyn vault::KeyProvider>,
+}
+
+/// Where a Recording is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordingStatus {
+    /// The Tap is open; no frame has passed yet.
+    Requested,
+    /// Frames reach the recorder.
+    Recording,
+    /// Being stopped.
+    Stopping,
+    /// Capture ended; the recorder finishes the files.
+    Processing,
+    /// It can be played.
+    Stored,
+    /// It could not be finished.
+    Failed,
+    /// Deleted after its time.
+    Deleted,
+}
+
+impl RecordingStatus {
+    /// All of them.
+    pub const ALL: &[Self] = &[
+        Self::Requested,
+        Self::Recording,
+        Self::Stopping,
+        Self::Processing,
+        Self::Stored,
+        Self::Failed,
+        Self::Deleted,
+    ];
+
+    /// As stored and shown.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Requested => "REQUESTED",
+            Self::Recording => "RECORDING",
+            Self::Stopping => "STOPPING",
+            Self::Processing => "PROCESSING",
+            Self::Stored => "STORED",
+            Self::Failed => "FAILED",
+            Self::Deleted => "DELETED",
+        }
+    }
+}
+
+/// A Recording as its people may see it.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordingView {
+    /// Which.
+    pub recording_id: RecordingId,
+    /// A [`RecordingStatus`].
+    pub status: String,
+    /// When it was asked for.
+    #[serde(with = "time::serde::rfc3339")]
+    pub requested_at: OffsetDateTime,
+    /// When the first frame passed.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub started_at: Option<OffsetDateTime>,
+    /// When capture ended.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub stopped_at: Option<OffsetDateTime>,
+    /// Of the longest artefact.
+    pub duration_ms: Option<i64>,
+    /// Why capture ended.
+    pub stop_reason: Option<String>,
+    /// The playable files, once stored.
+    pub artefacts: Vec<ArtefactView>,
+}
+
+/// One playable file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ArtefactView {
+    /// For the playback request.
+    pub name: String,
+    /// `participant` or `mix`.
+    pub content: &'static str,
+    /// Whose picture and voice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub participant_id: Option<ParticipantId>,
+    /// For the player.
+    pub mime: String,
+    /// Milliseconds.
+    pub duration_ms: u64,
+    /// What a player downloads.
+    pub bytes: u64,
+}
+
+/// The playable files that a manifest lists.
+pub(crate) fn artefacts(manifest: &Manifest) -> Vec<ArtefactView> {
+    let view = |artefact: &wire::manifest::Artefact| {
+        let (content, participant_id) = match &artefact.content {
+            Content::Participant { participant, .. } => ("participant", Some(*participant)),
+            Content::Mix => ("mix", None),
+        };
+        ArtefactView {
+            name: artefact.name.clone(),
+            content,
+            participant_id,
+            mime: artefact.mime.clone(),
+            duration_ms: artefact.duration_ms,
+            bytes: artefact.bytes,
+        }
+    };
+    manifest.artefacts.iter().map(view).collect()
+}
+
+/// Until when a Recording of `now` is kept: the same day seven years on, or 1 March where there is no 29 February.
+pub(crate) fn retain_until(now: Timestamp) -> Timestamp {
+    let year = now.year() + RETENTION_YEARS;
+    now.replace_year(year).unwrap_or_else(|_| {
+        let march = now.replace_day(28).and_then(|day| day.replace_year(year)).unwrap_or(now);
+        march + time::Duration::days(1)
+    })
+}
+
+/// Completes Recordings whose jobs ended, as long as the process lives: by notification on a connection of its own, and by
+/// a look every few seconds, which also finds what ended while nobody listened.
+pub(crate) async fn watch_jobs(app: App) {
+    while !app.stop.is_cancelled() {
+        let listener = tokio::select! {
+            () = app.stop.cancelled() => return,
+            listener = listen(&app) => listener,
+        };
+        let mut listener = match listener {
+            Ok(listener) => Some(listener),
+            Err(error) => {
+                tracing::warn!(%error, "no notifications of recording jobs for now");
+                None
+            }
+        };
+        loop {
+            if let Err(error) = complete_all(&app).await {
+                tracing::warn!(%error, "recordings could not be completed for now");
+            }
+            let news = async {
+                match &mut listener {
+                    Some(listener) => listener.recv().await.map(drop),
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = app.stop.cancelled() => return,
+                () = tokio::time::sleep(SWEEP) => if listener.is_none() { break },
+                news = news => if news.is_err() { break },
+            }
+        }
+    }
+}
+
+async fn listen(app: &App) -> Result<PgListener> {
+    let mut listener = PgListener::connect_with(app.db.pool()).await?;
+    listener.listen("recording_job").await?;
+    Ok(listener)
+}
+
+/// Looks through unfinished Recordings once.
+async fn complete_all(app: &App) -> Result<()> {
+    for due in store::find_due(app.db.pool()).await? {
+        let actor = Actor::System { org: due.org };
+        let now = app.now();
+        let completed =
+            db::audited(&app.db, due.org, &actor, async |tx| store::complete(tx, due.recording, now).await).await;
+        let (visit, room, status) = match completed {
+            Ok(done) => done,
+            // Another process was faster.
+            Err(Error::Refused(_)) => continue,
+            Err(error) => {
+                tracing::warn!(recording_id = %due.recording, %error, "a recording could not be completed for now");
+                continue;
+            }
+        };
+        tracing::info!(recording_id = %due.recording, visit_id = %visit, status = status.as_str(), "a recording ended");
+        if let Some(handle) = app.live.find(visit).filter(|handle| handle.room() == room)
+            && handle.send(Request::Stored(due.recording, status.as_str())).await.is_err()
+        {
+            tracing::debug!(room_id = %room, "the room ended before it heard of its recording");
+        }
+    }
+    Ok(())
+}
+
+impl From<serde_json::Error> for Error {
+    fn from(error: serde_json::Error) -> Self {
+        // Positions only: a JSON error's own text may quote what it read.
+        Self::Inside(format!("json: line {} column {}", error.line(), error.column()))
+    }
+}

@@ -1,0 +1,148 @@
+//! HTTP of Recordings: start, stop, list, and the grant to play.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
+use wire::{RecordingId, VisitId};
+
+use crate::app::App;
+use crate::audit::{Draft, EventType};
+use crate::auth::extract::{Caller, StaffCaller};
+use crate::auth::{Actor, Permission};
+use crate::body::{Body, Id, OptionalBody};
+use crate::db;
+use crate::error::{Error, Result};
+use crate::live::nobody_here;
+use crate::problem::Code;
+use crate::recording::playback::START_WITHIN;
+use crate::recording::store::{self, Grant};
+use crate::recording::{RecordingStatus, RecordingView};
+use crate::visit;
+
+/// The empty body of start and stop.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Empty {}
+
+/// `POST /api/visits/{id}/recording/start`.
+///
+/// # Errors
+/// `CONSENT_REQUIRED` with `missing`, `ALREADY_RECORDING`, `FORBIDDEN`, `NOT_FOUND`.
+pub async fn start(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Id(visit): Id<VisitId>,
+    OptionalBody(Empty {}): OptionalBody<Empty>,
+) -> Result<(StatusCode, Json<RecordingView>)> {
+    require(&app, &actor, Permission::StartRecording, visit).await?;
+    let room = app.live.find(visit).ok_or_else(|| Error::Refused(nobody_here()))?;
+    let recording = room.start_recording(actor.clone()).await?;
+    Ok((StatusCode::ACCEPTED, Json(view(&app, &actor, visit, recording).await?)))
+}
+
+/// `POST /api/visits/{id}/recording/stop`.
+///
+/// # Errors
+/// `NOT_RECORDING`, `FORBIDDEN`, `NOT_FOUND`.
+pub async fn stop(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Id(visit): Id<VisitId>,
+    OptionalBody(Empty {}): OptionalBody<Empty>,
+) -> Result<Json<RecordingView>> {
+    require(&app, &actor, Permission::StopRecording, visit).await?;
+    let room = app.live.find(visit).ok_or_else(|| Error::from(Code::NotRecording))?;
+    let recording = room.stop_recording(actor.clone()).await?;
+    Ok(Json(view(&app, &actor, visit, recording).await?))
+}
+
+/// The Recordings of a visit.
+#[derive(Debug, Serialize)]
+pub struct RecordingList {
+    recordings: Vec<RecordingView>,
+}
+
+/// `GET /api/visits/{id}/recordings`.
+///
+/// # Errors
+/// `FORBIDDEN`, `NOT_FOUND`.
+pub async fn list(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Id(visit): Id<VisitId>,
+) -> Result<Json<RecordingList>> {
+    require(&app, &actor, Permission::PlayRecordings, visit).await?;
+    let recordings = db::scoped(&app.db, actor.org(), async |tx| store::list(tx, visit).await).await?;
+    Ok(Json(RecordingList { recordings }))
+}
+
+/// What somebody wants to play.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlaybackRequest {
+    artefact: String,
+}
+
+/// Where to play it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlaybackGrant {
+    url: String,
+    #[serde(with = "time::serde::rfc3339")]
+    expires_at: OffsetDateTime,
+}
+
+/// `POST /api/recordings/{rid}/playback`.
+///
+/// # Errors
+/// `FORBIDDEN`, `NOT_FOUND`: also for a Recording that is not stored and an artefact that it does not have.
+pub async fn grant(
+    State(app): State<App>,
+    StaffCaller(staff): StaffCaller,
+    Id(recording): Id<RecordingId>,
+    Body(request): Body<PlaybackRequest>,
+) -> Result<Json<PlaybackGrant>> {
+    let actor = Actor::Staff(staff);
+    actor.require(Permission::PlayRecordings)?;
+    let now = app.now();
+    let secret: [u8; 32] = rand::random();
+    let grant = Grant {
+        recording,
+        artefact: request.artefact,
+        secret_hash: Sha256::digest(secret).into(),
+        granted_to: actor.id(),
+        expires_at: now + START_WITHIN,
+        created_at: now,
+    };
+    let org = actor.org();
+    db::audited(&app.db, org, &actor, async |tx| {
+        let playable = store::get_playable(tx, recording).await?;
+        actor.require_on(Permission::PlayRecordings, playable.visit, &playable.clinician_id)?;
+        if !playable.manifest.artefacts.iter().any(|a| a.name == grant.artefact) {
+            return Err(Error::from(Code::NotFound));
+        }
+        store::insert_grant(tx, org, &grant).await?;
+        let draft = Draft::new(EventType::RecordingAccessed).visit(playable.visit).subject("recording", recording);
+        Ok(((), vec![draft.because("PLAYBACK_GRANTED")]))
+    })
+    .await?;
+    let url = format!("/api/playback/{}", URL_SAFE_NO_PAD.encode(secret));
+    Ok(Json(PlaybackGrant { url, expires_at: grant.expires_at }))
+}
+
+async fn require(app: &App, actor: &Actor, permission: Permission, visit: VisitId) -> Result<()> {
+    actor.require(permission)?;
+    let found = db::scoped(&app.db, actor.org(), async |tx| visit::store::get(tx, visit).await).await?;
+    actor.require_on(permission, visit, &found.clinician_id)
+}
+
+async fn view(app: &App, actor: &Actor, visit: VisitId, recording: RecordingId) -> Result<RecordingView> {
+    let all = db::scoped(&app.db, actor.org(), async |tx| store::list(tx, visit).await).await?;
+    let found = all.into_iter().find(|view| view.recording_id == recording);
+    found.ok_or_else(|| Error::Inside(format!("a recording is not {} any more", RecordingStatus::Requested.as_str())))
+}

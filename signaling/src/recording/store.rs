@@ -1,0 +1,336 @@
+//! SQL of Recordings, their jobs and the grants to play them.
+
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use sqlx::types::Json;
+use uuid::Uuid;
+use wire::manifest::Manifest;
+use wire::{ParticipantId, RecordingId, Redacted, RoomId, VisitId};
+
+use crate::audit::{Draft, EventType, Fact};
+use crate::auth::Actor;
+use crate::clock::Timestamp;
+use crate::consent::{self, rules};
+use crate::db::Tx;
+use crate::error::{Error, Result};
+use crate::ids::OrgId;
+use crate::live::room::StopReason;
+use crate::problem::Code;
+use crate::recording::{RecordingStatus, RecordingView, artefacts, retain_until};
+
+/// A Recording that is about to be captured.
+#[derive(Clone, Debug)]
+pub(crate) struct NewRecording {
+    pub(crate) recording: RecordingId,
+    pub(crate) room: RoomId,
+    pub(crate) visit: VisitId,
+    pub(crate) tap_token: Redacted<String>,
+    /// Everyone inside: each must have signed the text in force.
+    pub(crate) participants: Vec<ParticipantId>,
+}
+
+/// Inserts Recording and job with what everybody had agreed to, read from the consents in this very transaction.
+///
+/// # Errors
+/// `CONSENT_REQUIRED` when somebody has not, `ALREADY_RECORDING` when another capture of the visit runs.
+pub(crate) async fn insert(tx: &mut Tx, actor: &Actor, new: &NewRecording, now: Timestamp) -> Result<Vec<Draft>> {
+    let text = consent::store::current_text(tx, actor.org()).await?;
+    let answers = consent::store::newest_of_visit(tx, new.visit).await?;
+    rules::may_record(&new.participants, &answers, text.version, now)?;
+    let snapshot: Vec<Value> = answers
+        .iter()
+        .filter(|answer| new.participants.contains(&answer.participant))
+        .map(|answer| {
+            json!({
+                "participantId": answer.participant,
+                "consentId": answer.id,
+                "version": answer.version,
+                "textSha256": hex::encode(&answer.text_sha256),
+            })
+        })
+        .collect();
+    let org = actor.org().as_uuid();
+    let inserted = sqlx::query!(
+        "INSERT INTO recording (recording_id, org_id, visit_id, requested_at, consent_snapshot, started_by, retain_until)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        new.recording.as_uuid(),
+        org,
+        new.visit.as_uuid(),
+        now,
+        Value::Array(snapshot),
+        actor.id(),
+        retain_until(now)
+    )
+    .execute(&mut *tx)
+    .await;
+    match inserted {
+        Err(sqlx::Error::Database(error)) if error.constraint() == Some("recording_one_running") => {
+            return Err(Code::AlreadyRecording.into());
+        }
+        other => other?,
+    };
+    sqlx::query!(
+        "INSERT INTO recording_job (recording_id, org_id, room_id, tap_token) VALUES ($1, $2, $3, $4)",
+        new.recording.as_uuid(),
+        org,
+        new.room.as_uuid(),
+        new.tap_token.reveal()
+    )
+    .execute(tx)
+    .await?;
+    let people = i64::try_from(new.participants.len()).unwrap_or(i64::MAX);
+    let draft = Draft::new(EventType::RecordingRequested).visit(new.visit).subject("recording", new.recording);
+    Ok(vec![draft.fact("participants", Fact::Number(people))])
+}
+
+/// The first frame passed.
+pub(crate) async fn start(tx: &mut Tx, visit: VisitId, recording: RecordingId, now: Timestamp) -> Result<Vec<Draft>> {
+    sqlx::query!(
+        "UPDATE recording SET status = 'RECORDING', started_at = $2 WHERE recording_id = $1 AND status = 'REQUESTED'",
+        recording.as_uuid(),
+        now
+    )
+    .execute(tx)
+    .await?;
+    Ok(vec![Draft::new(EventType::RecordingStarted).visit(visit).subject("recording", recording)])
+}
+
+/// Capture ended; the recorder finishes the files. `by` is nobody when it ended by itself.
+pub(crate) async fn stop(
+    tx: &mut Tx,
+    visit: VisitId,
+    recording: RecordingId,
+    (by, reason): (Option<String>, StopReason),
+    now: Timestamp,
+) -> Result<Vec<Draft>> {
+    sqlx::query!(
+        "UPDATE recording SET status = 'PROCESSING', stopped_at = $2, stop_reason = $3, stopped_by = $4
+         WHERE recording_id = $1 AND status IN ('REQUESTED', 'RECORDING', 'STOPPING')",
+        recording.as_uuid(),
+        now,
+        reason.code(),
+        by
+    )
+    .execute(tx)
+    .await?;
+    let draft = Draft::new(EventType::RecordingStopped).visit(visit).subject("recording", recording);
+    Ok(vec![draft.because(reason.code())])
+}
+
+/// A Recording whose job ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Due {
+    pub(crate) org: OrgId,
+    pub(crate) recording: RecordingId,
+}
+
+/// Recordings whose jobs ended and which are not completed, of all organisations. A failed job that was repaired later
+/// is found again.
+pub(crate) async fn find_due(pool: &PgPool) -> Result<Vec<Due>> {
+    let mut tx = pool.begin().await?;
+    sqlx::query!("SELECT set_config('app.sweep', 'recordings', true) AS set").fetch_one(&mut *tx).await?;
+    let rows = sqlx::query!(
+        "SELECT r.org_id, r.recording_id FROM recording r JOIN recording_job j USING (recording_id)
+         WHERE (r.status IN ('REQUESTED', 'RECORDING', 'STOPPING', 'PROCESSING') AND j.state IN ('STORED', 'FAILED'))
+            OR (r.status = 'FAILED' AND j.state = 'STORED')
+         LIMIT 100"
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    let due =
+        |org_id, recording_id| Due { org: OrgId::from_uuid(org_id), recording: RecordingId::from_uuid(recording_id) };
+    Ok(rows.into_iter().map(|row| due(row.org_id, row.recording_id)).collect())
+}
+
+/// What [`complete`] did: the visit, the Room that was captured, and what the Recording now is.
+pub(crate) type Completed = (VisitId, RoomId, RecordingStatus);
+
+/// Completes a Recording whose job ended.
+///
+/// # Errors
+/// `INVALID_TRANSITION` when that was done meanwhile.
+pub(crate) async fn complete(tx: &mut Tx, recording: RecordingId, now: Timestamp) -> Result<(Completed, Vec<Draft>)> {
+    let row = sqlx::query!(
+        r#"SELECT r.visit_id, r.status, j.room_id, j.state, j.manifest AS "manifest: Json<Manifest>"
+           FROM recording r JOIN recording_job j USING (recording_id) WHERE r.recording_id = $1 FOR UPDATE OF r"#,
+        recording.as_uuid()
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    let visit = VisitId::from_uuid(row.visit_id);
+    let draft = |event| Draft::new(event).visit(visit).subject("recording", recording);
+    let is_done =
+        matches!(row.status.as_str(), "STORED" | "DELETED") || (row.status == "FAILED" && row.state == "FAILED");
+    if is_done {
+        return Err(Code::InvalidTransition.into());
+    }
+    let (status, drafts) = match row.manifest {
+        Some(Json(manifest)) if row.state == "STORED" => {
+            let bytes: u64 = manifest.artefacts.iter().map(|a| a.bytes).sum();
+            let (duration, bytes) = (to_signed(manifest.duration_ms), to_signed(bytes));
+            sqlx::query!(
+                "UPDATE recording SET status = 'STORED', stored_at = $2, stopped_at = coalesce(stopped_at, $2),
+                     duration_ms = $3, size_bytes = $4 WHERE recording_id = $1",
+                recording.as_uuid(),
+                now,
+                duration,
+                bytes
+            )
+            .execute(&mut *tx)
+            .await?;
+            let stored = draft(EventType::RecordingStored);
+            let stored = stored.fact("durationMs", Fact::Number(duration)).fact("bytes", Fact::Number(bytes));
+            (RecordingStatus::Stored, vec![stored])
+        }
+        _ => {
+            sqlx::query!(
+                "UPDATE recording SET status = 'FAILED', stopped_at = coalesce(stopped_at, $2) WHERE recording_id = $1",
+                recording.as_uuid(),
+                now
+            )
+            .execute(&mut *tx)
+            .await?;
+            (RecordingStatus::Failed, vec![draft(EventType::RecordingFailed).failed("JOB_FAILED")])
+        }
+    };
+    Ok(((visit, RoomId::from_uuid(row.room_id), status), drafts))
+}
+
+/// The Recordings of a visit, newest first, at most 100.
+pub(crate) async fn list(tx: &mut Tx, visit: VisitId) -> Result<Vec<RecordingView>> {
+    let rows = sqlx::query!(
+        r#"SELECT r.recording_id, r.status, r.requested_at, r.started_at, r.stopped_at, r.duration_ms, r.stop_reason,
+               j.manifest AS "manifest: Json<Manifest>"
+           FROM recording r JOIN recording_job j USING (recording_id)
+           WHERE r.visit_id = $1 AND r.status <> 'DELETED' ORDER BY r.requested_at DESC LIMIT 100"#,
+        visit.as_uuid()
+    )
+    .fetch_all(tx)
+    .await?;
+    let views = rows.into_iter().map(|row| {
+        let is_stored = row.status == RecordingStatus::Stored.as_str();
+        RecordingView {
+            recording_id: RecordingId::from_uuid(row.recording_id),
+            status: row.status,
+            requested_at: row.requested_at,
+            started_at: row.started_at,
+            stopped_at: row.stopped_at,
+            duration_ms: row.duration_ms,
+            stop_reason: row.stop_reason,
+            artefacts: row.manifest.filter(|_| is_stored).map(|m| artefacts(&m.0)).unwrap_or_default(),
+        }
+    });
+    Ok(views.collect())
+}
+
+/// One stored Recording, as playback needs it.
+#[derive(Clone, Debug)]
+pub(crate) struct Playable {
+    pub(crate) visit: VisitId,
+    pub(crate) clinician_id: String,
+    pub(crate) manifest: Manifest,
+    pub(crate) dek_wrapped: Vec<u8>,
+    pub(crate) kek_id: String,
+}
+
+/// A stored Recording.
+///
+/// # Errors
+/// `NOT_FOUND` when there is none, or it is not stored yet.
+pub(crate) async fn get_playable(tx: &mut Tx, recording: RecordingId) -> Result<Playable> {
+    let row = sqlx::query!(
+        r#"SELECT r.visit_id, v.clinician_id, j.manifest AS "manifest!: Json<Manifest>", j.dek_wrapped AS "dek_wrapped!",
+               j.kek_id AS "kek_id!"
+           FROM recording r JOIN recording_job j USING (recording_id) JOIN visit v USING (visit_id)
+           WHERE r.recording_id = $1 AND r.status = 'STORED' AND j.manifest IS NOT NULL AND j.dek_wrapped IS NOT NULL
+             AND j.kek_id IS NOT NULL"#,
+        recording.as_uuid()
+    )
+    .fetch_optional(tx)
+    .await?
+    .ok_or(Error::from(Code::NotFound))?;
+    Ok(Playable {
+        visit: VisitId::from_uuid(row.visit_id),
+        clinician_id: row.clinician_id,
+        manifest: row.manifest.0,
+        dek_wrapped: row.dek_wrapped,
+        kek_id: row.kek_id,
+    })
+}
+
+/// A right to play one artefact. It must be used soon, and then lasts for a while.
+#[derive(Clone, Debug)]
+pub(crate) struct Grant {
+    pub(crate) recording: RecordingId,
+    pub(crate) artefact: String,
+    pub(crate) secret_hash: [u8; 32],
+    pub(crate) granted_to: String,
+    pub(crate) expires_at: Timestamp,
+    pub(crate) created_at: Timestamp,
+}
+
+/// Stores a grant, and forgets those that are over.
+pub(crate) async fn insert_grant(tx: &mut Tx, org: OrgId, grant: &Grant) -> Result<()> {
+    sqlx::query!("DELETE FROM playback_grant WHERE expires_at < $1", grant.created_at).execute(&mut *tx).await?;
+    sqlx::query!(
+        "INSERT INTO playback_grant (grant_id, org_id, recording_id, artefact, secret_hash, granted_to, expires_at, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        Uuid::new_v4(),
+        org.as_uuid(),
+        grant.recording.as_uuid(),
+        grant.artefact,
+        grant.secret_hash.as_slice(),
+        grant.granted_to,
+        grant.expires_at,
+        grant.created_at
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// The grant with this secret, given to this person and not over.
+pub(crate) async fn find_grant(
+    tx: &mut Tx,
+    secret_hash: &[u8; 32],
+    granted_to: &str,
+    now: Timestamp,
+) -> Result<Option<Grant>> {
+    let row = sqlx::query!(
+        "SELECT recording_id, artefact, expires_at, created_at FROM playback_grant
+         WHERE secret_hash = $1 AND granted_to = $2 AND expires_at > $3",
+        secret_hash.as_slice(),
+        granted_to,
+        now
+    )
+    .fetch_optional(tx)
+    .await?;
+    Ok(row.map(|row| Grant {
+        recording: RecordingId::from_uuid(row.recording_id),
+        artefact: row.artefact,
+        secret_hash: *secret_hash,
+        granted_to: granted_to.to_owned(),
+        expires_at: row.expires_at,
+        created_at: row.created_at,
+    }))
+}
+
+/// Puts a grant in the place of the same grant with an earlier end; false when that one is gone: somebody was faster.
+pub(crate) async fn replace_grant(tx: &mut Tx, org: OrgId, grant: &Grant) -> Result<bool> {
+    let removed = sqlx::query!(
+        "DELETE FROM playback_grant WHERE secret_hash = $1 AND expires_at < $2",
+        grant.secret_hash.as_slice(),
+        grant.expires_at
+    )
+    .execute(&mut *tx)
+    .await?;
+    if removed.rows_affected() == 1 {
+        insert_grant(tx, org, grant).await?;
+    }
+    Ok(removed.rows_affected() == 1)
+}
+
+fn to_signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

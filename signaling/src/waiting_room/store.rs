@@ -1,0 +1,274 @@
+//! SQL of the waiting room and of who is in a Visit. Each function belongs into one audited transaction.
+
+use uuid::Uuid;
+use wire::control::Source;
+use wire::{ParticipantId, VisitId};
+
+use crate::audit::{Draft, EventType, Fact};
+use crate::auth::Actor;
+use crate::clock::Timestamp;
+use crate::db::Tx;
+use crate::error::{Error, Result};
+use crate::problem::Code;
+use crate::waiting_room::WaitingStatus;
+
+/// Where and when something happens, and who does it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scene<'a> {
+    pub(crate) visit: VisitId,
+    pub(crate) actor: &'a Actor,
+    pub(crate) now: Timestamp,
+}
+
+impl Scene<'_> {
+    fn draft(&self, event: EventType) -> Draft {
+        Draft::new(event).visit(self.visit)
+    }
+
+    fn about(&self, event: EventType, participant: ParticipantId) -> Draft {
+        self.draft(event).subject("participant", participant)
+    }
+}
+
+/// Somebody comes into the waiting room. An entry that is still open, as after a restart, goes on with its old time.
+/// Gives the time since when they wait.
+///
+/// # Errors
+/// `VISIT_FINAL` when the visit is over.
+pub(crate) async fn enter(
+    tx: &mut Tx,
+    scene: Scene<'_>,
+    participant: ParticipantId,
+    is_sent_back: bool,
+) -> Result<(Timestamp, Vec<Draft>)> {
+    require_open(tx, scene.visit).await?;
+    let open = sqlx::query_scalar!(
+        "SELECT entered_at FROM waiting_entry WHERE participant_id = $1 AND status = 'WAITING'",
+        participant.as_uuid()
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    if let Some(since) = open {
+        return Ok((since, vec![scene.about(EventType::ParticipantReconnected, participant)]));
+    }
+    sqlx::query!(
+        "INSERT INTO waiting_entry (entry_id, org_id, visit_id, participant_id, entered_at) VALUES ($1, $2, $3, $4, $5)",
+        Uuid::new_v4(),
+        scene.actor.org().as_uuid(),
+        scene.visit.as_uuid(),
+        participant.as_uuid(),
+        scene.now
+    )
+    .execute(&mut *tx)
+    .await?;
+    let event = if is_sent_back { EventType::WaitingReturned } else { EventType::WaitingEntered };
+    let mut drafts = vec![scene.about(event, participant)];
+    if move_visit(tx, scene, &["SCHEDULED"], "WAITING").await? {
+        drafts.push(status_changed(scene, "WAITING"));
+    }
+    Ok((scene.now, drafts))
+}
+
+/// A clinician comes in. With nobody waiting, a scheduled visit begins by that.
+///
+/// # Errors
+/// `VISIT_FINAL` when the visit is over.
+pub(crate) async fn join(
+    tx: &mut Tx,
+    scene: Scene<'_>,
+    participant: ParticipantId,
+    is_queue_empty: bool,
+) -> Result<(Timestamp, Vec<Draft>)> {
+    require_open(tx, scene.visit).await?;
+    let mut drafts = vec![mark_joined(tx, scene, participant).await?];
+    if is_queue_empty && move_visit(tx, scene, &["SCHEDULED"], "IN_PROGRESS").await? {
+        drafts.push(scene.draft(EventType::VisitStarted));
+    }
+    Ok((scene.now, drafts))
+}
+
+/// What works on a waiting person's side.
+pub(crate) async fn check_devices(
+    tx: &mut Tx,
+    scene: Scene<'_>,
+    participant: ParticipantId,
+    camera: bool,
+    microphone: bool,
+) -> Result<Vec<Draft>> {
+    sqlx::query!(
+        "UPDATE waiting_entry SET camera_ok = $2, mic_ok = $3 WHERE participant_id = $1 AND status = 'WAITING'",
+        participant.as_uuid(),
+        camera,
+        microphone
+    )
+    .execute(tx)
+    .await?;
+    let draft = scene.about(EventType::DeviceCheckDone, participant);
+    Ok(vec![draft.fact("camera", Fact::Truth(camera)).fact("microphone", Fact::Truth(microphone))])
+}
+
+/// The clinician lets somebody in; that begins the visit.
+///
+/// # Errors
+/// `NOT_WAITING` when no entry is open.
+pub(crate) async fn admit(tx: &mut Tx, scene: Scene<'_>, participant: ParticipantId) -> Result<Vec<Draft>> {
+    require_open(tx, scene.visit).await?;
+    let since = sqlx::query_scalar!(
+        "UPDATE waiting_entry SET status = 'ADMITTED', admitted_at = $2, admitted_by = $3
+         WHERE participant_id = $1 AND status = 'WAITING' RETURNING entered_at",
+        participant.as_uuid(),
+        scene.now,
+        scene.actor.id()
+    )
+    .fetch_optional(&mut *tx)
+    .await?
+    .ok_or(Error::from(Code::NotWaiting))?;
+    let waited = (scene.now - since).whole_seconds().max(0);
+    let admitted = scene.about(EventType::WaitingAdmitted, participant).fact("waitSeconds", Fact::Number(waited));
+    let mut drafts = vec![admitted, mark_joined(tx, scene, participant).await?];
+    if move_visit(tx, scene, &["SCHEDULED", "WAITING"], "IN_PROGRESS").await? {
+        drafts.push(scene.draft(EventType::VisitStarted));
+    }
+    Ok(drafts)
+}
+
+/// The clinician turns somebody away: the entry and the session end.
+///
+/// # Errors
+/// `NOT_WAITING` when no entry is open.
+pub(crate) async fn deny(tx: &mut Tx, scene: Scene<'_>, participant: ParticipantId) -> Result<Vec<Draft>> {
+    let denied = sqlx::query!(
+        "UPDATE waiting_entry SET status = 'DENIED', left_at = $2, denied_by = $3
+         WHERE participant_id = $1 AND status = 'WAITING'",
+        participant.as_uuid(),
+        scene.now,
+        scene.actor.id()
+    )
+    .execute(&mut *tx)
+    .await?;
+    if denied.rows_affected() == 0 {
+        return Err(Code::NotWaiting.into());
+    }
+    let mut drafts = vec![scene.about(EventType::WaitingDenied, participant)];
+    drafts.extend(revoke_session(tx, scene, participant, "DENIED").await?);
+    Ok(drafts)
+}
+
+/// The clinician sends somebody out: the session ends.
+pub(crate) async fn remove(tx: &mut Tx, scene: Scene<'_>, participant: ParticipantId) -> Result<Vec<Draft>> {
+    sqlx::query!(
+        "UPDATE participant SET removed_at = $2, left_at = $2 WHERE participant_id = $1",
+        participant.as_uuid(),
+        scene.now
+    )
+    .execute(&mut *tx)
+    .await?;
+    let mut drafts = vec![scene.about(EventType::ParticipantRemoved, participant)];
+    drafts.extend(revoke_session(tx, scene, participant, "REMOVED").await?);
+    Ok(drafts)
+}
+
+/// Somebody left, or was away for too long. When nobody waits any more and no clinician is here, a waiting visit is
+/// scheduled again.
+pub(crate) async fn leave(
+    tx: &mut Tx,
+    scene: Scene<'_>,
+    participant: ParticipantId,
+    was_admitted: bool,
+    is_queue_over: bool,
+) -> Result<Vec<Draft>> {
+    let mut drafts = Vec::new();
+    if was_admitted {
+        sqlx::query!("UPDATE participant SET left_at = $2 WHERE participant_id = $1", participant.as_uuid(), scene.now)
+            .execute(&mut *tx)
+            .await?;
+        drafts.push(scene.about(EventType::ParticipantLeft, participant));
+    } else {
+        sqlx::query!(
+            "UPDATE waiting_entry SET status = $3, left_at = $2 WHERE participant_id = $1 AND status = 'WAITING'",
+            participant.as_uuid(),
+            scene.now,
+            WaitingStatus::Left.as_str()
+        )
+        .execute(&mut *tx)
+        .await?;
+        drafts.push(scene.about(EventType::WaitingLeft, participant));
+    }
+    if is_queue_over && move_visit(tx, scene, &["WAITING"], "SCHEDULED").await? {
+        drafts.push(status_changed(scene, "SCHEDULED"));
+    }
+    Ok(drafts)
+}
+
+/// The clinician muted or unmuted a source.
+pub(crate) fn mute(scene: Scene<'_>, participant: ParticipantId, source: Source, muted: bool) -> Vec<Draft> {
+    let word = match source {
+        Source::Microphone => "microphone",
+        Source::Camera => "camera",
+        Source::Screen => "screen",
+    };
+    let draft = scene.about(EventType::ParticipantMuted, participant);
+    vec![draft.fact("source", Fact::Word(word)).fact("muted", Fact::Truth(muted))]
+}
+
+async fn mark_joined(tx: &mut Tx, scene: Scene<'_>, participant: ParticipantId) -> Result<Draft> {
+    sqlx::query!(
+        "UPDATE participant SET joined_at = coalesce(joined_at, $2), left_at = NULL WHERE participant_id = $1",
+        participant.as_uuid(),
+        scene.now
+    )
+    .execute(tx)
+    .await?;
+    Ok(scene.about(EventType::ParticipantJoined, participant))
+}
+
+async fn revoke_session(
+    tx: &mut Tx,
+    scene: Scene<'_>,
+    participant: ParticipantId,
+    reason: &'static str,
+) -> Result<Option<Draft>> {
+    let session = sqlx::query_scalar!(
+        "UPDATE visit_session SET revoked_at = $2, revoke_reason = $3
+         WHERE participant_id = $1 AND revoked_at IS NULL RETURNING session_id",
+        participant.as_uuid(),
+        scene.now,
+        reason
+    )
+    .fetch_optional(tx)
+    .await?;
+    let draft = |session: Uuid| scene.draft(EventType::SessionRevoked).subject("session", session).because(reason);
+    Ok(session.map(draft))
+}
+
+async fn require_open(tx: &mut Tx, visit: VisitId) -> Result<()> {
+    let status = sqlx::query_scalar!("SELECT status FROM visit WHERE visit_id = $1 FOR UPDATE", visit.as_uuid())
+        .fetch_optional(tx)
+        .await?
+        .ok_or(Error::from(Code::NotFound))?;
+    if matches!(status.as_str(), "SCHEDULED" | "WAITING" | "IN_PROGRESS") {
+        return Ok(());
+    }
+    Err(Code::VisitFinal.into())
+}
+
+/// Moves the visit if it is where the move begins; true when it moved.
+async fn move_visit(tx: &mut Tx, scene: Scene<'_>, from: &[&str], to: &'static str) -> Result<bool> {
+    let from: Vec<String> = from.iter().map(|&s| s.to_owned()).collect();
+    let moved = sqlx::query!(
+        "UPDATE visit SET status = $3, status_updated_at = $4, updated_at = $4, row_version = row_version + 1,
+             started_at = CASE WHEN $3 = 'IN_PROGRESS' THEN coalesce(started_at, $4) ELSE started_at END
+         WHERE visit_id = $1 AND status = ANY($2)",
+        scene.visit.as_uuid(),
+        &from,
+        to,
+        scene.now
+    )
+    .execute(tx)
+    .await?;
+    Ok(moved.rows_affected() == 1)
+}
+
+fn status_changed(scene: Scene<'_>, to: &'static str) -> Draft {
+    scene.draft(EventType::VisitStatusChanged).fact("to", Fact::Word(to))
+}

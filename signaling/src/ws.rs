@@ -1,0 +1,174 @@
+//! The upgrade to `/ws`, authorised by a session cookie or by a clinician's own credential, and the way from there to a seat.
+
+pub mod message;
+pub mod resume;
+pub(crate) mod session;
+
+use axum::extract::State;
+use axum::extract::ws::{WebSocket, WebSocketUpgrade};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use wire::{Redacted, RoomId, VisitId};
+
+use crate::app::App;
+use crate::auth::{Actor, Permission, extract, origin};
+use crate::body::Params;
+use crate::db;
+use crate::error::Error;
+use crate::ids::OrgId;
+use crate::live::room::{Joining, RoomFacts, RoomState, close};
+use crate::live::roster::Person;
+use crate::live::world::World;
+use crate::live::{self, RoomHandle};
+use crate::organization;
+use crate::participant::{self, Participant, Role};
+use crate::problem::{Code, Problem};
+use crate::visit::{self, RecordingPolicy, Visit};
+use crate::ws::message::{EndReason, MAX_FRAME_BYTES, Practice, RoleView, ServerMessage, VisitCard};
+
+/// The version of the protocol, as the upgrade names it.
+const SUBPROTOCOL: &str = "anteroom.v1";
+
+/// How often a join is tried again when the Room ended at that very moment.
+const TRIES: usize = 3;
+
+/// `?visit=` of a clinician's socket.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WsQuery {
+    visit: Option<VisitId>,
+}
+
+/// `GET /ws`.
+///
+/// # Errors
+/// `CROSS_ORIGIN` before anything is upgraded. Everything else is said by a close code, because a browser's script can
+/// read nothing else.
+pub async fn upgrade(
+    State(app): State<App>,
+    Params(query): Params<WsQuery>,
+    headers: HeaderMap,
+    ws: WebSocketUpgrade,
+) -> Result<Response, Error> {
+    if !origin::is_ours(&app, &headers) {
+        return Err(Code::CrossOrigin.into());
+    }
+    let guest = find_guest(&app, query.visit, &headers).await?;
+    // A frame a little over our limit is read and refused by its code; a much larger one is not even read.
+    let ws = ws.protocols([SUBPROTOCOL]).max_message_size(2 * MAX_FRAME_BYTES).max_frame_size(2 * MAX_FRAME_BYTES);
+    Ok(ws.on_upgrade(async move |mut socket| match guest {
+        Some(guest) => Box::pin(attend(app, socket, guest)).await,
+        None => session::end(&mut socket, close::UNAUTHENTICATED).await,
+    }))
+}
+
+/// Somebody whose credential holds for this visit.
+struct Guest {
+    person: Person,
+    org: OrgId,
+    visit: Visit,
+    card: VisitCard,
+}
+
+/// Whose socket this is: by staff credential for the named visit, or by session cookie. The request says nothing else that
+/// counts.
+async fn find_guest(app: &App, visit: Option<VisitId>, headers: &HeaderMap) -> Result<Option<Guest>, Error> {
+    let actor = match visit {
+        Some(_) => extract::staff(app, headers).map(Actor::Staff),
+        None => extract::attendee(app, headers).await?.map(Actor::Attendee),
+    };
+    let Some(actor) = actor else { return Ok(None) };
+    let id = match (&actor, visit) {
+        (Actor::Attendee(attendee), _) => attendee.visit,
+        (_, Some(visit)) => visit,
+        (_, None) => return Ok(None),
+    };
+    let org = actor.org();
+    db::scoped(&app.db, org, async |tx| {
+        let Some(visit) = visit::store::find(tx, id).await? else { return Ok(None) };
+        let people = participant::store::of_visits(tx, &[id.as_uuid()]).await?;
+        let Some(own) = find_place(&actor, &visit, &people) else { return Ok(None) };
+        let practice = organization::get(tx, org).await?;
+        let clinician = people.iter().find(|p| p.role == Role::Clinician && p.identity == visit.clinician_id);
+        let card = VisitCard {
+            visit_id: visit.id,
+            scheduled_at: visit.scheduled_start,
+            clinician_name: clinician.map(|p| p.name.clone()).unwrap_or_default(),
+            practice: Practice { name: practice.name, phone: practice.phone },
+            recording_policy: visit.recording_policy.as_str(),
+        };
+        let person =
+            Person { participant: own.id, role: to_view(own.role), name: own.name.clone(), actor: actor.clone() };
+        Ok(Some(Guest { person, org, visit, card }))
+    })
+    .await
+}
+
+/// The place in the visit that a credential is for.
+fn find_place<'a>(actor: &Actor, visit: &Visit, people: &'a [Participant]) -> Option<&'a Participant> {
+    match actor {
+        Actor::Attendee(attendee) => people.iter().find(|p| p.id == attendee.participant && p.role == attendee.role),
+        Actor::Staff(staff) => {
+            actor.require_on(Permission::HostVisit, visit.id, &visit.clinician_id).ok()?;
+            people.iter().find(|p| p.role == Role::Clinician && p.identity == staff.sub)
+        }
+        Actor::System { .. } | Actor::Anonymous { .. } => None,
+    }
+}
+
+const fn to_view(role: Role) -> RoleView {
+    match role {
+        Role::Clinician => RoleView::Clinician,
+        Role::Patient => RoleView::Patient,
+        Role::Guest | Role::Interpreter | Role::Caregiver | Role::Supervisor => RoleView::Guest,
+        Role::Observer => RoleView::Observer,
+    }
+}
+
+/// From `hello` to the seat, and then the session until it ends.
+async fn attend(app: App, mut socket: WebSocket, guest: Guest) {
+    let Some(resume) = session::read_hello(&mut socket).await else { return };
+    for _ in 0..TRIES {
+        let Some(room) = open_room(&app, &guest) else { break };
+        let (line, outgoing) = session::new_line();
+        let id = line.socket;
+        let token = Redacted::new(URL_SAFE_NO_PAD.encode(rand::random::<[u8; 24]>()));
+        let joining = Joining { person: guest.person.clone(), line, resume: resume.clone(), token };
+        match room.join(joining).await {
+            Ok(Ok(())) => return session::run(socket, id, outgoing, room).await,
+            Ok(Err(problem)) => return refuse(&mut socket, &problem).await,
+            // The Room ended at this moment: another one opens.
+            Err(live::RoomEnded) => {}
+        }
+    }
+    refuse(&mut socket, &Code::Unavailable.problem()).await;
+}
+
+fn open_room(app: &App, guest: &Guest) -> Option<RoomHandle> {
+    let visit = guest.visit.id;
+    app.live.open(visit, |room: RoomId| {
+        let may_record = guest.visit.recording_policy == RecordingPolicy::OptIn;
+        let facts = RoomFacts { room, card: guest.card.clone(), may_record };
+        let world = World { app: app.clone(), org: guest.org, visit };
+        let make = |now| RoomState::new(facts, world, now);
+        live::spawn((room, visit), app.clock.clone(), make, app.live.clone())
+    })
+}
+
+/// Says why there is no seat, and closes.
+async fn refuse(socket: &mut WebSocket, problem: &Problem) {
+    let (message, code) = if problem.code == Code::VisitFinal {
+        (ServerMessage::Ended { reason: EndReason::Completed }, close::NORMAL)
+    } else {
+        let members = problem.members.iter().cloned().collect();
+        let (code, detail) = (problem.code.as_str(), problem.detail.clone().into_owned());
+        (ServerMessage::Error { id: None, code, detail, members }, close::FAILED)
+    };
+    let text = axum::extract::ws::Utf8Bytes::from(message.to_text(1));
+    // A socket that is gone needs no reason.
+    drop(socket.send(axum::extract::ws::Message::Text(text)).await);
+    session::end(socket, code).await;
+}

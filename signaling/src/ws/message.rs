@@ -1,0 +1,664 @@
+//! The typed messages of `/ws`, version 1 (docs/protocol.md, section 4). Parsing refuses whatever it does not know.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use wire::control::{MAX_SDP_BYTES, Source};
+use wire::{ParticipantId, RecordingId, Redacted, VisitId};
+
+use crate::consent::{ConsentStatus, Decision};
+
+/// The longest text frame a client may send, in bytes.
+pub const MAX_FRAME_BYTES: usize = 64 * 1024;
+
+/// The longest textual `id` of a request, in bytes.
+const MAX_ID_BYTES: usize = 64;
+
+/// The most a client's own resume token may measure, in bytes.
+const MAX_RESUME_TOKEN_BYTES: usize = 64;
+
+/// What a client put into `id`, given back in the answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum RequestId {
+    /// A counter.
+    Number(u64),
+    /// Any text of at most 64 bytes.
+    Text(String),
+}
+
+/// What `hello` brings when it comes back after a break.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resume {
+    /// The `resumeToken` of the last `welcome`.
+    pub token: Redacted<String>,
+    /// The last `seq` that arrived.
+    pub seq: u64,
+}
+
+/// One message of a client. No message names its sender or a role: both come from the credential alone.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum ClientMessage {
+    /// Opens or resumes the session.
+    Hello {
+        /// Always 1.
+        protocol: u16,
+        /// Present when coming back.
+        #[serde(default)]
+        resume: Option<Resume>,
+    },
+    /// The browser's SDP offer.
+    Offer {
+        /// Given back in `answer`.
+        #[serde(default)]
+        id: Option<RequestId>,
+        /// At most [`MAX_SDP_BYTES`].
+        sdp: Redacted<String>,
+    },
+    /// What works on the waiting person's side.
+    DeviceCheck {
+        /// The camera gives a picture.
+        camera: bool,
+        /// The microphone gives sound.
+        microphone: bool,
+    },
+    /// Lets a waiting person in.
+    Admit {
+        /// Given back.
+        #[serde(default)]
+        id: Option<RequestId>,
+        /// Who.
+        participant_id: ParticipantId,
+    },
+    /// Turns a waiting person away.
+    Deny {
+        /// Given back.
+        #[serde(default)]
+        id: Option<RequestId>,
+        /// Who.
+        participant_id: ParticipantId,
+    },
+    /// Puts a person back into the waiting room.
+    SendBack {
+        /// Given back.
+        #[serde(default)]
+        id: Option<RequestId>,
+        /// Who.
+        participant_id: ParticipantId,
+    },
+    /// Ends a person's session.
+    Remove {
+        /// Given back.
+        #[serde(default)]
+        id: Option<RequestId>,
+        /// Who.
+        participant_id: ParticipantId,
+    },
+    /// The sender's own mute state.
+    State {
+        /// The microphone is on.
+        microphone: bool,
+        /// The camera is on.
+        camera: bool,
+    },
+    /// Stops or resumes the forwarding of somebody's source.
+    Mute {
+        /// Given back.
+        #[serde(default)]
+        id: Option<RequestId>,
+        /// Whose.
+        participant_id: ParticipantId,
+        /// Which source.
+        source: Source,
+        /// True stops it.
+        muted: bool,
+    },
+    /// Asks everyone present to consent to recording.
+    RequestConsent {
+        /// Given back.
+        #[serde(default)]
+        id: Option<RequestId>,
+    },
+    /// The sender's own answer.
+    Consent {
+        /// Given back.
+        #[serde(default)]
+        id: Option<RequestId>,
+        /// The version of the text that was shown.
+        version: i32,
+        /// Yes, no, or no longer.
+        decision: Decision,
+    },
+    /// Starts recording.
+    RecordingStart {
+        /// Given back.
+        #[serde(default)]
+        id: Option<RequestId>,
+    },
+    /// Stops recording.
+    RecordingStop {
+        /// Given back.
+        #[serde(default)]
+        id: Option<RequestId>,
+    },
+    /// How the visit looks from the client.
+    Stats {
+        /// Round trip in milliseconds.
+        #[serde(default)]
+        rtt_ms: Option<f64>,
+        /// Share of packets lost on the way down, in thousandths.
+        #[serde(default)]
+        loss_down: Option<f64>,
+        /// Frames decoded so far.
+        #[serde(default)]
+        frames_decoded: Option<u64>,
+        /// Freezes so far.
+        #[serde(default)]
+        freezes: Option<u64>,
+    },
+    /// Ends the session for good.
+    Leave {},
+    /// Asks for `pong`.
+    Ping {
+        /// Given back.
+        #[serde(default)]
+        id: Option<RequestId>,
+    },
+}
+
+/// Why a frame was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseError {
+    /// Over [`MAX_FRAME_BYTES`].
+    #[error("the frame is too large")]
+    TooLarge,
+    /// Not JSON, an unknown type, an unknown or missing field, or a value out of bounds.
+    #[error("the message cannot be read")]
+    Malformed,
+}
+
+impl ClientMessage {
+    /// Reads one text frame. The error says nothing of the content, so it may be logged.
+    ///
+    /// # Errors
+    /// When the frame is too large, is no message, or a field is out of its bounds.
+    pub fn parse(frame: &str) -> Result<Self, ParseError> {
+        if frame.len() > MAX_FRAME_BYTES {
+            return Err(ParseError::TooLarge);
+        }
+        let message: Self = serde_json::from_str(frame).map_err(|_| ParseError::Malformed)?;
+        message.is_bounded().then_some(message).ok_or(ParseError::Malformed)
+    }
+
+    fn is_bounded(&self) -> bool {
+        let id_fits = match self.id() {
+            Some(RequestId::Text(text)) => text.len() <= MAX_ID_BYTES,
+            Some(RequestId::Number(_)) | None => true,
+        };
+        let sane = |value: &Option<f64>| value.is_none_or(|v| v.is_finite() && (0.0..=1e6).contains(&v));
+        let body_fits = match self {
+            Self::Hello { protocol, resume } => {
+                *protocol == 1 && resume.as_ref().is_none_or(|r| r.token.reveal().len() <= MAX_RESUME_TOKEN_BYTES)
+            }
+            Self::Offer { sdp, .. } => sdp.reveal().len() <= MAX_SDP_BYTES,
+            Self::Stats { rtt_ms, loss_down, .. } => sane(rtt_ms) && sane(loss_down),
+            _ => true,
+        };
+        id_fits && body_fits
+    }
+
+    /// The `id` to give back, if the message carries one.
+    #[must_use]
+    pub const fn id(&self) -> Option<&RequestId> {
+        match self {
+            Self::Offer { id, .. }
+            | Self::Admit { id, .. }
+            | Self::Deny { id, .. }
+            | Self::SendBack { id, .. }
+            | Self::Remove { id, .. }
+            | Self::Mute { id, .. }
+            | Self::RequestConsent { id }
+            | Self::Consent { id, .. }
+            | Self::RecordingStart { id }
+            | Self::RecordingStop { id }
+            | Self::Ping { id } => id.as_ref(),
+            Self::Hello { .. }
+            | Self::DeviceCheck { .. }
+            | Self::State { .. }
+            | Self::Stats { .. }
+            | Self::Leave {} => None,
+        }
+    }
+}
+
+/// On which side of the door a person stands, as the person is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DoorView {
+    /// In the waiting room.
+    Waiting,
+    /// Inside.
+    Admitted,
+}
+
+/// A Role in its spelling on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoleView {
+    /// Decides at the door.
+    Clinician,
+    /// The person the visit is for.
+    Patient,
+    /// Anybody else who was invited.
+    Guest,
+    /// Present without taking part.
+    Observer,
+}
+
+/// The recording sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SignView {
+    /// Nothing is captured.
+    Off,
+    /// Asked for; no frame has passed yet.
+    Starting,
+    /// Frames reach the recorder.
+    On,
+    /// Being stopped.
+    Stopping,
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndReason {
+    /// The visit is over.
+    Completed,
+    /// Turned away at the door.
+    Denied,
+    /// Sent out by the clinician.
+    Removed,
+    /// The same person came in elsewhere.
+    Superseded,
+    /// The credential was revoked.
+    Revoked,
+    /// The room broke: come back.
+    Failed,
+}
+
+/// The person a `welcome` is for.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct You {
+    /// Who.
+    pub participant_id: ParticipantId,
+    /// As what.
+    pub role: RoleView,
+    /// Display name.
+    pub name: Redacted<String>,
+    /// Inside or not.
+    pub door: DoorView,
+}
+
+/// Whom to call when nothing works.
+#[derive(Clone, Debug, Serialize)]
+pub struct Practice {
+    /// Its name.
+    pub name: String,
+    /// Its telephone number.
+    pub phone: String,
+}
+
+/// The visit, as its people may see it.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VisitCard {
+    /// Which.
+    pub visit_id: VisitId,
+    /// When it should begin.
+    #[serde(with = "time::serde::rfc3339")]
+    pub scheduled_at: OffsetDateTime,
+    /// Whom the patient meets.
+    pub clinician_name: Redacted<String>,
+    /// Whose visit it is.
+    pub practice: Practice,
+    /// `NEVER` or `OPT_IN`.
+    pub recording_policy: &'static str,
+}
+
+/// Somebody in the waiting room.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WaitingEntry {
+    /// Who.
+    pub participant_id: ParticipantId,
+    /// Display name.
+    pub name: Redacted<String>,
+    /// As what.
+    pub role: RoleView,
+    /// Since when.
+    #[serde(with = "time::serde::rfc3339")]
+    pub since: OffsetDateTime,
+    /// The camera works, when checked.
+    pub camera: Option<bool>,
+    /// The microphone works, when checked.
+    pub microphone: Option<bool>,
+}
+
+/// Somebody inside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RosterEntry {
+    /// Who.
+    pub participant_id: ParticipantId,
+    /// As what.
+    pub role: RoleView,
+    /// Display name.
+    pub name: Redacted<String>,
+    /// False while the seat is only kept for them.
+    pub connected: bool,
+    /// Their microphone is on.
+    pub microphone: bool,
+    /// Their camera is on.
+    pub camera: bool,
+    /// What the clinician muted.
+    pub muted_by_clinician: Vec<Source>,
+    /// Their answer about recording.
+    pub consent: ConsentStatus,
+}
+
+/// What a slot carries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Carries {
+    /// Whose.
+    pub participant_id: ParticipantId,
+    /// What.
+    pub source: Source,
+}
+
+/// One message of the server. The session adds `seq`.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]
+pub enum ServerMessage {
+    /// After `hello`: everything is told anew.
+    Welcome {
+        /// The person.
+        you: You,
+        /// The visit.
+        visit: VisitCard,
+        /// For the `hello` after a break.
+        resume_token: Redacted<String>,
+        /// The server's clock.
+        #[serde(with = "time::serde::rfc3339")]
+        server_time: OffsetDateTime,
+        /// For `RTCPeerConnection`.
+        ice_servers: Vec<IceServer>,
+    },
+    /// To a waiting person.
+    Waiting {
+        /// Since when.
+        #[serde(with = "time::serde::rfc3339")]
+        since: OffsetDateTime,
+        /// 1 is next.
+        position: usize,
+        /// The server's clock.
+        #[serde(with = "time::serde::rfc3339")]
+        server_time: OffsetDateTime,
+    },
+    /// To clinicians.
+    WaitingList {
+        /// Longest wait first.
+        entries: Vec<WaitingEntry>,
+        /// The server's clock.
+        #[serde(with = "time::serde::rfc3339")]
+        server_time: OffsetDateTime,
+    },
+    /// The door opened.
+    Admitted {},
+    /// Back to the waiting room.
+    SentBack {},
+    /// The SDP answer.
+    Answer {
+        /// Of the `offer`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<RequestId>,
+        /// For `setRemoteDescription`.
+        sdp: Redacted<String>,
+    },
+    /// What one m-line carries from now on.
+    Slot {
+        /// The m-line.
+        mid: String,
+        /// Nothing, or whose source.
+        carries: Option<Carries>,
+    },
+    /// Offer again with this many receiving m-lines.
+    SlotsWanted {
+        /// In all.
+        audio: u8,
+        /// In all.
+        video: u8,
+    },
+    /// Who is inside.
+    Roster {
+        /// By participant id.
+        participants: Vec<RosterEntry>,
+    },
+    /// Show the consent sheet.
+    ConsentRequest {
+        /// Of the text.
+        version: i32,
+        /// Of the text.
+        locale: String,
+        /// The text.
+        body: String,
+        /// The clinician's name.
+        requested_by: Redacted<String>,
+    },
+    /// The recording sign.
+    Recording {
+        /// What to show.
+        state: SignView,
+        /// Which Recording.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        recording_id: Option<RecordingId>,
+        /// Since when it is on.
+        #[serde(skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+        since: Option<OffsetDateTime>,
+    },
+    /// A Recording came to its end.
+    RecordingStored {
+        /// Which.
+        recording_id: RecordingId,
+        /// `STORED` or `FAILED`.
+        status: &'static str,
+    },
+    /// The loudest voice.
+    Speaking {
+        /// Nobody, when all are quiet.
+        participant_id: Option<ParticipantId>,
+    },
+    /// Network bars.
+    Quality {
+        /// Whose.
+        participant_id: ParticipantId,
+        /// 0 to 4.
+        bars: u8,
+        /// Round trip in milliseconds.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rtt_ms: Option<u32>,
+        /// In thousandths.
+        loss_up: u16,
+        /// In thousandths.
+        loss_down: u16,
+    },
+    /// The request is done.
+    Ok {
+        /// Of the request.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<RequestId>,
+    },
+    /// The request is refused.
+    Error {
+        /// Of the request.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<RequestId>,
+        /// Of the protocol's section 1.
+        code: &'static str,
+        /// Fit for a person.
+        detail: String,
+        /// What the code brings along, such as `missing`.
+        #[serde(flatten)]
+        members: BTreeMap<&'static str, serde_json::Value>,
+    },
+    /// Answers `ping`.
+    Pong {
+        /// Of the `ping`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<RequestId>,
+        /// The server's clock.
+        #[serde(with = "time::serde::rfc3339")]
+        server_time: OffsetDateTime,
+    },
+    /// The last message.
+    Ended {
+        /// Why.
+        reason: EndReason,
+    },
+}
+
+/// One entry of `iceServers`.
+#[derive(Clone, Debug, Serialize)]
+pub struct IceServer {
+    /// `stun:` and `turn:` addresses.
+    pub urls: Vec<String>,
+}
+
+impl ServerMessage {
+    /// True for messages that a newer one replaces: they are not kept for a client that is away.
+    #[must_use]
+    pub const fn is_replaceable(&self) -> bool {
+        matches!(self, Self::Speaking { .. } | Self::Quality { .. })
+    }
+
+    /// The frame's text, with its number.
+    ///
+    /// # Panics
+    /// Never: every field of a message is serializable as JSON.
+    #[must_use]
+    pub fn to_text(&self, seq: u64) -> String {
+        #[derive(Serialize)]
+        struct Numbered<'a> {
+            seq: u64,
+            #[serde(flatten)]
+            message: &'a ServerMessage,
+        }
+        serde_json::to_string(&Numbered { seq, message: self }).expect("a server message has only JSON values")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn reads_what_the_protocol_lists() {
+        let id = ParticipantId::random();
+        for text in [
+            r#"{"type":"hello","protocol":1}"#.to_owned(),
+            r#"{"type":"hello","protocol":1,"resume":{"token":"abc","seq":7}}"#.to_owned(),
+            r#"{"type":"offer","id":"1","sdp":"v=0"}"#.to_owned(),
+            r#"{"type":"device_check","camera":true,"microphone":false}"#.to_owned(),
+            format!(r#"{{"type":"admit","id":1,"participantId":"{id}"}}"#),
+            format!(r#"{{"type":"deny","id":1,"participantId":"{id}"}}"#),
+            format!(r#"{{"type":"send_back","id":1,"participantId":"{id}"}}"#),
+            format!(r#"{{"type":"remove","id":1,"participantId":"{id}"}}"#),
+            r#"{"type":"state","microphone":true,"camera":true}"#.to_owned(),
+            format!(r#"{{"type":"mute","id":1,"participantId":"{id}","source":"microphone","muted":true}}"#),
+            r#"{"type":"request_consent","id":1}"#.to_owned(),
+            r#"{"type":"consent","id":1,"version":1,"decision":"SIGN"}"#.to_owned(),
+            r#"{"type":"recording_start","id":1}"#.to_owned(),
+            r#"{"type":"recording_stop"}"#.to_owned(),
+            r#"{"type":"stats","rttMs":20,"lossDown":0.5}"#.to_owned(),
+            r#"{"type":"leave"}"#.to_owned(),
+            r#"{"type":"ping","id":1}"#.to_owned(),
+        ] {
+            assert!(ClientMessage::parse(&text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_unknown_fields_types_and_values() {
+        for text in [
+            r#"{"type":"hello","protocol":2}"#,
+            r#"{"type":"hello","protocol":1,"role":"clinician"}"#,
+            r#"{"type":"hello","protocol":1,"participantId":"00000000-0000-0000-0000-000000000000"}"#,
+            r#"{"type":"leave","role":"clinician"}"#,
+            r#"{"type":"ping","id":1,"x":0}"#,
+            r#"{"type":"admit","id":1,"participantId":"me"}"#,
+            r#"{"type":"consent","id":1,"version":1,"decision":"sign"}"#,
+            r#"{"type":"consent","id":1,"version":1,"decision":"SIGN","participantId":"00000000-0000-0000-0000-000000000000"}"#,
+            r#"{"type":"stats","rttMs":-1}"#,
+            r#"{"type":"stats","rttMs":1e300}"#,
+            r#"{"type":"shutdown"}"#,
+            r#"[]"#,
+            "null",
+            "",
+        ] {
+            assert_eq!(ClientMessage::parse(text), Err(ParseError::Malformed), "{text}");
+        }
+        let long = "x".repeat(MAX_ID_BYTES + 1);
+        assert_eq!(ClientMessage::parse(&format!(r#"{{"type":"ping","id":"{long}"}}"#)), Err(ParseError::Malformed));
+        let huge = " ".repeat(MAX_FRAME_BYTES + 1);
+        assert_eq!(ClientMessage::parse(&huge), Err(ParseError::TooLarge));
+    }
+
+    #[test]
+    fn a_number_comes_first_and_names_are_in_camel_case() {
+        let text =
+            ServerMessage::Pong { id: Some(RequestId::Number(3)), server_time: OffsetDateTime::UNIX_EPOCH }.to_text(9);
+        assert_eq!(text, r#"{"seq":9,"type":"pong","id":3,"serverTime":"1970-01-01T00:00:00Z"}"#);
+        assert_eq!(ServerMessage::Admitted {}.to_text(1), r#"{"seq":1,"type":"admitted"}"#);
+        let sign = ServerMessage::Recording { state: SignView::Off, recording_id: None, since: None };
+        assert_eq!(sign.to_text(2), r#"{"seq":2,"type":"recording","state":"off"}"#);
+    }
+
+    #[test]
+    fn debug_shows_no_sdp_name_or_token() {
+        let message = ClientMessage::parse(r#"{"type":"offer","id":1,"sdp":"v=0 canary"}"#).unwrap();
+        assert!(!format!("{message:?}").contains("canary"));
+        let message =
+            ClientMessage::parse(r#"{"type":"hello","protocol":1,"resume":{"token":"canary","seq":1}}"#).unwrap();
+        assert!(!format!("{message:?}").contains("canary"));
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics_on_text(text in ".{0,200}") {
+            drop(ClientMessage::parse(&text));
+        }
+
+        #[test]
+        fn never_panics_on_json_like_text(
+            kind in "hello|offer|admit|mute|consent|stats|state|ping|leave|x",
+            fields in proptest::collection::vec(("id|sdp|participantId|version|muted|source|seq|resume|rttMs", "[0-9]{1,30}|null|\"[a-z]{0,9}\"|\\{\\}|\\[\\]|-1e999"), 0..6),
+        ) {
+            let rest: String = fields.iter().map(|(name, value)| format!(",\"{name}\":{value}")).collect();
+            drop(ClientMessage::parse(&format!("{{\"type\":\"{kind}\"{rest}}}")));
+        }
+
+        /// Any extra member refuses the message, whatever it is called.
+        #[test]
+        fn an_extra_field_is_refused(name in "[a-zA-Z_]{1,12}", value in 0u32..9) {
+            prop_assume!(!["type", "microphone", "camera"].contains(&name.as_str()));
+            let text = format!(r#"{{"type":"state","microphone":true,"camera":true,"{name}":{value}}}"#);
+            prop_assert_eq!(ClientMessage::parse(&text), Err(ParseError::Malformed));
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! One task per socket: frames in, parsed and counted; frames out, in order; the ends of section 4.3 of the protocol.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::live::room::close;
+use crate::live::roster::{Line, Outgoing, SocketId};
+use crate::live::{Request, RoomHandle};
+use crate::problem::Code;
+use crate::ws::message::{ClientMessage, ParseError, Resume};
+
+/// How long the first message may take.
+const HELLO_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long a client may be silent. Clients send something every 30 s.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// How long one frame may take to leave, and how long we wait for the other side's close.
+const SEND_WITHIN: Duration = Duration::from_secs(10);
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+
+/// Messages a second, and the burst beyond which they are too many.
+const RATE: f64 = 50.0;
+const BURST: f64 = 100.0;
+
+/// What waits to be written to one socket. A socket that does not keep up is let go and resumes; a resumed client may
+/// get all kept messages at once, so this holds them and then some.
+pub(crate) const OUTBOX: usize = crate::ws::resume::KEPT + 64;
+
+static NEXT_SOCKET: AtomicU64 = AtomicU64::new(1);
+
+/// A line to a new socket: the Room's half and the socket's.
+pub(crate) fn new_line() -> (Line, mpsc::Receiver<Outgoing>) {
+    let (out, outgoing) = mpsc::channel(OUTBOX);
+    (Line { socket: SocketId(NEXT_SOCKET.fetch_add(1, Ordering::Relaxed)), out }, outgoing)
+}
+
+/// Reads the first message, which must be `hello`. `None` means that the socket was closed with the reason's code.
+pub(crate) async fn read_hello(socket: &mut WebSocket) -> Option<Option<Resume>> {
+    let deadline = Instant::now() + HELLO_WITHIN;
+    loop {
+        match timeout_at(deadline, socket.recv()).await {
+            Ok(Some(Ok(Message::Text(text)))) => match ClientMessage::parse(&text) {
+                Ok(ClientMessage::Hello { resume, .. }) => return Some(resume),
+                Ok(_) | Err(ParseError::Malformed) => end(socket, close::MALFORMED).await,
+                Err(ParseError::TooLarge) => end(socket, close::TOO_LARGE).await,
+            },
+            Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => continue,
+            Ok(Some(Ok(Message::Binary(_)))) => end(socket, close::MALFORMED).await,
+            Ok(Some(Err(_))) => end(socket, close::TOO_LARGE).await,
+            Ok(Some(Ok(Message::Close(_))) | None) => {}
+            Err(_) => end(socket, close::SILENT).await,
+        }
+        return None;
+    }
+}
+
+/// Runs a socket that has its seat until either side ends it.
+pub(crate) async fn run(mut socket: WebSocket, id: SocketId, mut outgoing: mpsc::Receiver<Outgoing>, room: RoomHandle) {
+    let mut bucket = Bucket::new(Instant::now());
+    let mut silent_at = Instant::now() + SILENCE;
+    let code = loop {
+        let frame = tokio::select! {
+            biased;
+            out = outgoing.recv() => match out {
+                Some(Outgoing::Text(text)) => {
+                    let sent = timeout(SEND_WITHIN, socket.send(Message::Text(Utf8Bytes::from(text)))).await;
+                    if matches!(sent, Ok(Ok(()))) { continue }
+                    break None;
+                }
+                Some(Outgoing::Close(code)) => break Some(code),
+                // The Room let this line go without a word: it failed, or we did not keep up.
+                None => break Some(close::FAILED),
+            },
+            frame = timeout_at(silent_at, socket.recv()) => frame,
+        };
+        silent_at = Instant::now() + SILENCE;
+        let text = match frame {
+            Err(_) => break Some(close::SILENT),
+            Ok(None | Some(Ok(Message::Close(_)))) => break None,
+            Ok(Some(Err(error))) => {
+                let is_too_large = is_capacity(&error);
+                break is_too_large.then_some(close::TOO_LARGE);
+            }
+            Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => continue,
+            Ok(Some(Ok(Message::Binary(_)))) => Err(ParseError::Malformed),
+            Ok(Some(Ok(Message::Text(text)))) => ClientMessage::parse(&text),
+        };
+        let request = if bucket.take(Instant::now()) {
+            match text {
+                Ok(message) => Request::Message(id, message),
+                Err(ParseError::Malformed) => Request::Unreadable(id, Code::Malformed, close::MALFORMED),
+                Err(ParseError::TooLarge) => Request::Unreadable(id, Code::TooLarge, close::TOO_LARGE),
+            }
+        } else {
+            Request::Unreadable(id, Code::RateLimited, close::TOO_MANY)
+        };
+        if room.send(request).await.is_err() {
+            // What it said last may still wait for us.
+            drain(&mut socket, &mut outgoing).await;
+            return;
+        }
+    };
+    // A seat that has another line by now is not touched by this.
+    let _ = room.send(Request::Gone(id)).await;
+    if let Some(code) = code {
+        end(&mut socket, code).await;
+    }
+}
+
+/// Writes what the Room said last, then closes.
+async fn drain(socket: &mut WebSocket, outgoing: &mut mpsc::Receiver<Outgoing>) {
+    while let Some(out) = outgoing.recv().await {
+        match out {
+            Outgoing::Text(text) => {
+                let sent = timeout(SEND_WITHIN, socket.send(Message::Text(Utf8Bytes::from(text)))).await;
+                if !matches!(sent, Ok(Ok(()))) {
+                    return;
+                }
+            }
+            Outgoing::Close(code) => return end(socket, code).await,
+        }
+    }
+    end(socket, close::FAILED).await;
+}
+
+/// Sends a close frame and waits a moment for the other side's, so that what was said before it is read.
+pub(crate) async fn end(socket: &mut WebSocket, code: u16) {
+    let closing = async {
+        let frame = CloseFrame { code, reason: Utf8Bytes::from_static("") };
+        if socket.send(Message::Close(Some(frame))).await.is_err() {
+            return;
+        }
+        while let Some(Ok(message)) = socket.recv().await {
+            if matches!(message, Message::Close(_)) {
+                return;
+            }
+        }
+    };
+    // A client that does not answer the close is cut off.
+    drop(timeout(CLOSE_WITHIN, closing).await);
+}
+
+/// True when the frame was over the limit of the socket itself.
+fn is_capacity(error: &axum::Error) -> bool {
+    let text = error.to_string();
+    text.contains("too long") || text.contains("too big") || text.contains("capacity")
+}
+
+/// A token bucket: RATE a second, at most BURST at once.
+#[derive(Debug)]
+struct Bucket {
+    left: f64,
+    at: Instant,
+}
+
+impl Bucket {
+    const fn new(now: Instant) -> Self {
+        Self { left: BURST, at: now }
+    }
+
+    fn take(&mut self, now: Instant) -> bool {
+        let refill = now.saturating_duration_since(self.at).as_secs_f64() * RATE;
+        self.left = (self.left + refill).min(BURST);
+        self.at = now;
+        if self.left < 1.0 {
+            return false;
+        }
+        self.left -= 1.0;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_passes_and_a_flood_does_not() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(start);
+        assert_eq!((0..300).filter(|_| bucket.take(start)).count(), 100);
+        assert_eq!((0..300).filter(|_| bucket.take(start + Duration::from_secs(1))).count(), 50);
+    }
+}
