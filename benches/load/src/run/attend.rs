@@ -62,6 +62,8 @@ struct Participant<'a> {
     inside: bool,
     /// When the patient was let in.
     admitted: Option<Instant>,
+    /// Whom we have let in: the waiting list may come again before it is shorter.
+    let_in: Vec<String>,
     flowing: bool,
     measuring: bool,
     unsent: u64,
@@ -84,6 +86,7 @@ pub(super) async fn attend(seat: Seat, seed: u64, shared: &Shared) -> Result<Att
         clinician: false,
         inside: false,
         admitted: None,
+        let_in: Vec::new(),
         flowing: false,
         measuring: false,
         unsent: 0,
@@ -213,6 +216,10 @@ impl Participant<'_> {
                 let entries = message.get("entries").and_then(Value::as_array).cloned().unwrap_or_default();
                 for entry in entries {
                     let Some(person) = entry.get("participantId").and_then(Value::as_str) else { continue };
+                    if self.let_in.iter().any(|known| known == person) {
+                        continue;
+                    }
+                    self.let_in.push(person.to_owned());
                     let id = self.id();
                     self.admitted = Some(now());
                     self.say(json!({"type": "admit", "id": id, "participantId": person})).await?;
