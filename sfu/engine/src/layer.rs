@@ -60,8 +60,8 @@ impl Switch {
         self.at_keyframes && matches!(self.state, State::SwitchingAtKeyframe { .. })
     }
 
-    /// Decides about one packet. `starts_run` is true for the first packet of a keyframe that is also the newest of its
-    /// Layer: a late one would leave behind it what was dropped already, and the receiver would wait for that in vain.
+    /// Decides about one packet. `starts_run` is true for the first packet of a keyframe, if everything that came after it
+    /// is still at hand: the receiver would wait in vain for what was dropped.
     pub(crate) const fn decide(&mut self, layer: Layer, starts_run: bool) -> Verdict {
         match self.state {
             State::Forwarding(current) if current == layer => Verdict::Forward,

@@ -235,7 +235,7 @@ impl Peer {
         Ok((index, is_new))
     }
 
-    /// Sends one packet of a Track on the slot that carries it. True when it left.
+    /// Sends one packet of a Track on the slot that carries it. True when the receiver begins with this packet.
     pub(crate) fn send_media(&mut self, ctx: &mut Context, incoming: &Incoming) -> bool {
         // Nothing is queued for a Peer without keys: it will ask for a keyframe when it has them.
         if !self.transport.is_connected() {
@@ -264,7 +264,7 @@ impl Peer {
             ssrc: slot.sending.ssrc,
             has_extension: false,
         };
-        let Leaving { payload, patch, .. } = leaving;
+        let Leaving { payload, patch, is_start, .. } = leaving;
         let block = NewBlock { audio_level, transport_number };
         let has_left = self.send_rtp(ctx, header, &block, |out| {
             let at = out.len();
@@ -280,7 +280,7 @@ impl Peer {
                 Kind::Video => ctx.counters.forwarded_video += 1,
             }
         }
-        has_left
+        is_start
     }
 
     /// Sends a packet of a slot again, RFC 4588: on the RTX stream, with the original number in front.

@@ -37,6 +37,8 @@ pub(crate) struct Leaving {
     pub(crate) payload_type: u8,
     pub(crate) payload: Bytes,
     pub(crate) patch: Option<Patch>,
+    /// The receiver begins with it: what came before it out of order is for it as well.
+    pub(crate) is_start: bool,
 }
 
 /// Why a packet does not leave on a slot.
@@ -143,7 +145,8 @@ impl Slot {
         if incoming.payload.is_empty() {
             return self.fill(incoming, now);
         }
-        match subscription.switch.decide(0, incoming.starts_run) {
+        let verdict = subscription.switch.decide(0, incoming.starts_run);
+        match verdict {
             Verdict::Drop => return Err(Held::Switch),
             Verdict::Forward => {}
             Verdict::Start => {
@@ -163,6 +166,7 @@ impl Slot {
             payload_type,
             payload: incoming.payload.clone(),
             patch,
+            is_start: verdict == Verdict::Start,
         };
         self.note(&leaving, now);
         Ok(leaving)
@@ -183,6 +187,7 @@ impl Slot {
             payload_type: subscription.payload_type,
             payload: Bytes::new(),
             patch: None,
+            is_start: false,
         };
         self.note(&leaving, now);
         Ok(leaving)

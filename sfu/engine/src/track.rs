@@ -1,5 +1,6 @@
 //! A published Track: its streams, what is missing of them, and each packet made ready for forwarding.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,8 +23,12 @@ const REBIRTH: Duration = Duration::from_secs(1);
 /// How often a Track's sender report goes on to its receivers. Browsers send one or a few a second.
 const REPORT_SPACING: Duration = Duration::from_millis(50);
 
-/// One packet of a Track on its way to its receivers.
-#[derive(Debug)]
+/// Packets of a video Track that are remembered for a keyframe whose first packet comes late: more than the keyframe of a
+/// 720p camera has. The oldest go first.
+const RECENT: usize = 128;
+
+/// One packet of a Track on its way to its receivers. Cloning shares the bytes.
+#[derive(Clone, Debug)]
 pub(crate) struct Incoming {
     pub(crate) track: TrackId,
     /// The publisher's plaintext packet, unwrapped when it was repaired.
@@ -37,8 +42,10 @@ pub(crate) struct Incoming {
     pub(crate) payload: Bytes,
     /// RFC 6464, as the publisher sent it.
     pub(crate) audio_level: Option<u8>,
-    /// First packet of a keyframe, and the newest of its Track.
+    /// First packet of a keyframe, with which a receiver may begin.
     pub(crate) starts_run: bool,
+    /// Nothing after it came before it.
+    pub(crate) is_newest: bool,
     pub(crate) vp8: Option<Descriptor>,
 }
 
@@ -79,6 +86,10 @@ pub(crate) struct Track {
     window: Window,
     origin: Instant,
     reported: Option<Instant>,
+    /// Of video: the last packets in the order in which they came, at most [`RECENT`].
+    recent: VecDeque<Incoming>,
+    /// Highest number that is no longer among them.
+    forgotten: u64,
 }
 
 impl Track {
@@ -102,6 +113,8 @@ impl Track {
             window: Window::default(),
             origin: now,
             reported: None,
+            recent: VecDeque::new(),
+            forgotten: 0,
         }
     }
 
@@ -213,25 +226,48 @@ impl Track {
         };
         let is_newest = self.unroll.highest() == Some(number);
         if starts_keyframe && self.coding.codec != Codec::Opus {
-            if is_newest {
+            if is_newest || number > self.forgotten {
                 self.keyframes.note_keyframe();
             } else {
-                // It came by repair, after parts of it were not forwarded to those who wait: they need the next one.
+                // Parts of it were not forwarded to those who wait, and are not here any more: they need the next one.
                 self.keyframes.want_again();
             }
         }
-        Ok(Incoming {
+        let incoming = Incoming {
             track: self.id,
             number,
             timestamp: header.timestamp,
             marker: header.marker,
             coding: self.coding,
             audio_level,
-            starts_run: starts_keyframe && !payload.is_empty() && is_newest,
+            starts_run: starts_keyframe && !payload.is_empty() && (is_newest || number > self.forgotten),
+            is_newest,
             vp8,
             payload,
             packet,
-        })
+        };
+        if self.source != Source::Microphone {
+            if self.recent.len() == RECENT
+                && let Some(oldest) = self.recent.pop_front()
+            {
+                self.forgotten = self.forgotten.max(oldest.number);
+            }
+            self.recent.push_back(incoming.clone());
+        }
+        Ok(incoming)
+    }
+
+    /// Forgets the last packets: a door moved or a mute changed, and nothing of before may be sent after.
+    pub(crate) fn forget_recent(&mut self) {
+        self.recent.clear();
+        self.forgotten = self.unroll.highest().unwrap_or_default();
+    }
+
+    /// What came already of the packets after this one, in their order.
+    pub(crate) fn after(&self, number: u64) -> Vec<Incoming> {
+        let mut after: Vec<Incoming> = self.recent.iter().filter(|packet| packet.number > number).cloned().collect();
+        after.sort_by_key(|packet| packet.number);
+        after
     }
 }
 

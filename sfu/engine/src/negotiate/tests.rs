@@ -202,6 +202,22 @@ fn the_answer_says_exactly_what_is_served() {
     assert_eq!(parsed.media_descriptions.len(), 2);
 }
 
+/// Offers that the two browsers wrote, kept as seeds of the fuzz target.
+#[test]
+fn captured_offers_are_answered() {
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/sdp");
+    for (browser, audio, video) in [
+        ("chromium", (Codec::Opus, 111, None), (Codec::Vp8, 96, Some(97))),
+        ("firefox", (Codec::Opus, 109, None), (Codec::Vp8, 120, Some(124))),
+    ] {
+        let offer = read(&std::fs::read_to_string(corpus.join(browser)).unwrap()).unwrap();
+        assert_eq!(codecs(&offer.sections[0])[0], audio, "{browser}");
+        assert_eq!(codecs(&offer.sections[1])[0], video, "{browser}");
+        assert!(offer.sections.iter().all(|section| section.sends && section.receives));
+        assert_eq!(answer_of(&offer).matches("a=sendrecv").count(), 2, "{browser}");
+    }
+}
+
 #[test]
 fn directions_are_mirrored() {
     for (offered, answered) in

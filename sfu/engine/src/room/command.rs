@@ -10,6 +10,7 @@ use crate::door::{self, Move};
 use crate::negotiate;
 use crate::peer::{NewPeer, Peer};
 use crate::tap::Tap;
+use crate::track::Track;
 use crate::transport::IceCredentials;
 
 fn unknown_peer() -> Refusal {
@@ -94,8 +95,16 @@ impl Room {
         let index = self.peers.insert(peer);
         self.places.insert(id, index);
         ctx.counters.peers += 1;
+        self.forget_recent();
         self.guard_tap(ctx);
         Ok(Reply::Done)
+    }
+
+    /// No packet from before a door moved is sent after it.
+    fn forget_recent(&mut self) {
+        for (_, peer) in &mut self.peers {
+            peer.tracks.iter_mut().for_each(Track::forget_recent);
+        }
     }
 
     fn answer(&mut self, ctx: &mut Context, peer: PeerId, sdp: &Redacted<String>) -> Result<Reply, Refusal> {
@@ -111,6 +120,7 @@ impl Room {
         if peer.door == Door::Removed {
             self.drop_peer(ctx, index);
         }
+        self.forget_recent();
         self.reconcile(ctx);
         Ok(Reply::Done)
     }
@@ -126,6 +136,7 @@ impl Room {
             return Ok(Reply::Done);
         };
         track.is_muted = muted;
+        track.forget_recent();
         track.keyframes.want();
         let id = track.id;
         for (_, receiver) in &mut self.peers {

@@ -36,12 +36,19 @@ impl Room {
         if let (Source::Microphone, Some(level)) = (track.source, incoming.audio_level) {
             self.speaker.note(participant, level, ctx.now);
         }
+        // The first packet of a keyframe was overtaken: whoever begins with it gets what overtook it, too.
+        let overtook =
+            if incoming.starts_run && !incoming.is_newest { track.after(incoming.number) } else { Vec::new() };
         for (other, receiver) in &mut self.peers {
             if other == index {
                 continue;
             }
             if door::may_forward(from, receiver.door) {
-                receiver.send_media(ctx, &incoming);
+                if receiver.send_media(ctx, &incoming) {
+                    for later in &overtook {
+                        receiver.send_media(ctx, later);
+                    }
+                }
             } else {
                 ctx.counters.held_by_door += 1;
             }

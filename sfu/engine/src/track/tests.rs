@@ -64,15 +64,23 @@ fn probing_by_rtx_repairs_nothing() {
 }
 
 #[test]
-fn a_keyframe_starts_a_run_only_when_it_is_the_newest() {
+fn a_keyframe_that_comes_late_starts_a_run_as_long_as_the_rest_is_here() {
     let now = Instant::now();
     let mut track = track(now);
     assert!(take(&mut track, 10, KEY, now).unwrap().starts_run);
     assert!(!take(&mut track, 11, DELTA, now).unwrap().starts_run);
+    take(&mut track, 14, DELTA, now).unwrap();
     take(&mut track, 13, DELTA, now).unwrap();
-    assert!(!repair(&mut track, 12, KEY, now).unwrap().starts_run);
-    let later = now + Duration::from_secs(1);
-    assert!(track.keyframes.poll(later, true), "who waits needs another one");
+    let late = repair(&mut track, 12, KEY, now).unwrap();
+    assert!(late.starts_run && !late.is_newest);
+    let after: Vec<u64> = track.after(late.number).into_iter().map(|packet| packet.number - late.number).collect();
+    assert_eq!(after, [1, 2]);
+    for sequence in (16..300).filter(|sequence| *sequence != 150) {
+        take(&mut track, sequence, DELTA, now).unwrap();
+    }
+    assert!(!repair(&mut track, 150, KEY, now).unwrap().starts_run, "what followed it is forgotten");
+    assert!(track.keyframes.poll(now + Duration::from_secs(1), true), "who waits needs another one");
+    assert!(track.recent.len() <= RECENT);
 }
 
 #[test]

@@ -130,6 +130,7 @@ proptest! {
     fn not_one_packet_passes_a_closed_door(steps in prop::collection::vec(step(), 5..40), seed: u8, is_lossy: bool) {
         let mut world = World::new(seed);
         world.loss = if is_lossy { 0.05 } else { 0.0 };
+        world.uplink_jitter = if is_lossy { Duration::from_millis(6) } else { Duration::ZERO };
         play(&mut world, &steps);
         prop_assert!(world.trespasses.is_empty(), "{:?}", world.trespasses);
         // It is a door, not a wall: whoever ends up inside with company gets media.

@@ -48,6 +48,10 @@ pub(crate) struct World {
     /// Share of datagrams lost in each direction.
     pub(crate) loss: f64,
     pub(crate) delay: Duration,
+    /// Up to so much more delay for each datagram, so that they overtake each other.
+    pub(crate) jitter: Duration,
+    /// The same for what clients send alone.
+    pub(crate) uplink_jitter: Duration,
     /// Media packets that went to somebody outside.
     pub(crate) trespasses: Vec<String>,
     /// Media datagrams sent to each seat.
@@ -82,6 +86,8 @@ impl World {
             doors: BTreeMap::new(),
             loss: 0.0,
             delay: Duration::ZERO,
+            jitter: Duration::ZERO,
+            uplink_jitter: Duration::ZERO,
             trespasses: Vec::new(),
             media_sent: BTreeMap::new(),
             edit_offer: |_, offer| offer,
@@ -264,15 +270,15 @@ impl World {
 
     /// Takes what a client wants to send and what it saw.
     fn collect(&mut self, index: usize) {
-        let seat = &mut self.seats[index];
-        while let Some((_, bytes)) = seat.client.poll_transmit() {
+        while let Some((_, bytes)) = self.seats[index].client.poll_transmit() {
             if self.rng.random::<f64>() >= self.loss {
                 self.count += 1;
-                let due = std::cmp::Reverse((self.now + self.delay, self.count));
+                let more = self.uplink_jitter.mul_f64(self.rng.random());
+                let due = std::cmp::Reverse((self.arrival() + more, self.count));
                 self.flying.push(Flying { due, to_engine: true, seat: index, bytes });
             }
         }
-        let events: Vec<ClientEvent> = std::iter::from_fn(|| seat.client.poll_event()).collect();
+        let events: Vec<ClientEvent> = std::iter::from_fn(|| self.seats[index].client.poll_event()).collect();
         for event in events {
             match event {
                 ClientEvent::Rtp(packet) => {
@@ -288,6 +294,10 @@ impl World {
                 ClientEvent::Connected | ClientEvent::Failed => {}
             }
         }
+    }
+
+    fn arrival(&mut self) -> Instant {
+        self.now + self.delay + self.jitter.mul_f64(self.rng.random())
     }
 
     fn deliver(&mut self) {
@@ -332,7 +342,7 @@ impl World {
                         self.collect(seat);
                     } else {
                         self.count += 1;
-                        let due = std::cmp::Reverse((self.now + self.delay, self.count));
+                        let due = std::cmp::Reverse((self.arrival(), self.count));
                         self.flying.push(Flying { due, to_engine: false, seat, bytes: bytes.to_vec() });
                     }
                 }
