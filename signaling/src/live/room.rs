@@ -3,23 +3,23 @@
 mod capture;
 mod door;
 mod media;
+mod outside;
 #[cfg(test)]
 mod tests;
 
-use std::future::Future;
 use std::time::Duration;
 
-use time::OffsetDateTime;
-use wire::control::{Command, Door, Reason, Refusal, Reply, Source};
-use wire::{ParticipantId, RecordingId, Redacted, RoomId};
+use wire::control::{Command, Door, Reason, Refusal};
+use wire::{ParticipantId, Redacted, RoomId};
 
 use crate::auth::Actor;
-use crate::consent::{ConsentStatus, ConsentText, Decision};
+use crate::consent::{ConsentStatus, ConsentText};
 use crate::live::roster::{Line, Moment, Outgoing, Person, Roster, Seat, SocketId};
 use crate::problem::Code;
 use crate::ws::message::{ClientMessage, DoorView, EndReason, RequestId, Resume, ServerMessage, VisitCard, You};
 
 pub(crate) use capture::{Capture, StopReason};
+pub(crate) use outside::{Change, Outside, Stored};
 
 /// How long a seat is kept for somebody whose socket broke.
 pub(crate) const SEAT_KEPT: Duration = Duration::from_secs(60);
@@ -52,62 +52,6 @@ pub(crate) mod close {
 
 /// Why something asked of a Room was not done; becomes an `error` message or a problem.
 pub(crate) use crate::problem::Problem as Fault;
-
-/// A durable act. Each is one transaction that also holds its audit event.
-#[derive(Clone, Debug)]
-pub(crate) enum Change {
-    /// Somebody who must be admitted came into the waiting room, new or again.
-    Entered { participant: ParticipantId, actor: Actor, is_sent_back: bool },
-    /// A clinician came in. With nobody waiting, that starts the visit.
-    Joined { participant: ParticipantId, actor: Actor, is_queue_empty: bool },
-    /// What works on a waiting person's side.
-    DeviceChecked { participant: ParticipantId, actor: Actor, camera: bool, microphone: bool },
-    /// The clinician let somebody in.
-    Admitted { participant: ParticipantId, actor: Actor },
-    /// The clinician turned somebody away; the session is revoked.
-    Denied { participant: ParticipantId, actor: Actor },
-    /// The clinician sent somebody out; the session is revoked.
-    Removed { participant: ParticipantId, actor: Actor },
-    /// Somebody left, or stayed away too long. `is_queue_over`: nobody waits now and no clinician is here.
-    Left { participant: ParticipantId, actor: Actor, was_admitted: bool, is_queue_over: bool },
-    /// The clinician muted or unmuted a source.
-    Muted { participant: ParticipantId, actor: Actor, source: Source, muted: bool },
-    /// The clinician asks for consent.
-    ConsentRequested { actor: Actor },
-    /// Somebody's own answer.
-    ConsentGiven { participant: ParticipantId, actor: Actor, version: i32, decision: Decision },
-    /// A Tap is open: the Recording, its job and what everybody had agreed to.
-    RecordingRequested {
-        recording: RecordingId,
-        room: RoomId,
-        actor: Actor,
-        tap_token: Redacted<String>,
-        participants: Vec<ParticipantId>,
-    },
-    /// The first frame passed.
-    RecordingFlowing { recording: RecordingId },
-    /// Capture ended; the recorder finishes the files.
-    RecordingStopped { recording: RecordingId, actor: Option<Actor>, reason: StopReason },
-}
-
-/// What a [`Change`] led to.
-#[derive(Clone, Debug)]
-pub(crate) enum Stored {
-    /// It is so.
-    Done,
-    /// The person is in: since when, and their answer to the text in force.
-    In { since: OffsetDateTime, consent: ConsentStatus },
-    /// The text to show.
-    Text(ConsentText),
-}
-
-/// What a Room needs of the world: the media node and the database. Every call has its own time limit.
-pub(crate) trait Outside: Send + Sync {
-    /// Asks the sfu.
-    fn command(&self, command: Command) -> impl Future<Output = Result<Reply, Refusal>> + Send;
-    /// Commits a change with its audit event.
-    fn store(&self, change: Change) -> impl Future<Output = Result<Stored, Fault>> + Send;
-}
 
 /// What a Room knows of its Visit from the start.
 #[derive(Clone, Debug)]
@@ -438,7 +382,8 @@ impl<O: Outside> RoomState<O> {
     /// Ends a seat for good: at the sfu, then in the books.
     async fn give_up_seat(&mut self, who: ParticipantId) {
         let Some(seat) = self.roster.remove(who) else { return };
-        if let Some(media) = &seat.media {
+        // A closed Room has no Peers any more.
+        if let Some(media) = seat.media.as_ref().filter(|_| !self.is_over) {
             self.try_command(Command::Remove { room: self.facts.room, peer: media.peer }).await;
         }
         let was_admitted = seat.is_admitted();
