@@ -206,8 +206,9 @@ impl Engine {
             Command::Remove { .. } | Command::StopTap { .. } if !self.rooms.contains_key(&id) => Ok(Reply::Done),
             command if self.rooms.contains_key(&id) => {
                 self.within(id, |room, ctx| room.handle_command(ctx, ticket, command));
-                // A Room that failed took the reply with it.
-                if self.rooms.contains_key(&id) {
+                // A Room that failed may have taken the reply with it, or failed after it.
+                let is_reply = |output: &Output| matches!(output, Output::Reply { ticket: t, .. } if *t == ticket);
+                if self.rooms.contains_key(&id) || self.ctx.outputs.iter().any(is_reply) {
                     return;
                 }
                 Err(Refusal::new(Reason::Unavailable, "the room failed"))
