@@ -16,7 +16,7 @@ use wire::Redacted;
 
 use api::Api;
 use attend::{Attendance, Seat};
-pub use report::{Percentiles, Report, ServerCost};
+pub use report::{Delays, Report, ServerCost, Times};
 
 /// How many visits are opened at the same time.
 const CONCURRENCY: usize = 8;

@@ -10,14 +10,22 @@ use super::RunConfig;
 use super::attend::Attendance;
 use super::process::Usage;
 
-/// Two points of a distribution.
+/// Times in milliseconds.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Percentiles {
+pub struct Times {
     /// The median.
     pub p50: f64,
-    /// The 95th percentile, or the 99th where the field's name says so.
-    pub high: f64,
+    /// One in twenty took longer.
+    pub p95: f64,
+}
+
+/// Delays in microseconds.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Delays {
+    /// The median.
+    pub p50: u64,
+    /// One in a hundred took longer.
+    pub p99: u64,
 }
 
 /// What the server's process used.
@@ -65,10 +73,10 @@ pub struct Report {
     pub failed: usize,
     /// Participants that joined, per second of the joining phase.
     pub joins_per_second: f64,
-    /// From the redemption of a link to the end of DTLS, in milliseconds; `high` is p95.
-    pub join_ms: Percentiles,
-    /// From admission to the first packet, in milliseconds; `high` is p95.
-    pub admit_to_media_ms: Percentiles,
+    /// From the redemption of a link to the end of DTLS, in milliseconds.
+    pub join_ms: Times,
+    /// From admission to the first packet, in milliseconds.
+    pub admit_to_media_ms: Times,
     /// How long was measured.
     pub seconds: f64,
     /// RTP packets that participants received, repaired ones included.
@@ -81,8 +89,8 @@ pub struct Report {
     pub recovered: u64,
     /// Datagrams that the generator's own sockets did not take.
     pub unsent: u64,
-    /// From the generator's sending of a video packet to its receiving it, in microseconds; `high` is p99.
-    pub delay_us: Percentiles,
+    /// From the generator's sending of a video packet to its receiving it, in microseconds.
+    pub delay_us: Delays,
     /// Only when the server's process was given.
     pub server: Option<ServerCost>,
 }
@@ -113,20 +121,17 @@ impl Report {
             loss: float(total.lost) / float((total.received + total.lost).max(1)),
             recovered: total.recovered,
             unsent: total.unsent,
-            delay_us: Percentiles {
-                p50: float(delays.value_at_quantile(0.5)),
-                high: float(delays.value_at_quantile(0.99)),
-            },
+            delay_us: Delays { p50: delays.value_at_quantile(0.5), p99: delays.value_at_quantile(0.99) },
             server,
         }
     }
 }
 
-fn percentiles(times: &[Duration]) -> Percentiles {
+fn percentiles(times: &[Duration]) -> Times {
     let mut millis: Vec<f64> = times.iter().map(|time| time.as_secs_f64() * 1e3).collect();
     millis.sort_by(f64::total_cmp);
     let at = |percent: usize| millis.get(millis.len().saturating_sub(1) * percent / 100).copied().unwrap_or(0.0);
-    Percentiles { p50: at(50), high: at(95) }
+    Times { p50: at(50), p95: at(95) }
 }
 
 impl fmt::Display for Report {
@@ -134,12 +139,12 @@ impl fmt::Display for Report {
         let mut line = |name: &str, value: String| writeln!(f, "{name:<34} {value}");
         line("visits (failed participants)", format!("{} ({})", self.visits, self.failed))?;
         line("joins per second", format!("{:.1}", self.joins_per_second))?;
-        line("join p50 / p95", format!("{:.1} / {:.1} ms", self.join_ms.p50, self.join_ms.high))?;
+        line("join p50 / p95", format!("{:.1} / {:.1} ms", self.join_ms.p50, self.join_ms.p95))?;
         let admit = self.admit_to_media_ms;
-        line("admission to media p50 / p95", format!("{:.1} / {:.1} ms", admit.p50, admit.high))?;
+        line("admission to media p50 / p95", format!("{:.1} / {:.1} ms", admit.p50, admit.p95))?;
         line("packets forwarded per second", format!("{:.0}", self.forwarded_per_second))?;
         line("loss (repaired, unsent)", format!("{:.3} % ({}, {})", self.loss * 100.0, self.recovered, self.unsent))?;
-        line("added delay p50 / p99", format!("{:.0} / {:.0} µs", self.delay_us.p50, self.delay_us.high))?;
+        line("added delay p50 / p99", format!("{} / {} µs", self.delay_us.p50, self.delay_us.p99))?;
         if let Some(server) = self.server {
             let (user, system) = (server.user_micros_per_packet, server.system_micros_per_packet);
             let mut cpu = String::new();
