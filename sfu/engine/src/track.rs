@@ -86,6 +86,8 @@ pub(crate) struct Track {
     window: Window,
     origin: Instant,
     reported: Option<Instant>,
+    /// NTP and RTP time of the last sender report.
+    pub(crate) clock: Option<(u64, u32)>,
     /// Of video: the last packets in the order in which they came, at most [`RECENT`].
     recent: VecDeque<Incoming>,
     /// Highest number that is no longer among them.
@@ -113,6 +115,7 @@ impl Track {
             window: Window::default(),
             origin: now,
             reported: None,
+            clock: None,
             recent: VecDeque::new(),
             forgotten: 0,
         }
@@ -139,7 +142,8 @@ impl Track {
     }
 
     /// Notes a sender report; true when it should go on to the receivers, which is bounded by [`REPORT_SPACING`].
-    pub(crate) fn note_report(&mut self, ntp: u64, now: Instant) -> bool {
+    pub(crate) fn note_report(&mut self, ntp: u64, rtp: u32, now: Instant) -> bool {
+        self.clock = Some((ntp, rtp));
         self.reception.note_report(ntp, now);
         let is_due = self.reported.is_none_or(|at| now.saturating_duration_since(at) >= REPORT_SPACING);
         if is_due {

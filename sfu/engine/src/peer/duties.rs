@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use wire::RoomId;
 use wire::control::{Door, Event};
+use wire::{RoomId, TrackId};
 
 use super::Peer;
 use crate::context::Context;
@@ -30,6 +30,19 @@ impl Peer {
         }
         if self.quality.is_due(ctx.now) {
             self.tell_quality(ctx, room);
+        }
+    }
+
+    /// Tells the browser which instant a timestamp of this Track is, in the time base of the slot that carries it.
+    pub(crate) fn send_sender_report(&mut self, ctx: &mut Context, track: TrackId, ntp: u64, rtp: u32) {
+        if !self.is_connected() {
+            return;
+        }
+        let Some(slot) = self.slots.iter_mut().find(|slot| slot.carries(track)) else { return };
+        let Some(rtp) = slot.translate(rtp) else { return };
+        slot.sent_reports.note(ntp, ctx.now);
+        if let Some(packet) = report::sender_report(slot.sending.ssrc, ntp, rtp, slot.packets, slot.octets) {
+            self.send_rtcp(ctx, &packet);
         }
     }
 

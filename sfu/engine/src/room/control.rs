@@ -6,7 +6,6 @@ use wire::control::Kind;
 use super::Room;
 use crate::context::Context;
 use crate::door;
-use crate::rtp::report;
 use crate::rtp::rtcp::{self, Block, Compound, Rtcp};
 
 /// Numbers answered of one NACK packet. Browsers ask for a handful; more is a flood or a stream beyond repair.
@@ -55,7 +54,7 @@ impl Room {
         let participant = publisher.participant;
         let Some(track) = publisher.tracks.get_mut(binding.track) else { return };
         let (ntp, rtp, _) = report;
-        if !track.note_report(ntp, ctx.now) || track.is_muted || !track.is_sending {
+        if !track.note_report(ntp, rtp, ctx.now) || track.is_muted || !track.is_sending {
             return;
         }
         let id = track.id;
@@ -66,14 +65,8 @@ impl Room {
             tap.report(ctx, id, report);
         }
         for (other, receiver) in &mut self.peers {
-            if other == index || !door::may_forward(from, receiver.door) || !receiver.is_connected() {
-                continue;
-            }
-            let Some(slot) = receiver.slots.iter_mut().find(|slot| slot.carries(id)) else { continue };
-            let Some(rtp) = slot.translate(rtp) else { continue };
-            slot.sent_reports.note(ntp, ctx.now);
-            if let Some(packet) = report::sender_report(slot.sending.ssrc, ntp, rtp, slot.packets, slot.octets) {
-                receiver.send_rtcp(ctx, &packet);
+            if other != index && door::may_forward(from, receiver.door) {
+                receiver.send_sender_report(ctx, id, ntp, rtp);
             }
         }
     }

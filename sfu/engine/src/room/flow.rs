@@ -36,6 +36,7 @@ impl Room {
         if let (Source::Microphone, Some(level)) = (track.source, incoming.audio_level) {
             self.speaker.note(participant, level, ctx.now);
         }
+        let clock = track.clock;
         // The first packet of a keyframe was overtaken: whoever begins with it gets what overtook it, too.
         let overtook =
             if incoming.starts_run && !incoming.is_newest { track.after(incoming.number) } else { Vec::new() };
@@ -45,6 +46,10 @@ impl Room {
             }
             if door::may_forward(from, receiver.door) {
                 if receiver.send_media(ctx, &incoming) {
+                    // The publisher's next report may be seconds away, and lips and voice belong together from the start.
+                    if let Some((ntp, rtp)) = clock {
+                        receiver.send_sender_report(ctx, incoming.track, ntp, rtp);
+                    }
                     for later in &overtook {
                         receiver.send_media(ctx, later);
                     }

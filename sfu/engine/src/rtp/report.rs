@@ -123,8 +123,14 @@ pub(crate) struct SentReports {
 impl SentReports {
     /// Notes that a report with this NTP time left.
     pub(crate) fn note(&mut self, ntp: u64, now: Instant) {
+        let entry = (middle(ntp), now);
+        // The same report may leave again: the receiver counts from its latest arrival.
+        if let Some(place) = self.sent.iter_mut().flatten().find(|(middle, _)| *middle == entry.0) {
+            *place = entry;
+            return;
+        }
         if let Some(place) = self.sent.get_mut(self.next % 4) {
-            *place = Some((middle(ntp), now));
+            *place = Some(entry);
         }
         self.next = self.next.wrapping_add(1);
     }
@@ -169,5 +175,8 @@ mod tests {
         let trip = sent.round_trip(0x1234_5678, delay, now + Duration::from_millis(540));
         assert_eq!(trip, Some(Duration::from_millis(40)));
         assert_eq!(sent.round_trip(1, delay, now), None);
+        sent.note(0x0000_1234_5678_0000, now + Duration::from_millis(300));
+        let trip = sent.round_trip(0x1234_5678, 0, now + Duration::from_millis(340));
+        assert_eq!(trip, Some(Duration::from_millis(40)));
     }
 }

@@ -103,7 +103,7 @@ fn a_track_becomes_another_one_at_most_once_a_second() {
 fn sender_reports_go_on_with_spacing() {
     let now = Instant::now();
     let mut track = track(now);
-    let gone: usize = (0..1000).filter(|ms| track.note_report(1, now + Duration::from_millis(*ms))).count();
+    let gone: usize = (0..1000).filter(|ms| track.note_report(1, 2, now + Duration::from_millis(*ms))).count();
     assert_eq!(gone, 20);
 }
 
