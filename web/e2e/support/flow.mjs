@@ -1,0 +1,95 @@
+// The steps that specs share: sign in, make a visit, open a link, wait, be admitted.
+
+/** Signs a clinician in through the page, with a token as a portal would bring one. */
+export async function signIn(page, server, sub = 'demo-clinician') {
+  await page.goto(`${server.url}/desk?debug=1&raw=1`);
+  await page.getByTestId('token').fill(server.token('clinician', sub));
+  await page.getByTestId('sign-in-token').click();
+  await page.getByTestId('desk').waitFor();
+}
+
+/** Makes a visit at the desk; answers its id and the patient's link. */
+export async function makeVisit(page, patientName) {
+  const created = page.waitForResponse((response) => new URL(response.url()).pathname === '/api/visits' && response.request().method() === 'POST');
+  await page.getByTestId('patient-name').fill(patientName);
+  await page.getByTestId('create-visit').click();
+  const { visitId } = await (await created).json();
+  const box = page.getByTestId('new-visit').getByTestId('link-url');
+  await page.getByTestId('new-visit').getByText(`Link for ${patientName}`).waitFor();
+  return { visitId, link: await box.getAttribute('href') };
+}
+
+/** Opens a visit from the desk; the clinician is then inside and alone. */
+export async function openVisit(page, visitId) {
+  await page.locator(`[data-visit="${visitId}"]`).getByTestId('open-visit').click();
+  await page.getByTestId('staff-call').and(page.locator('[data-link="open"]')).waitFor();
+}
+
+const selector = (testid) => `[data-testid="${testid}"]`;
+
+/** From the link to the waiting room; works with pages of Playwright and of Puppeteer. */
+export async function joinAsPatient(page, link) {
+  await page.goto(`${link}?debug=1&raw=1`);
+  for (const testid of ['continue', 'join']) {
+    await page.waitForSelector(`${selector(testid)}:not([disabled])`);
+    await page.click(selector(testid));
+  }
+  await page.waitForSelector(selector('waiting'));
+}
+
+/** Asks everyone, and both answer yes. */
+export async function consentOnBothSides(clinician, patient) {
+  await clinician.getByTestId('record').click();
+  for (const page of [clinician, patient]) {
+    await page.waitForSelector(selector('consent-sheet'));
+    await page.click(selector('consent-yes'));
+  }
+  await clinician.getByText('Everyone here agreed').waitFor();
+}
+
+/** Records for `ms`; answers how long the sign was on, by this machine's clock. */
+export async function record(clinician, patient, ms) {
+  await clinician.getByTestId('record').click();
+  await Promise.all([clinician.waitForSelector(selector('recording-sign')), patient.waitForSelector(selector('recording-sign'))]);
+  const from = Date.now();
+  await new Promise((resolve) => setTimeout(resolve, ms));
+  const till = Date.now();
+  await clinician.getByTestId('record').click();
+  await clinician.getByTestId('recording-sign').waitFor({ state: 'detached' });
+  return (till - from) / 1000;
+}
+
+/** The bytes of an artefact, fetched in the page with its cookie, and whether a range of it came as asked. */
+export async function download(page, recordingId, name) {
+  const got = await page.evaluate(
+    async ({ id, artefact }) => {
+      const grant = await fetch(`/api/recordings/${id}/playback`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', 'x-anteroom': '1' },
+        body: JSON.stringify({ artefact }),
+      });
+      const { url } = await grant.json();
+      const whole = await fetch(url);
+      const bytes = new Uint8Array(await whole.arrayBuffer());
+      const part = await fetch(url, { headers: { range: 'bytes=10-109' } });
+      const slice = new Uint8Array(await part.arrayBuffer());
+      const base64 = await new Promise((resolve) => {
+        const reader = new FileReader();
+        reader.addEventListener('load', () => resolve(String(reader.result).split(',')[1]));
+        reader.readAsDataURL(new Blob([bytes]));
+      });
+      return {
+        status: [grant.status, whole.status, part.status],
+        base64,
+        rangeOk: slice.length === 100 && slice.every((byte, index) => byte === bytes[index + 10]),
+      };
+    },
+    { id: recordingId, artefact: name },
+  );
+  return { ...got, bytes: Buffer.from(got.base64 ?? '', 'base64') };
+}
+
+/** The visit's recordings as the API lists them. */
+export async function listRecordings(page, visitId) {
+  return page.evaluate(async (id) => (await (await fetch(`/api/visits/${id}/recordings`)).json()).recordings, visitId);
+}
