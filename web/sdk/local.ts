@@ -51,6 +51,11 @@ export class LocalMedia extends Emitter<LocalEvents> {
     return this.#microphoneOn && this.microphone !== null;
   }
 
+  /** The system silenced the microphone: a phone call took it, or a switch on the device. */
+  get microphoneInterrupted(): boolean {
+    return this.microphone?.muted === true;
+  }
+
   /** True while a picture may leave this device. */
   get cameraOn(): boolean {
     return this.#cameraOn && this.camera !== null;
@@ -107,13 +112,16 @@ export class LocalMedia extends Emitter<LocalEvents> {
     return { microphones: of('audioinput'), cameras: of('videoinput'), speakers: of('audiooutput') };
   }
 
-  /** Loudness of the microphone now, 0 to 1 on a scale that follows the ear. */
-  level(): number {
+  /** Loudness of the microphone now, 0 to 1 on a scale that follows the ear; null where it cannot be measured. */
+  level(): number | null {
     const track = this.microphone;
     if (!track || !this.#microphoneOn) return 0;
     if (this.#analysed !== track) this.#analyse(track);
-    if (!this.#analyser || !this.#samples) return 0;
-    if (this.#audioContext?.state === 'suspended') void this.#audioContext.resume();
+    if (!this.#analyser || !this.#samples) return null;
+    if (this.#audioContext?.state !== 'running') {
+      void this.#audioContext?.resume();
+      return null;
+    }
     this.#analyser.getFloatTimeDomainData(this.#samples);
     let sum = 0;
     for (const sample of this.#samples) sum += sample * sample;
@@ -171,6 +179,8 @@ export class LocalMedia extends Emitter<LocalEvents> {
         this.#drop(kind);
         this.emit('change', undefined);
       });
+      track.addEventListener('mute', () => this.emit('change', undefined));
+      track.addEventListener('unmute', () => this.emit('change', undefined));
       this.stream.addTrack(track);
       this.emit('track', kind);
     }
@@ -186,12 +196,17 @@ export class LocalMedia extends Emitter<LocalEvents> {
   }
 
   #analyse(track: MediaStreamTrack): void {
-    this.#audioContext ??= new AudioContext();
-    this.#analyser = this.#audioContext.createAnalyser();
-    this.#analyser.fftSize = 1024;
-    this.#samples = new Float32Array(this.#analyser.fftSize);
-    this.#audioContext.createMediaStreamSource(new MediaStream([track])).connect(this.#analyser);
     this.#analysed = track;
+    try {
+      this.#audioContext ??= new AudioContext();
+      this.#analyser = this.#audioContext.createAnalyser();
+      this.#analyser.fftSize = 1024;
+      this.#samples = new Float32Array(this.#analyser.fftSize);
+      this.#audioContext.createMediaStreamSource(new MediaStream([track])).connect(this.#analyser);
+    } catch {
+      // Some browsers refuse a microphone whose rate is not the sound card's: then there is no meter, but there is sound.
+      this.#analyser = null;
+    }
   }
 }
 

@@ -3,7 +3,7 @@
 /** Sums of getStats over the page's media connection; `?debug=1` makes it reachable. */
 export function inbound(page) {
   return page.evaluate(async () => {
-    const sum = { connected: false, packets: 0, frames: 0, audioPackets: 0, lost: 0, cipher: null };
+    const sum = { connected: false, packets: 0, frames: 0, audioPackets: 0, energy: 0, lost: 0, cipher: null };
     const peer = window.__anteroom?.visit?.peer;
     if (!peer) return sum;
     sum.connected = peer.connectionState === 'connected';
@@ -12,6 +12,7 @@ export function inbound(page) {
         sum.packets += stat.packetsReceived ?? 0;
         sum.lost += stat.packetsLost ?? 0;
         sum.frames += stat.framesDecoded ?? 0;
+        sum.energy += stat.totalAudioEnergy ?? 0;
         if (stat.kind === 'audio') sum.audioPackets += stat.packetsReceived ?? 0;
       }
       if (stat.type === 'transport') sum.cipher = stat.srtpCipher ?? null;

@@ -16,8 +16,9 @@ export function LevelMeter({ local, onSilence }: { local: LocalMedia; onSilence?
     let wasSilent = false;
     const timer = setInterval(() => {
       const now = local.level();
-      setLevel((before) => Math.max(now, before * 0.7));
-      if (now > 0.12) lastHeard = performance.now();
+      setLevel((before) => Math.max(now ?? 0, before * 0.7));
+      // Where nothing can be measured we do not claim silence.
+      if (now === null || now > 0.12) lastHeard = performance.now();
       const silent = performance.now() - lastHeard > SILENT_AFTER_MS;
       if (silent !== wasSilent) onSilence?.(silent);
       wasSilent = silent;

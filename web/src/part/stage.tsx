@@ -3,10 +3,11 @@
 import type { ComponentChildren } from 'preact';
 import { useCallback, useRef } from 'preact/hooks';
 import type { Visit, VisitState } from '../../sdk';
-import { useTick } from '../hook';
+import { useLocal, useTick } from '../hook';
 import { elapsed } from '../words';
 import { Bars } from './bars';
 import { ConsentSheet } from './consent';
+import { NetworkWords } from './network';
 import { SelfView } from './self';
 import { Trouble } from './trouble';
 import { RemoteTile } from './video';
@@ -21,6 +22,7 @@ export interface StageProps {
 
 export function Stage({ visit, state, alone, children }: StageProps) {
   useTick(1000);
+  const local = useLocal(visit.local);
   const startedAt = useRef(visit.clock.now());
   const others = state.roster.filter((entry) => entry.participantId !== state.you?.participantId);
   const title = others.map((entry) => entry.name).join(', ') || state.info?.clinicianName || 'Video visit';
@@ -40,6 +42,7 @@ export function Stage({ visit, state, alone, children }: StageProps) {
         )}
         <span aria-label="Time in the visit">{elapsed((visit.clock.now() - startedAt.current) / 1000)}</span>
         {bars !== null && <Bars bars={bars} whose="Your connection" />}
+        <NetworkWords state={state} bars={bars} interrupted={local.microphoneInterrupted} />
       </header>
       <div class="people">
         {others.length === 0 && (
