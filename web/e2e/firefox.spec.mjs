@@ -4,12 +4,13 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, describe, it } from 'node:test';
+import { after, before, describe } from 'node:test';
 import { launchChromium, launchFirefox } from './support/browser.mjs';
 import { consentOnBothSides, download, joinAsPatient, listRecordings, makeVisit, openVisit, record, signIn } from './support/flow.mjs';
 import { inbound, remoteTone, untilInbound } from './support/measure.mjs';
 import { CLINICIAN, colourAt, colourDistance, makeSources, probe } from './support/media.mjs';
 import { startAnteroom } from './support/server.mjs';
+import { story } from './support/step.mjs';
 
 describe('a visit between Chromium and Firefox', () => {
   let server;
@@ -20,7 +21,7 @@ describe('a visit between Chromium and Firefox', () => {
   let patient;
   let visit;
   let folder;
-  let done = false;
+  const step = story(() => ({ pages: { clinician, patient }, server }));
 
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), 'anteroom-artefacts-'));
@@ -36,10 +37,9 @@ describe('a visit between Chromium and Firefox', () => {
     await server?.stop();
     sources?.remove();
     rmSync(folder, { recursive: true, force: true });
-    if (!done) console.error(server?.log.join('\n'));
   });
 
-  it('waits behind the door without a packet', async () => {
+  step('waits behind the door without a packet', async () => {
     await signIn(clinician, server);
     visit = await makeVisit(clinician, 'Fox Patient');
     await openVisit(clinician, visit.visitId);
@@ -53,7 +53,7 @@ describe('a visit between Chromium and Firefox', () => {
     }
   });
 
-  it('sees and hears both ways after admission', async () => {
+  step('sees and hears both ways after admission', async () => {
     await clinician.getByTestId('admit').click();
     await patient.waitForSelector('[data-testid="stage"]');
     for (const [page, who] of [[patient, 'Firefox'], [clinician, 'Chromium']]) {
@@ -67,7 +67,7 @@ describe('a visit between Chromium and Firefox', () => {
     assert.ok(Math.abs(tone.hz - 1000) < 10, `Firefox's tone: heard ${tone.hz} Hz`);
   });
 
-  it('is recorded with both of them', async () => {
+  step('is recorded with both of them', async () => {
     await consentOnBothSides(clinician, patient);
     const seconds = await record(clinician, patient, 5_000);
     await clinician.locator('[data-testid="recording-row"][data-status="STORED"]').waitFor({ timeout: 30_000 });
@@ -85,6 +85,5 @@ describe('a visit between Chromium and Firefox', () => {
         assert.ok(colourDistance(colourAt(file, seconds / 2), CLINICIAN.colour) < 40, 'the clinician in their own file');
       }
     }
-    done = true;
   });
 });

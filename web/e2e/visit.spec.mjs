@@ -4,12 +4,13 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, afterEach, before, describe, it } from 'node:test';
+import { after, before, describe } from 'node:test';
 import { launchChromium } from './support/browser.mjs';
 import { consentOnBothSides, download, joinAsPatient, listRecordings, makeVisit, openVisit, record, signIn } from './support/flow.mjs';
 import { inbound, markAt, remoteColour, remoteTone, untilInbound } from './support/measure.mjs';
 import { CLINICIAN, colourAt, colourDistance, decodedSpan, makeSources, PATIENT, probe, toneShare } from './support/media.mjs';
 import { startAnteroom } from './support/server.mjs';
+import { story } from './support/step.mjs';
 
 /** How far a colour may move on its way through 4:2:0, VP8 and a canvas. */
 const COLOUR_SLACK = 40;
@@ -24,7 +25,7 @@ describe('a visit between two Chromium', () => {
   let visit;
   let recorded;
   let folder;
-  let failed = false;
+  const step = story(() => ({ pages: { clinician, patient }, server }));
 
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), 'anteroom-artefacts-'));
@@ -33,19 +34,15 @@ describe('a visit between two Chromium', () => {
     browsers = await Promise.all([launchChromium(sources.clinician), launchChromium(sources.patient)]);
     [clinician, patient] = await Promise.all(browsers.map((browser) => browser.context.newPage()));
   });
-  afterEach((context) => {
-    failed ||= context.error !== undefined;
-  });
   after(async () => {
     await Promise.all((browsers ?? []).map((browser) => browser.close()));
     const end = await server?.stop();
     sources?.remove();
     rmSync(folder, { recursive: true, force: true });
-    if (failed) console.error(server?.log.join('\n'));
     if (end) assert.ok(end.ms < 5_000, `the server stops within 5 s, took ${end.ms} ms`);
   });
 
-  it('keeps the door: connected, and not one packet before admission', async () => {
+  step('keeps the door: connected, and not one packet before admission', async () => {
     await signIn(clinician, server);
     visit = await makeVisit(clinician, 'Test Patient');
     await openVisit(clinician, visit.visitId);
@@ -64,7 +61,7 @@ describe('a visit between two Chromium', () => {
     assert.match(await clinician.title(), /^\(1\)/);
   });
 
-  it('admits by one press: both see and hear each other at once', async () => {
+  step('admits by one press: both see and hear each other at once', async () => {
     await clinician.getByTestId('admit').click();
     await patient.getByTestId('stage').waitFor();
     for (const [page, who] of [[patient, 'patient'], [clinician, 'clinician']]) {
@@ -80,7 +77,7 @@ describe('a visit between two Chromium', () => {
     assert.ok(frames.every((at) => at !== null && at - click < 3_000), 'the picture is there within 3 s');
   });
 
-  it('shows the right picture and sound on each side', async () => {
+  step('shows the right picture and sound on each side', async () => {
     for (const [page, other] of [[patient, CLINICIAN], [clinician, PATIENT]]) {
       const colour = await remoteColour(page);
       assert.ok(colourDistance(colour, other.colour) < COLOUR_SLACK, `${other.name}'s colour: saw ${colour}`);
@@ -90,7 +87,7 @@ describe('a visit between two Chromium', () => {
     }
   });
 
-  it('carries mute and camera to the other side', async () => {
+  step('carries mute and camera to the other side', async () => {
     await patient.getByTestId('toggle-mic').click();
     await clinician.getByText('Test Patient · muted').waitFor();
     await patient.getByTestId('toggle-mic').click();
@@ -102,7 +99,18 @@ describe('a visit between two Chromium', () => {
     await untilInbound(clinician, (now) => now.frames > before.frames + 10, 'the picture comes back');
   });
 
-  it('records only after everyone agreed, and says so while it does', async () => {
+  step('leads back to the same seat after a reload', async () => {
+    const before = await patient.evaluate(() => window.__anteroom.visit.state.you.participantId);
+    await patient.reload();
+    await patient.getByTestId('stage').waitFor();
+    assert.equal(await patient.evaluate(() => window.__anteroom.visit.state.you.participantId), before);
+    await untilInbound(patient, (now) => now.frames > 10, 'the patient sees again');
+    const mark = await inbound(clinician);
+    await untilInbound(clinician, (now) => now.frames > mark.frames + 10, 'the clinician sees again');
+    assert.equal(await clinician.getByTestId('waiting-entry').count(), 0, 'nobody has to be admitted twice');
+  });
+
+  step('records only after everyone agreed, and says so while it does', async () => {
     assert.equal(await clinician.getByTestId('recording-sign').count(), 0);
     await consentOnBothSides(clinician, patient);
     recorded = await record(clinician, patient, RECORD_MS);
@@ -110,7 +118,7 @@ describe('a visit between two Chromium', () => {
     assert.equal(await patient.getByTestId('recording-sign').count(), 0);
   });
 
-  it('stores both people and the mix, with the right length, pictures and tones', async () => {
+  step('stores both people and the mix, with the right length, pictures and tones', async () => {
     const [recording] = await listRecordings(clinician, visit.visitId);
     assert.equal(recording.status, 'STORED');
     const people = await clinician.evaluate(async (id) => {
@@ -149,7 +157,7 @@ describe('a visit between two Chromium', () => {
     assert.deepEqual([...seen].sort(), ['clinician', 'mix', 'patient']);
   });
 
-  it('plays in the browser', async () => {
+  step('plays in the browser', async () => {
     const players = await clinician.getByTestId('play').count();
     assert.ok(players >= 3);
     await clinician.getByTestId('play').first().click();
@@ -162,18 +170,7 @@ describe('a visit between two Chromium', () => {
     if (shape.tag === 'VIDEO') assert.ok(shape.width > 0);
   });
 
-  it('leads back to the same seat after a reload', async () => {
-    const before = await patient.evaluate(() => window.__anteroom.visit.state.you.participantId);
-    await patient.reload();
-    await patient.getByTestId('stage').waitFor();
-    assert.equal(await patient.evaluate(() => window.__anteroom.visit.state.you.participantId), before);
-    await untilInbound(patient, (now) => now.frames > 10, 'the patient sees again');
-    const mark = await inbound(clinician);
-    await untilInbound(clinician, (now) => now.frames > mark.frames + 10, 'the clinician sees again');
-    assert.equal(await clinician.getByTestId('waiting-entry').count(), 0, 'nobody has to be admitted twice');
-  });
-
-  it('ends for everyone, and leaves the recordings to the clinician', async () => {
+  step('ends for everyone, and leaves the recordings to the clinician', async () => {
     await clinician.getByTestId('end-visit').click();
     await clinician.getByTestId('confirm-yes').click();
     await clinician.getByTestId('after-call').waitFor();

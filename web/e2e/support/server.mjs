@@ -24,7 +24,10 @@ export async function startAnteroom() {
     if (log.length > LOG_LINES) log.shift();
   };
   createInterface({ input: child.stderr }).on('line', note);
-  const exited = new Promise((done) => child.once('exit', (code, signal) => done({ code, signal })));
+  const exited = new Promise((done) => {
+    child.once('exit', (code, signal) => done({ code, signal }));
+    child.once('error', (error) => done({ error: error.message }));
+  });
   const ready = new Promise((found) => {
     createInterface({ input: child.stdout }).on('line', (line) => {
       note(line);
