@@ -1,1 +1,50 @@
-//! recorder
+//! The recorder: one task for each Recording. It takes a Room's Tap, journals it, and turns the journal into sealed files.
+//!
+//! `worker` claims jobs from the database; `job` takes one through its steps; `source` reads the Tap into the `journal`.
+//! Everything after that is a function of the journal: `jitter`, `timeline` and `frame` under `assembly`, then `mux` and
+//! `render`. Files are sealed and stored by package `vault`.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use vault::{KeyProvider, Store};
+use wire::tap_link::TapExchange;
+
+pub mod assembly;
+mod config;
+pub mod error;
+pub mod frame;
+pub mod jitter;
+mod job;
+pub mod journal;
+pub mod mux;
+pub mod packet;
+pub mod render;
+mod source;
+mod store;
+pub mod timeline;
+mod worker;
+
+pub use config::RecorderConfig;
+pub use error::{Error, Result};
+
+/// Works on recording jobs until told to stop. Jobs that are not done by then are taken up again, from their journals, by the next
+/// recorder that has the same spool folder.
+///
+/// # Errors
+/// When it cannot start: settings, the spool folder, or the database. Later failures are the jobs' own.
+pub async fn run(
+    config: RecorderConfig,
+    store: Arc<dyn Store>,
+    keys: Arc<dyn KeyProvider>,
+    taps: TapExchange,
+    stop: CancellationToken,
+) -> Result<()> {
+    config.validate()?;
+    let lock = worker::lock_spool(&config.spool)?;
+    let jobs = store::Jobs::connect(&config).await?;
+    let tools = job::Tools { jobs, store, keys, taps, spool: config.spool.clone() };
+    worker::work(Arc::new(tools), stop).await;
+    drop(lock);
+    Ok(())
+}

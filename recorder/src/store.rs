@@ -1,0 +1,216 @@
+//! SQL of recording jobs. A job belongs to the worker whose epoch it carries; each claim raises the epoch.
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use sqlx::{Executor, PgPool};
+use uuid::Uuid;
+use vault::WrappedKey;
+use wire::manifest::Manifest;
+use wire::{RecordingId, Redacted, RoomId};
+
+use crate::config::RecorderConfig;
+use crate::error::{Error, Result};
+
+/// How long a claim holds without renewal. A recorder that died is followed by another after this.
+pub(crate) const LEASE: Duration = Duration::from_secs(30);
+
+/// Where a job stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Capturing,
+    Sealing,
+    Uploading,
+}
+
+impl Step {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Capturing => "CAPTURING",
+            Self::Sealing => "SEALING",
+            Self::Uploading => "UPLOADING",
+        }
+    }
+}
+
+/// One claimed job.
+#[derive(Clone, Debug)]
+pub(crate) struct Claimed {
+    pub(crate) recording: RecordingId,
+    pub(crate) room: RoomId,
+    /// Grows with each claim: a new writer has new subkeys and a journal of its own.
+    pub(crate) epoch: i32,
+    /// Claims so far, this one included.
+    pub(crate) attempts: i32,
+    /// Opens the Tap, until it was dialed.
+    pub(crate) tap_token: Option<Redacted<String>>,
+    /// The data key, once there is one.
+    pub(crate) key: Option<WrappedKey>,
+}
+
+/// The job table, as `anteroom_recorder` sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Jobs {
+    pool: PgPool,
+    /// Names this process in the rows that it works on.
+    worker: String,
+}
+
+impl Jobs {
+    pub(crate) async fn connect(config: &RecorderConfig) -> Result<Self> {
+        let options: PgConnectOptions = config.database_url.reveal().parse()?;
+        let options = options
+            .application_name("anteroom-recorder")
+            .options([("statement_timeout", "10s"), ("lock_timeout", "5s")]);
+        let pool = PgPoolOptions::new()
+            .max_connections(5)
+            .acquire_timeout(Duration::from_secs(10))
+            .after_connect(|connection, _| {
+                Box::pin(async move {
+                    connection.execute("SET ROLE anteroom_recorder").await?;
+                    Ok(())
+                })
+            })
+            .connect_with(options)
+            .await?;
+        Ok(Self { pool, worker: Uuid::new_v4().to_string() })
+    }
+
+    /// Hears of new and changed jobs. It reconnects by itself; what was missed meanwhile the worker's regular look finds.
+    pub(crate) async fn listen(&self) -> Result<PgListener> {
+        let mut listener = PgListener::connect_with(&self.pool).await?;
+        listener.listen("recording_job").await?;
+        Ok(listener)
+    }
+
+    /// Takes the oldest job that nobody works on.
+    pub(crate) async fn claim(&self) -> Result<Option<Claimed>> {
+        let row = sqlx::query!(
+            "UPDATE recording_job SET worker = $1, epoch = epoch + 1, attempts = attempts + 1,
+                 state = CASE state WHEN 'QUEUED' THEN 'CLAIMED' ELSE state END,
+                 lease_until = now() + make_interval(secs => $2), updated_at = now()
+             WHERE recording_id = (
+                 SELECT recording_id FROM recording_job
+                 WHERE state NOT IN ('STORED', 'FAILED') AND (lease_until IS NULL OR lease_until < now())
+                 ORDER BY created_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+             RETURNING recording_id, room_id, epoch, attempts, tap_token, dek_wrapped, kek_id",
+            self.worker,
+            LEASE.as_secs_f64(),
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|row| Claimed {
+            recording: RecordingId::from_uuid(row.recording_id),
+            room: RoomId::from_uuid(row.room_id),
+            epoch: row.epoch,
+            attempts: row.attempts,
+            tap_token: row.tap_token.map(Redacted::new),
+            key: row.dek_wrapped.zip(row.kek_id).map(|(bytes, kek_id)| WrappedKey { kek_id, bytes }),
+        }))
+    }
+
+    /// Keeps the data key. Before this nothing is written under it.
+    pub(crate) async fn keep_key(&self, job: &Claimed, key: &WrappedKey) -> Result<()> {
+        let done = sqlx::query!(
+            "UPDATE recording_job SET dek_wrapped = $3, kek_id = $4, updated_at = now()
+             WHERE recording_id = $1 AND epoch = $2 AND dek_wrapped IS NULL",
+            job.recording.as_uuid(),
+            job.epoch,
+            key.bytes,
+            key.kek_id,
+        )
+        .execute(&self.pool)
+        .await?;
+        held(done.rows_affected())
+    }
+
+    /// Moves the job on. Its Tap's token is spent as soon as it captures.
+    pub(crate) async fn step(&self, job: &Claimed, step: Step) -> Result<()> {
+        let done = sqlx::query!(
+            "UPDATE recording_job SET state = $3, tap_token = NULL, updated_at = now(),
+                 lease_until = now() + make_interval(secs => $4)
+             WHERE recording_id = $1 AND epoch = $2 AND state NOT IN ('STORED', 'FAILED')",
+            job.recording.as_uuid(),
+            job.epoch,
+            step.as_str(),
+            LEASE.as_secs_f64(),
+        )
+        .execute(&self.pool)
+        .await?;
+        held(done.rows_affected())
+    }
+
+    /// Holds the job for another [`LEASE`].
+    pub(crate) async fn renew(&self, job: &Claimed) -> Result<()> {
+        let done = sqlx::query!(
+            "UPDATE recording_job SET lease_until = now() + make_interval(secs => $3)
+             WHERE recording_id = $1 AND epoch = $2 AND state NOT IN ('STORED', 'FAILED')",
+            job.recording.as_uuid(),
+            job.epoch,
+            LEASE.as_secs_f64(),
+        )
+        .execute(&self.pool)
+        .await?;
+        held(done.rows_affected())
+    }
+
+    /// The recording is stored: playback finds it by this manifest.
+    pub(crate) async fn store(&self, job: &Claimed, manifest: &Manifest) -> Result<()> {
+        let done = sqlx::query!(
+            "UPDATE recording_job SET state = 'STORED', manifest = $3, error = NULL, lease_until = NULL, updated_at = now()
+             WHERE recording_id = $1 AND epoch = $2 AND state NOT IN ('STORED', 'FAILED')",
+            job.recording.as_uuid(),
+            job.epoch,
+            serde_json::to_value(manifest)?,
+        )
+        .execute(&self.pool)
+        .await?;
+        held(done.rows_affected())
+    }
+
+    /// Lets the job rest for a while; then it may be claimed again.
+    pub(crate) async fn put_off(&self, job: &Claimed, class: &str, delay: Duration) -> Result<()> {
+        let done = sqlx::query!(
+            "UPDATE recording_job SET error = $3, lease_until = now() + make_interval(secs => $4), updated_at = now()
+             WHERE recording_id = $1 AND epoch = $2 AND state NOT IN ('STORED', 'FAILED')",
+            job.recording.as_uuid(),
+            job.epoch,
+            class,
+            delay.as_secs_f64(),
+        )
+        .execute(&self.pool)
+        .await?;
+        held(done.rows_affected())
+    }
+
+    /// Gives the job up. What was captured stays in the spool for a person to look at.
+    pub(crate) async fn fail(&self, job: &Claimed, class: &str) -> Result<()> {
+        let done = sqlx::query!(
+            "UPDATE recording_job SET state = 'FAILED', error = $3, tap_token = NULL, lease_until = NULL, updated_at = now()
+             WHERE recording_id = $1 AND epoch = $2 AND state NOT IN ('STORED', 'FAILED')",
+            job.recording.as_uuid(),
+            job.epoch,
+            class,
+        )
+        .execute(&self.pool)
+        .await?;
+        held(done.rows_affected())
+    }
+
+    /// Lets go of every job of this worker, so that the next one need not wait for the leases to lapse.
+    pub(crate) async fn let_go(&self) -> Result<()> {
+        sqlx::query!(
+            "UPDATE recording_job SET lease_until = NULL WHERE worker = $1 AND state NOT IN ('STORED', 'FAILED')",
+            self.worker,
+        )
+        .execute(&self.pool)
+        .await?;
+        self.pool.close().await;
+        Ok(())
+    }
+}
+
+/// A row that was not touched belongs to another worker by now.
+fn held(rows: u64) -> Result<()> {
+    if rows == 1 { Ok(()) } else { Err(Error::LeaseLost) }
+}
