@@ -1,19 +1,31 @@
 //! `anteroom dev`: all roles in one process, a private database, keys and demo people under one data directory.
 
 mod account;
+pub(crate) mod keys;
+mod people;
 pub(crate) mod postgres;
 
 use std::fs::{DirBuilder, File, TryLockError};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use keys::Development;
 use postgres::Postgres;
+use recorder::RecorderConfig;
+use sfu::SfuConfig;
+use signaling::SignalingConfig;
+use signaling::config::Profile;
+use signaling::db::Db;
 use tokio_util::sync::CancellationToken;
+use wire::Redacted;
 
 use crate::Error;
+use crate::roles::{self, Roles};
 
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+/// How long requests under way may take after a stop: everything together ends within 5 s.
+const STOP_GRACE: Duration = Duration::from_secs(1);
 
 /// What `anteroom dev` may be told.
 #[derive(Clone, Debug, clap::Args)]
@@ -35,22 +47,52 @@ pub(crate) struct Options {
 /// Runs until told to stop.
 pub(crate) async fn run(options: Options) -> Result<(), Error> {
     let stop = crate::stop::on_signal()?;
+    // Said at once, in words, rather than after the database has started.
+    drop(TcpListener::bind(options.http).map_err(|error| {
+        format!("cannot serve pages on {}: {error}. Is `anteroom dev` running already? Otherwise choose another --http", options.http)
+    })?);
     let data_dir = DataDir::open(&options.data_dir)?;
     let mut postgres = Postgres::start(data_dir.path(), !options.no_fsync).await?;
-    let result = serve(&options, &mut postgres, stop).await;
+    let result = serve(&options, data_dir.path(), &mut postgres, stop).await;
     // Last, after everything that writes to it.
     postgres.stop().await;
     result
 }
 
-async fn serve(options: &Options, postgres: &mut Postgres, stop: CancellationToken) -> Result<(), Error> {
-    MIGRATIONS.run(&sqlx::PgPool::connect(&postgres.owner_url()).await?).await?;
+async fn serve(options: &Options, data_dir: &Path, postgres: &mut Postgres, stop: CancellationToken) -> Result<(), Error> {
+    let development = Development::find_or_create(data_dir)?;
+    let signing = keys::signing(data_dir)?;
+    Db::migrate(&Redacted::new(postgres.owner_url())).await?;
     postgres.grant_roles().await?;
-    tracing::info!(http = %options.http, media_port = options.media_port, "database ready");
+    let signaling = SignalingConfig {
+        profile: Profile::Development,
+        http: options.http,
+        database_url: Redacted::new(postgres.app_url()),
+        key_dir: keys::folder(data_dir)?,
+        stop_grace: STOP_GRACE,
+        demo: Some(people::demo(development.organization)),
+        ..SignalingConfig::default()
+    };
+    let code = people::seed(&signaling, &signing, development.organization).await?;
+    let sfu = SfuConfig { media_udp_port: options.media_port, announce_loopback: true, ..SfuConfig::default() };
+    let recorder = RecorderConfig {};
+    let roles = Roles { signaling, keys: signing, sfu, recorder };
+    let on_ready = |address: SocketAddr| {
+        welcome(address, &code);
+        crate::serve::announce(address);
+    };
     tokio::select! {
-        () = stop.cancelled() => Ok(()),
+        ended = roles::run(roles, on_ready, stop) => ended,
         () = postgres.ended() => Err("PostgreSQL ended by itself".into()),
     }
+}
+
+/// Tells the person at the terminal where to click. Not a log line: the link is for them alone.
+fn welcome(address: SocketAddr, code: &Redacted<String>) {
+    let (port, code) = (address.port(), code.reveal());
+    eprintln!("\n  The clinician's desk   http://localhost:{port}/desk   (sign in as Dr. Maria Alvarez)");
+    eprintln!("  A patient's link       http://localhost:{port}/j/{code}   (works once, for 30 minutes)");
+    eprintln!("\n  Open them in two browser windows. Stop with Ctrl-C.\n");
 }
 
 /// The data directory, held by this process alone. The lock goes with the process, however it ends.

@@ -3,8 +3,11 @@
 mod dev;
 mod doctor;
 mod load;
+mod roles;
+mod serve;
 mod stop;
 mod telemetry;
+mod token;
 
 use std::process::ExitCode;
 
@@ -22,6 +25,10 @@ struct Cli {
 enum Command {
     /// Start everything on this machine, with a database of its own and demo people: for trying and developing.
     Dev(dev::Options),
+    /// Start everything in one process with your own database: the settings are in docs/operations.md.
+    Serve(serve::Options),
+    /// Print an access token of the development issuer.
+    Token(token::Options),
     /// Say what this machine lacks, in words.
     Doctor(doctor::Options),
     /// Open visits with synthetic media on a running server, and measure.
@@ -32,6 +39,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Dev(options) => in_runtime(telemetry::Format::Human, dev::run(options)),
+        Command::Serve(options) => in_runtime(telemetry::Format::Json, serve::run(options)),
+        Command::Token(options) => token::run(&options),
         Command::Doctor(options) => doctor::run(&options),
         Command::Load(options) => load::start(options),
     };

@@ -1,0 +1,102 @@
+//! The three roles in one process: joined, started, and stopped in the order in which they depend on each other.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use recorder::RecorderConfig;
+use sfu::{Sfu, SfuConfig};
+use signaling::SignalingConfig;
+use signaling::auth::keys::Keys;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use wire::tap_link::TapExchange;
+
+use crate::Error;
+
+/// How long the media node and the recorder may each take to end. What the recorder has not finished by then it finishes from its
+/// journal after the next start.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// What the roles are told.
+#[derive(Debug)]
+pub(crate) struct Roles {
+    pub(crate) signaling: SignalingConfig,
+    pub(crate) keys: Keys,
+    pub(crate) sfu: SfuConfig,
+    pub(crate) recorder: RecorderConfig,
+}
+
+/// Runs all three until told to stop, or until one fails, which stops the others. `on_ready` is called once, with the address of the
+/// pages, when visits can be held.
+///
+/// # Errors
+/// The first role's that failed.
+pub(crate) async fn run(roles: Roles, on_ready: impl FnOnce(SocketAddr), stop: CancellationToken) -> Result<(), Error> {
+    let (signaling_end, sfu_end) = wire::link::in_process();
+    let taps = TapExchange::default();
+    let sfu = Sfu::bind(roles.sfu)?;
+    let (ready, is_ready) = oneshot::channel();
+    // Signaling goes first, because it speaks to people; its end closes the rooms; what their taps held the recorder then has.
+    let [stop_signaling, stop_sfu, stop_recorder] = [(); 3].map(|()| CancellationToken::new());
+    let mut recorder = tokio::spawn(recorder::run(roles.recorder, taps.clone(), stop_recorder.clone()));
+    let mut sfu = tokio::spawn(sfu.run(sfu_end, taps, stop_sfu.clone()));
+    let mut signaling =
+        tokio::spawn(signaling::run(roles.signaling, roles.keys, signaling_end, ready, stop_signaling.clone()));
+
+    let announce = async {
+        match is_ready.await {
+            Ok(address) => on_ready(address),
+            // It failed at the start, which the select below reports.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    let mut failed: Option<Error> = tokio::select! {
+        () = async { announce.await; stop.cancelled().await } => None,
+        () = stop.cancelled() => None,
+        ended = &mut signaling => Some(early("signaling", ended)),
+        ended = &mut sfu => Some(early("the media node", ended)),
+        ended = &mut recorder => Some(early("the recorder", ended)),
+    };
+    stop.cancel();
+    stop_signaling.cancel();
+    // Signaling bounds its own end by its settings.
+    end("signaling", signaling, Duration::from_secs(60), &mut failed).await;
+    stop_sfu.cancel();
+    end("the media node", sfu, DRAIN, &mut failed).await;
+    stop_recorder.cancel();
+    end("the recorder", recorder, DRAIN, &mut failed).await;
+    failed.map_or(Ok(()), Err)
+}
+
+type Ended<E> = Result<Result<(), E>, tokio::task::JoinError>;
+
+fn early<E: std::error::Error>(role: &str, ended: Ended<E>) -> Error {
+    match ended {
+        Ok(Ok(())) => format!("{role} ended by itself").into(),
+        Ok(Err(error)) => format!("{role}: {error}").into(),
+        Err(error) => format!("{role} panicked: {error}").into(),
+    }
+}
+
+async fn end<E: std::error::Error>(
+    role: &str,
+    mut task: tokio::task::JoinHandle<Result<(), E>>,
+    limit: Duration,
+    failed: &mut Option<Error>,
+) {
+    // The one that ended early has been reported; its handle must not be polled again.
+    if task.is_finished() && failed.is_some() {
+        return;
+    }
+    match timeout(limit, &mut task).await {
+        Ok(Ok(Ok(()))) => {}
+        Ok(ended) => {
+            failed.get_or_insert_with(|| early(role, ended));
+        }
+        Err(_) => {
+            tracing::warn!(role, "did not end in time");
+            task.abort();
+        }
+    }
+}

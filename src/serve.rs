@@ -1,0 +1,39 @@
+//! `anteroom serve`: all roles in one process, with a database and keys that somebody else looks after.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use recorder::RecorderConfig;
+use sfu::SfuConfig;
+use signaling::SignalingConfig;
+use signaling::auth::keys::Keys;
+use wire::settings;
+
+use crate::Error;
+use crate::roles::{self, Roles};
+
+/// What `anteroom serve` may be told; the rest are settings, see docs/operations.md.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Options {
+    /// A TOML file with the tables [signaling], [sfu], [recorder] and [store]. Variables named ANTEROOM_... override it.
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
+}
+
+/// Runs until told to stop.
+pub(crate) async fn run(options: Options) -> Result<(), Error> {
+    let stop = crate::stop::on_signal()?;
+    let file = options.settings.as_deref();
+    let signaling = SignalingConfig::load(file, settings::env)?;
+    let keys = Keys::read(&signaling.key_dir)?;
+    let sfu: SfuConfig = settings::load("sfu", SfuConfig::FIELDS, file, settings::env)?;
+    let recorder = RecorderConfig::load(file, settings::env)?;
+    let roles = Roles { signaling, keys, sfu, recorder };
+    roles::run(roles, |address| announce(address), stop).await
+}
+
+/// Tells whoever started us, on standard output, that visits can be held.
+pub(crate) fn announce(address: std::net::SocketAddr) {
+    // Nobody may be reading: a service manager that does not care.
+    let _ = writeln!(std::io::stdout().lock(), "ready http://{address}");
+}
