@@ -9,6 +9,7 @@ use std::fs::{DirBuilder, File, TryLockError};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use keys::Development;
@@ -18,8 +19,10 @@ use sfu::SfuConfig;
 use signaling::SignalingConfig;
 use signaling::config::Profile;
 use signaling::db::Db;
+use signaling::recording::Vault;
 use tokio_util::sync::CancellationToken;
-use wire::Redacted;
+use vault::{LocalKey, StoreConfig, StoreKind};
+use wire::{Redacted, settings};
 
 use crate::Error;
 use crate::roles::{self, Roles};
@@ -49,7 +52,10 @@ pub(crate) async fn run(options: Options) -> Result<(), Error> {
     let stop = crate::stop::on_signal()?;
     // Said at once, in words, rather than after the database has started.
     drop(TcpListener::bind(options.http).map_err(|error| {
-        format!("cannot serve pages on {}: {error}. Is `anteroom dev` running already? Otherwise choose another --http", options.http)
+        format!(
+            "cannot serve pages on {}: {error}. Is `anteroom dev` running already? Otherwise choose another --http",
+            options.http
+        )
     })?);
     let data_dir = DataDir::open(&options.data_dir)?;
     let mut postgres = Postgres::start(data_dir.path(), !options.no_fsync).await?;
@@ -59,7 +65,12 @@ pub(crate) async fn run(options: Options) -> Result<(), Error> {
     result
 }
 
-async fn serve(options: &Options, data_dir: &Path, postgres: &mut Postgres, stop: CancellationToken) -> Result<(), Error> {
+async fn serve(
+    options: &Options,
+    data_dir: &Path,
+    postgres: &mut Postgres,
+    stop: CancellationToken,
+) -> Result<(), Error> {
     let development = Development::find_or_create(data_dir)?;
     let signing = keys::signing(data_dir)?;
     Db::migrate(&Redacted::new(postgres.owner_url())).await?;
@@ -75,8 +86,16 @@ async fn serve(options: &Options, data_dir: &Path, postgres: &mut Postgres, stop
     };
     let code = people::seed(&signaling, &signing, development.organization).await?;
     let sfu = SfuConfig { media_udp_port: options.media_port, announce_loopback: true, ..SfuConfig::default() };
-    let recorder = RecorderConfig {};
-    let roles = Roles { signaling, keys: signing, sfu, recorder };
+    let recorder = RecorderConfig { database_url: Redacted::new(postgres.app_url()), spool: data_dir.join("spool") };
+    let store = match StoreConfig::load(None, settings::env)? {
+        named if named.kind == StoreKind::S3 => named,
+        _ => StoreConfig::in_folder(data_dir.join("recordings")),
+    };
+    let vault = Vault {
+        store: vault::store::open(&store).await?,
+        keys: Arc::new(LocalKey::open_or_create(&keys::folder(data_dir)?.join("recordings.key"))?),
+    };
+    let roles = Roles { signaling, keys: signing, sfu, recorder, vault };
     let on_ready = |address: SocketAddr| {
         welcome(address, &code);
         crate::serve::announce(address);

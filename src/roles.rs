@@ -1,12 +1,14 @@
 //! The three roles in one process: joined, started, and stopped in the order in which they depend on each other.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use recorder::RecorderConfig;
 use sfu::{Sfu, SfuConfig};
 use signaling::SignalingConfig;
 use signaling::auth::keys::Keys;
+use signaling::recording::Vault;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +27,8 @@ pub(crate) struct Roles {
     pub(crate) keys: Keys,
     pub(crate) sfu: SfuConfig,
     pub(crate) recorder: RecorderConfig,
+    /// Where recordings rest, and what wraps their keys: the recorder writes there, playback reads.
+    pub(crate) vault: Vault,
 }
 
 /// Runs all three until told to stop, or until one fails, which stops the others. `on_ready` is called once, with the address of the
@@ -36,13 +40,15 @@ pub(crate) async fn run(roles: Roles, on_ready: impl FnOnce(SocketAddr), stop: C
     let (signaling_end, sfu_end) = wire::link::in_process();
     let taps = TapExchange::default();
     let sfu = Sfu::bind(roles.sfu)?;
+    let (store, kek) = (Arc::clone(&roles.vault.store), Arc::clone(&roles.vault.keys));
+    let settings = SignalingConfig { vault: Some(roles.vault), ..roles.signaling };
     let (ready, is_ready) = oneshot::channel();
     // Signaling goes first, because it speaks to people; its end closes the rooms; what their taps held the recorder then has.
     let [stop_signaling, stop_sfu, stop_recorder] = [(); 3].map(|()| CancellationToken::new());
-    let mut recorder = tokio::spawn(recorder::run(roles.recorder, taps.clone(), stop_recorder.clone()));
+    let mut recorder = tokio::spawn(recorder::run(roles.recorder, store, kek, taps.clone(), stop_recorder.clone()));
     let mut sfu = tokio::spawn(sfu.run(sfu_end, taps, stop_sfu.clone()));
     let mut signaling =
-        tokio::spawn(signaling::run(roles.signaling, roles.keys, signaling_end, ready, stop_signaling.clone()));
+        tokio::spawn(signaling::run(settings, roles.keys, signaling_end, ready, stop_signaling.clone()));
 
     let announce = async {
         match is_ready.await {

@@ -2,11 +2,14 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use recorder::RecorderConfig;
 use sfu::SfuConfig;
 use signaling::SignalingConfig;
 use signaling::auth::keys::Keys;
+use signaling::recording::Vault;
+use vault::{LocalKey, StoreConfig};
 use wire::settings;
 
 use crate::Error;
@@ -28,7 +31,11 @@ pub(crate) async fn run(options: Options) -> Result<(), Error> {
     let keys = Keys::read(&signaling.key_dir)?;
     let sfu: SfuConfig = settings::load("sfu", SfuConfig::FIELDS, file, settings::env)?;
     let recorder = RecorderConfig::load(file, settings::env)?;
-    let roles = Roles { signaling, keys, sfu, recorder };
+    let vault = Vault {
+        store: vault::store::open(&StoreConfig::load(file, settings::env)?).await?,
+        keys: Arc::new(LocalKey::open(&signaling.key_dir.join("recordings.key"))?),
+    };
+    let roles = Roles { signaling, keys, sfu, recorder, vault };
     roles::run(roles, |address| announce(address), stop).await
 }
 

@@ -13,12 +13,14 @@ pub(crate) enum Format {
     Json,
 }
 
+/// The rtc crates log what a stranger sends; so they are silent, and our own counters say how much of it came.
+const DEFAULT: &str = "info,sqlx=warn,rtc_dtls=off,rtc_srtp=off,rtc_rtp=off,rtc_rtcp=off,rtc_sdp=off,rtc_stun=off,rtc_shared=off,rtc_crypto=off";
+
 /// Starts logging. `ANTEROOM_LOG` says what is logged, `info` if unset: for example `debug` or `info,sfu=debug`.
 pub(crate) fn start(format: Format) {
     let filter = wire::settings::env("ANTEROOM_LOG")
         .and_then(|text| EnvFilter::try_new(text).ok())
-        // The database library tells of slow statements with their text.
-        .unwrap_or_else(|| EnvFilter::new("info,sqlx=warn"));
+        .unwrap_or_else(|| EnvFilter::new(DEFAULT));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

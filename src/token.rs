@@ -49,7 +49,8 @@ impl From<Role> for StaffRole {
 
 /// Prints the token, and nothing else, on standard output.
 pub(crate) fn run(options: &Options) -> Result<(), Error> {
-    let refused = "tokens are made in development only: in production they come from the practice's own sign-in service";
+    let refused =
+        "tokens are made in development only: in production they come from the practice's own sign-in service";
     if wire::settings::env("ANTEROOM_PROFILE").is_some_and(|profile| profile != "development") {
         return Err(refused.into());
     }

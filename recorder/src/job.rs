@@ -155,11 +155,12 @@ async fn with_lease<T>(tools: &Tools, job: &Claimed, work: impl Future<Output = 
     loop {
         tokio::select! {
             done = &mut work => return done,
-            _ = renew.tick() => match tools.jobs.renew(job).await {
-                Err(Error::LeaseLost) => return Err(Error::LeaseLost),
-                // The database is away; the lease lapses at the earliest after two more tries.
-                Err(_) | Ok(()) => {}
-            },
+            _ = renew.tick() => {
+                // Any other failure is the database being away; the lease lapses at the earliest after two more tries.
+                if let Err(Error::LeaseLost) = tools.jobs.renew(job).await {
+                    return Err(Error::LeaseLost);
+                }
+            }
         }
     }
 }

@@ -102,7 +102,7 @@ pub struct Report {
 impl Report {
     /// The sender's clock in microseconds since 1900.
     fn sent(&self) -> Micros {
-        let fraction = (self.ntp & 0xffff_ffff) * 1_000_000 >> 32;
+        let fraction = ((self.ntp & 0xffff_ffff) * 1_000_000) >> 32;
         i64::try_from((self.ntp >> 32) * 1_000_000 + fraction).unwrap_or(i64::MAX)
     }
 }

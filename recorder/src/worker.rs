@@ -58,6 +58,8 @@ pub(crate) async fn work(tools: Arc<Tools>, stop: CancellationToken) {
         tracing::info!("recordings under way will be finished from their journals");
     }
     running.abort_all();
+    // It holds a connection of the pool that is about to be closed.
+    drop(listener);
     if let Err(error) = tools.jobs.let_go().await {
         tracing::warn!(class = error.class(), "jobs could not be let go; their leases lapse by themselves");
     }

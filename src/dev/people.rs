@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use signaling::audit::{Draft, EventType};
-use signaling::auth::{Actor, StaffRole};
 use signaling::auth::keys::Keys;
+use signaling::auth::{Actor, StaffRole};
 use signaling::clock::{Clock, Timestamp};
 use signaling::config::{Demo, DemoUser, SignalingConfig};
 use signaling::db::{self, Db};
@@ -57,11 +57,19 @@ pub(crate) async fn seed(config: &SignalingConfig, keys: &Keys, org: OrgId) -> R
     seeded
 }
 
-async fn seed_in(db: &Db, config: &SignalingConfig, keys: &Keys, org: OrgId, now: Timestamp) -> Result<Redacted<String>, Error> {
-    let practice = Organization { id: org, name: "Riverside Family Practice".to_owned(), phone: "+1 555 0100".to_owned() };
+async fn seed_in(
+    db: &Db,
+    config: &SignalingConfig,
+    keys: &Keys,
+    org: OrgId,
+    now: Timestamp,
+) -> Result<Redacted<String>, Error> {
+    let practice =
+        Organization { id: org, name: "Riverside Family Practice".to_owned(), phone: "+1 555 0100".to_owned() };
     organization::create(db, &practice).await?;
     let actor = Actor::System { org };
-    let next = db::scoped(db, org, async |tx| visit::store::list(tx, org, &joinable(now)).await).await?.into_iter().next();
+    let next =
+        db::scoped(db, org, async |tx| visit::store::list(tx, org, &joinable(now)).await).await?.into_iter().next();
     let next = match next {
         Some(visit) => visit,
         None => plan_the_day(db, &actor, org, now).await?,
@@ -98,7 +106,8 @@ fn joinable(now: Timestamp) -> Filter {
 async fn plan_the_day(db: &Db, actor: &Actor, org: OrgId, now: Timestamp) -> Result<Visit, Error> {
     let seconds = now.unix_timestamp();
     // On the last five-minute mark, as appointments are.
-    let first = now - time::Duration::seconds(seconds.rem_euclid(300)) - time::Duration::nanoseconds(now.nanosecond().into());
+    let first =
+        now - time::Duration::seconds(seconds.rem_euclid(300)) - time::Duration::nanoseconds(now.nanosecond().into());
     let visits = db::audited(db, org, actor, async |tx| {
         let (mut visits, mut events) = (Vec::new(), Vec::new());
         for (patient_id, patient_name, minutes) in PATIENTS {
@@ -119,7 +128,8 @@ async fn plan_the_day(db: &Db, actor: &Actor, org: OrgId, now: Timestamp) -> Res
                 [(Role::Patient, patient_id, &new.patient_name), (Role::Clinician, CLINICIAN.0, &new.clinician_name)]
             {
                 let id = ParticipantId::random();
-                let person = Participant { id, visit: visit.id, role, identity: identity.to_owned(), name: name.clone() };
+                let person =
+                    Participant { id, visit: visit.id, role, identity: identity.to_owned(), name: name.clone() };
                 participant::store::insert(tx, org, &person).await?;
             }
             events.push(Draft::new(EventType::VisitCreated).visit(visit.id));

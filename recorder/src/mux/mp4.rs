@@ -169,6 +169,8 @@ pub(super) fn head(plan: &Plan) -> Result<Vec<u8>, MuxError> {
 /// The index of fragments. Its count has 16 bits: a file of more (18 hours) goes without.
 fn sidx(plan: &Plan) -> Result<Option<Sidx>, MuxError> {
     let (Some(first), Ok(_)) = (plan.chunks.first(), u16::try_from(plan.chunks.len())) else { return Ok(None) };
+    // ffmpeg 5.1 reads these times in the track's own units, whatever unit the box names.
+    let timescale = plan.streams.first().map_or(90_000, scale);
     let mut references = Vec::new();
     for (number, chunk) in plan.chunks.iter().enumerate() {
         let (moof, data) = moof(plan, chunk, number)?;
@@ -177,15 +179,15 @@ fn sidx(plan: &Plan) -> Result<Option<Sidx>, MuxError> {
         references.push(SegmentReference {
             reference_type: false,
             referenced_size: u32::try_from(size).map_err(|_| MuxError::Size)?,
-            subsegment_duration: u32::try_from(ticks(end, 90_000) - ticks(chunk.at, 90_000))
+            subsegment_duration: u32::try_from(ticks(end, timescale) - ticks(chunk.at, timescale))
                 .map_err(|_| MuxError::Size)?,
             starts_with_sap: chunk.key,
             sap_type: u8::from(chunk.key),
             sap_delta_time: 0,
         });
     }
-    let earliest_presentation_time = ticks(first.at, 90_000);
-    Ok(Some(Sidx { reference_id: 1, timescale: 90_000, earliest_presentation_time, first_offset: 0, references }))
+    let earliest_presentation_time = ticks(first.at, timescale);
+    Ok(Some(Sidx { reference_id: 1, timescale, earliest_presentation_time, first_offset: 0, references }))
 }
 
 /// `moof` and `mdat`.

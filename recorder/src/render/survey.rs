@@ -41,6 +41,9 @@ pub(super) struct Survey {
     mixed: Vec<Bytes>,
 }
 
+/// Every person's files, then the mix with its packets.
+type Planned = (Vec<File>, (File, Vec<Bytes>));
+
 impl Survey {
     pub(super) fn new() -> Result<Self> {
         Ok(Self { streams: BTreeMap::new(), mix: Mix::new()?, mixed: Vec::new() })
@@ -80,7 +83,7 @@ impl Survey {
     }
 
     /// Every person's files, and the mix with its packets.
-    pub(super) fn plan(mut self, assembly: &Assembly) -> Result<(Vec<File>, (File, Vec<Bytes>))> {
+    pub(super) fn plan(mut self, assembly: &Assembly) -> Result<Planned> {
         let keys: Vec<StreamKey> = assembly.streams().collect();
         let mut people: BTreeMap<ParticipantId, Vec<(usize, StreamKey)>> = BTreeMap::new();
         for number in self.streams.keys() {
@@ -121,10 +124,10 @@ impl Survey {
         let mut pictures: Vec<_> = streams.iter().filter(|(_, key)| key.source != Source::Microphone).collect();
         pictures.sort_by_key(|(number, key)| (key.source != Source::Camera, begin(*number)));
         let mut voice = streams.iter().find(|(_, key)| key.source == Source::Microphone);
-        if !pictures.first().is_some_and(|(_, key)| key.source == Source::Camera)
+        if pictures.first().is_none_or(|(_, key)| key.source != Source::Camera)
             && let Some(voice) = voice.take()
         {
-            files.extend(self.file(participant, participant.to_string(), &[voice]));
+            files.extend(self.file(participant, &participant.to_string(), &[voice]));
         }
         let mut counts: BTreeMap<Source, u32> = BTreeMap::new();
         for picture in pictures {
@@ -137,11 +140,11 @@ impl Survey {
                 (Source::Screen, n) => format!("{participant}-screen-{n}"),
             };
             let together: Vec<_> = std::iter::once(picture).chain(voice.take()).collect();
-            files.extend(self.file(participant, name, &together));
+            files.extend(self.file(participant, &name, &together));
         }
     }
 
-    fn file(&self, participant: ParticipantId, stem: String, streams: &[&(usize, StreamKey)]) -> Option<File> {
+    fn file(&self, participant: ParticipantId, stem: &str, streams: &[&(usize, StreamKey)]) -> Option<File> {
         let noted = |number: &usize| self.streams.get(number).filter(|noted| !noted.entries.is_empty());
         let offset = streams.iter().filter_map(|(number, _)| noted(number)?.entries.first()).map(|e| e.at).min()?;
         let mut planned = Vec::new();

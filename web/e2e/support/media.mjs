@@ -56,26 +56,31 @@ export function colourDistance(a, b) {
   return Math.max(...a.map((part, index) => Math.abs(part - b[index])));
 }
 
-/** How strong a tone is against the whole of a second of sound, 0 to 1 (Goertzel). */
+/**
+ * How strong a tone is against the whole of a second of sound, 0 to 1: Goertzel over each tenth of it, and the middle of those.
+ * A tenth at a time, because the fake microphone starts its file again every few seconds: a tone whose two halves are out of
+ * phase would cancel itself over a longer span.
+ */
 export function toneShare(file, frequency, fromSecond) {
   const rate = 48_000;
   const bytes = run('ffmpeg', ['-ss', String(fromSecond), '-i', file, '-t', '1', '-ac', '1', '-ar', String(rate), '-f', 'f32le', '-']);
   const samples = new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + (bytes.byteLength & ~3)));
-  let total = 0;
-  let best = 0;
-  for (const sample of samples) total += sample * sample;
-  // A little to both sides, because two sound clocks never agree exactly.
-  for (let probeAt = frequency - 4; probeAt <= frequency + 4; probeAt += 1) {
-    const k = 2 * Math.cos((2 * Math.PI * probeAt) / rate);
-    let before = 0;
-    let earlier = 0;
-    for (const sample of samples) {
-      const now = sample + k * before - earlier;
-      earlier = before;
-      before = now;
-    }
-    const power = before * before + earlier * earlier - k * before * earlier;
-    best = Math.max(best, (2 * power) / (samples.length * Math.max(total, 1e-12)));
+  const shares = [];
+  for (let from = 0; from + rate / 10 <= samples.length; from += rate / 10) {
+    shares.push(goertzel(samples.subarray(from, from + rate / 10), frequency, rate));
   }
-  return Math.min(1, best);
+  shares.sort((a, b) => a - b);
+  return shares[shares.length >> 1] ?? 0;
+}
+
+/** The part of a span's power that lies at one frequency. */
+function goertzel(samples, frequency, rate) {
+  const k = 2 * Math.cos((2 * Math.PI * frequency) / rate);
+  let [total, before, earlier] = [0, 0, 0];
+  for (const sample of samples) {
+    total += sample * sample;
+    [before, earlier] = [sample + k * before - earlier, before];
+  }
+  const power = before * before + earlier * earlier - k * before * earlier;
+  return Math.min(1, (2 * power) / (samples.length * Math.max(total, 1e-12)));
 }
