@@ -158,16 +158,23 @@ describe('a visit between two Chromium', () => {
   });
 
   step('plays in the browser', async () => {
-    const players = await clinician.getByTestId('play').count();
-    assert.ok(players >= 3);
-    await clinician.getByTestId('play').first().click();
-    await clinician.waitForFunction(() => document.querySelector('[data-testid="player"]')?.currentTime > 0.5);
-    const shape = await clinician.evaluate(() => {
-      const player = document.querySelector('[data-testid="player"]');
-      return { tag: player.tagName, width: player.videoWidth ?? 0, seconds: player.duration };
-    });
-    console.log(`  plays: ${JSON.stringify(shape)}`);
-    if (shape.tag === 'VIDEO') assert.ok(shape.width > 0);
+    const buttons = clinician.getByTestId('play');
+    const count = await buttons.count();
+    assert.ok(count >= 3, 'both people and the mix can be played');
+    for (let n = 0; n < count; n += 1) {
+      // A button gives way to its player, so the next one is the first.
+      const name = await buttons.first().getAttribute('data-name');
+      await buttons.first().click();
+      const player = clinician.locator(`[data-testid="player"][data-name="${name}"]`);
+      await player.waitFor();
+      await clinician.waitForFunction((element) => element.error !== null || element.currentTime > 0.5, await player.elementHandle());
+      const shape = await player.evaluate((element) => ({
+        tag: element.tagName, error: element.error?.message ?? null, width: element.videoWidth ?? 0, seconds: element.duration,
+      }));
+      console.log(`  plays ${name}: ${JSON.stringify(shape)}`);
+      assert.equal(shape.error, null);
+      if (shape.tag === 'VIDEO') assert.ok(shape.width > 0, `${name} shows a picture`);
+    }
   });
 
   step('ends for everyone, and leaves the recordings to the clinician', async () => {
