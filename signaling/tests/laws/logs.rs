@@ -1,0 +1,84 @@
+//! Canaries: what people type, hold or come from never reaches a log line.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use axum::body::Body;
+use axum::http::{Request, header};
+use serde_json::json;
+use signaling::auth::StaffRole;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::support::{By, House};
+
+#[derive(Clone, Default)]
+struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Sink {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+#[tokio::test]
+async fn no_name_token_code_or_address_is_logged() {
+    let sink = Sink::default();
+    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(sink.clone()).finish();
+    // One thread runs this test and everything it starts, so the default of the thread sees it all.
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let house = House::open().await;
+    let by = house.bearer("canary-sub-clinician", StaffRole::Clinician);
+    let body = json!({"patientId": "canary-patient-id", "clinicianId": "canary-sub-clinician", "patientName": "Canary Patient Name",
+        "clinicianName": "Canary Clinician Name", "visitType": "canary-visit-type", "appointmentId": "canary-appointment",
+        "scheduledAt": "2026-11-21T10:00:00Z", "duration": 30});
+    let visit = house.post("/api/visits", &by, body.clone()).await.json()["visitId"].as_str().unwrap().to_owned();
+    // Also where it fails: a taken appointment, a value too long, an unreadable body.
+    let mut again = body.clone();
+    again["duration"] = json!(31);
+    house.post("/api/visits", &by, again).await;
+    let mut long = body.clone();
+    long["patientName"] = json!("Canary Patient Name".repeat(50));
+    house.post("/api/visits", &by, long).await;
+    house.post("/api/visits", &by, json!({"canary-field": "canary-value"})).await;
+    let link =
+        house.post(&format!("/api/visits/{visit}/links"), &by, json!({"roles": ["patient"]})).await.json()["patient"]
+            .clone();
+    let (code, jwt) = (link["shortCode"].as_str().unwrap(), link["token"].as_str().unwrap());
+    house.get(&format!("/j/{code}"), &By::Nobody).await;
+    house.validate(code).await;
+    let session = house.redeem(code).await.cookie().unwrap();
+    house.redeem(code).await;
+    house.post("/api/token/redeem", &By::Nobody, json!({"token": jwt})).await;
+    house.get(&format!("/api/visits/{visit}"), &By::Cookie(session.clone())).await;
+    house.get("/canary-path?canary-query=1", &By::Cookie(session.clone())).await;
+    let By::Bearer(bearer) = &by else { panic!("a bearer") };
+    let request = Request::builder()
+        .uri("/api/visits?canary-query=1")
+        .header(header::AUTHORIZATION, format!("Bearer {bearer}"))
+        .header(header::USER_AGENT, "canary-agent")
+        .header("x-forwarded-for", "198.51.100.77")
+        .body(Body::empty())
+        .unwrap();
+    house.send(request).await;
+    let log = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+    assert!(log.contains("a join link was redeemed"), "the log was listened to");
+    let secret = session.split_once('=').unwrap().1;
+    for canary in ["canary", "Canary", code, jwt, bearer, secret, "198.51.100.77", "Our practice", "555 0100"] {
+        if let Some(line) = log.lines().find(|line| line.contains(canary)) {
+            panic!("{canary} in: {line}");
+        }
+    }
+}
