@@ -98,10 +98,11 @@ const PERMISSIONS: &str = "camera=(self), microphone=(self), display-capture=(se
 fn content_security_policy(app: &App) -> String {
     let socket = if app.public.is_https { "wss" } else { "ws" };
     let mut connect = format!("'self' {socket}://{}", app.public.authority);
-    if app.config.profile == Profile::Development && is_loopback_name(&app.public.authority) {
-        if let Some((_, port)) = app.public.authority.rsplit_once(':') {
-            connect.push_str(&format!(" ws://127.0.0.1:{port} ws://localhost:{port}"));
-        }
+    if app.config.profile == Profile::Development
+        && is_loopback_name(&app.public.authority)
+        && let Some((_, port)) = app.public.authority.rsplit_once(':')
+    {
+        connect.push_str(&format!(" ws://127.0.0.1:{port} ws://localhost:{port}"));
     }
     format!(
         "default-src 'self'; connect-src {connect}; img-src 'self' data: blob:; media-src 'self' blob:; object-src 'none'; \

@@ -76,13 +76,16 @@ impl VisitStatus {
     /// The status machine: every move that is allowed, and no other.
     #[must_use]
     pub const fn may_become(self, to: Self) -> bool {
-        use VisitStatus as S;
         match self {
-            S::Scheduled => matches!(to, S::Waiting | S::InProgress | S::NoShow | S::Cancelled | S::Technical),
-            S::Waiting => matches!(to, S::Scheduled | S::InProgress | S::NoShow | S::Cancelled | S::Technical),
-            S::InProgress => matches!(to, S::Completed | S::NoShow | S::Cancelled | S::Technical),
-            S::Technical => matches!(to, S::Waiting),
-            S::Completed | S::NoShow | S::Cancelled => false,
+            Self::Scheduled => {
+                matches!(to, Self::Waiting | Self::InProgress | Self::NoShow | Self::Cancelled | Self::Technical)
+            }
+            Self::Waiting => {
+                matches!(to, Self::Scheduled | Self::InProgress | Self::NoShow | Self::Cancelled | Self::Technical)
+            }
+            Self::InProgress => matches!(to, Self::Completed | Self::NoShow | Self::Cancelled | Self::Technical),
+            Self::Technical => matches!(to, Self::Waiting),
+            Self::Completed | Self::NoShow | Self::Cancelled => false,
         }
     }
 

@@ -1,4 +1,5 @@
 //! The laws of signaling's HTTP face against a real PostgreSQL: links, tenants, audit, problems.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are test code, which clippy cannot see")]
 
 mod audit;
 mod links;
