@@ -75,6 +75,8 @@ async fn serve(
     let signing = keys::signing(data_dir)?;
     Db::migrate(&Redacted::new(postgres.owner_url())).await?;
     postgres.grant_roles().await?;
+    // For `anteroom serve` beside it, as `make bench` does. No secret: the socket's folder is the lock.
+    std::fs::write(data_dir.join("database.url"), postgres.app_url())?;
     let signaling = SignalingConfig {
         profile: Profile::Development,
         http: options.http,
