@@ -275,6 +275,9 @@ impl Shard {
     fn retry(&mut self) {
         let now = self.clock.node_time(self.last);
         self.outlet.taps.flush(now);
+        while let Some(event) = self.outlet.taps.poll_flowing() {
+            self.outlet.events.push_back(event);
+        }
         while let Some(event) = self.outlet.events.pop_front() {
             match self.events.try_send(event) {
                 Ok(()) => {}
@@ -330,6 +333,9 @@ impl Outlet {
                     if let Some(reply) = self.replies.remove(&ticket) {
                         reply.answer(result);
                     }
+                }
+                Output::Event(event @ Event::TapFlowing { recording, .. }) => {
+                    self.events.extend(self.taps.flowing(recording, event));
                 }
                 Output::Event(event) => self.events.push_back(event),
                 Output::TapOpened { recording, token } => self.taps.open(recording, &token),

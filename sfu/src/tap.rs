@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use wire::control::Event;
 use wire::tap::{NodeMicros, TapFrame};
 use wire::tap_link::TapExchange;
 use wire::{RecordingId, Redacted};
@@ -19,6 +20,9 @@ pub(crate) struct Taps {
 
 #[derive(Debug)]
 struct TapPort {
+    token: Redacted<String>,
+    /// The word that frames flow, until a recorder has dialed: before that nobody gets them, and the sign would lie.
+    flowing: Option<Event>,
     frames: mpsc::Sender<TapFrame>,
     /// Frames about the Tap itself, which are never dropped: a few for each Track. They wait here while the queue is full.
     waiting: VecDeque<TapFrame>,
@@ -35,7 +39,30 @@ impl Taps {
     /// The engine opened a Tap: from now on it can be dialed.
     pub(crate) fn open(&mut self, recording: RecordingId, token: &Redacted<String>) {
         let frames = self.exchange.open(token);
-        self.open.insert(recording, TapPort { frames, waiting: VecDeque::new(), gap: 0, ended: false });
+        self.open.insert(
+            recording,
+            TapPort { token: token.clone(), flowing: None, frames, waiting: VecDeque::new(), gap: 0, ended: false },
+        );
+    }
+
+    /// The engine says that frames flow. Given back at once when a recorder takes them, else by [`Self::poll_flowing`] once one does.
+    pub(crate) fn flowing(&mut self, recording: RecordingId, event: Event) -> Option<Event> {
+        match self.open.get_mut(&recording) {
+            Some(port) if !self.exchange.is_dialed(&port.token) => {
+                port.flowing = Some(event);
+                None
+            }
+            Some(_) | None => Some(event),
+        }
+    }
+
+    /// The next such word that has become true.
+    pub(crate) fn poll_flowing(&mut self) -> Option<Event> {
+        let exchange = &self.exchange;
+        self.open
+            .values_mut()
+            .filter(|port| port.flowing.is_some() && exchange.is_dialed(&port.token))
+            .find_map(|port| port.flowing.take())
     }
 
     /// Passes one frame on. False when the recorder is gone and the engine should end the Tap.
@@ -63,7 +90,7 @@ impl Taps {
 
     /// True while something waits for a slow recorder, so that the loop does not sleep long.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.open.values().any(|port| !port.waiting.is_empty() || port.gap > 0)
+        self.open.values().any(|port| !port.waiting.is_empty() || port.gap > 0 || port.flowing.is_some())
     }
 }
 
@@ -153,6 +180,23 @@ mod tests {
         assert_eq!(got[TAP_QUEUE], TapFrame::Gap { packets: extra as u64, at: NOW });
         assert_eq!(got[TAP_QUEUE + 1], ended());
         assert!(!taps.is_waiting());
+    }
+
+    #[test]
+    fn frames_flow_only_once_a_recorder_takes_them() {
+        let exchange = TapExchange::default();
+        let mut taps = Taps::new(exchange.clone());
+        let (recording, token) = (RecordingId::random(), Redacted::new("t".to_owned()));
+        let event = Event::TapFlowing { room: wire::RoomId::random(), recording };
+        taps.open(recording, &token);
+        assert_eq!(taps.flowing(recording, event.clone()), None);
+        assert!(taps.is_waiting());
+        assert_eq!(taps.poll_flowing(), None);
+        let _frames = exchange.dial(&token).unwrap();
+        assert_eq!(taps.poll_flowing(), Some(event.clone()));
+        assert_eq!(taps.poll_flowing(), None);
+        assert!(!taps.is_waiting());
+        assert_eq!(taps.flowing(recording, event.clone()), Some(event));
     }
 
     #[test]

@@ -42,6 +42,12 @@ impl TapExchange {
         self.lock().remove(token.reveal()).ok_or(DialError::UnknownToken)
     }
 
+    /// Whether a recorder holds the receiving half.
+    #[must_use]
+    pub fn is_dialed(&self, token: &Redacted<String>) -> bool {
+        !self.lock().contains_key(token.reveal())
+    }
+
     /// The sfu ended a Tap that nobody dialed.
     pub fn forget(&self, token: &Redacted<String>) {
         self.lock().remove(token.reveal());
@@ -62,7 +68,9 @@ mod tests {
         let exchange = TapExchange::default();
         let token = Redacted::new("t".to_owned());
         let _frames = exchange.open(&token);
+        assert!(!exchange.is_dialed(&token));
         assert!(exchange.dial(&token).is_ok());
+        assert!(exchange.is_dialed(&token));
         assert_eq!(exchange.dial(&token).unwrap_err(), DialError::UnknownToken);
     }
 }
