@@ -37,8 +37,9 @@ impl<'a> MakeWriter<'a> for Sink {
 async fn no_name_token_code_or_address_is_logged() {
     let sink = Sink::default();
     let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(sink.clone()).finish();
-    // One thread runs this test and everything it starts, so the default of the thread sees it all.
-    let _guard = tracing::subscriber::set_default(subscriber);
+    // For the whole process: a subscriber of one thread loses call sites that another test reached first without one.
+    // What the other tests log meanwhile is searched as well.
+    tracing::subscriber::set_global_default(subscriber).unwrap();
     let house = House::open().await;
     let by = house.bearer("canary-sub-clinician", StaffRole::Clinician);
     let body = json!({"patientId": "canary-patient-id", "clinicianId": "canary-sub-clinician", "patientName": "Canary Patient Name",
