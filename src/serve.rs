@@ -36,7 +36,7 @@ pub(crate) async fn run(options: Options) -> Result<(), Error> {
         keys: Arc::new(LocalKey::open(&signaling.key_dir.join("recordings.key"))?),
     };
     let roles = Roles { signaling, keys, sfu, recorder, vault };
-    roles::run(roles, |address| announce(address), stop).await
+    roles::run(roles, announce, stop).await
 }
 
 /// Tells whoever started us, on standard output, that visits can be held.

@@ -82,15 +82,18 @@ impl Peer {
         media_engine.register_default_codecs().unwrap();
         let registry = register_default_interceptors(Registry::new(), &mut media_engine).unwrap();
         let connection: Arc<dyn PeerConnection> = Arc::new(
-            PeerConnectionBuilder::new()
-                .with_configuration(RTCConfigurationBuilder::new().build())
-                .with_media_engine(media_engine)
-                .with_interceptor_registry(registry)
-                .with_handler(Arc::new(Watcher { connected: connected_by, received: received_by }))
-                .with_udp_addrs(vec!["127.0.0.1:0".to_owned()])
-                .build()
-                .await
-                .unwrap(),
+            // Boxed: the future is 20 KB.
+            Box::pin(
+                PeerConnectionBuilder::new()
+                    .with_configuration(RTCConfigurationBuilder::new().build())
+                    .with_media_engine(media_engine)
+                    .with_interceptor_registry(registry)
+                    .with_handler(Arc::new(Watcher { connected: connected_by, received: received_by }))
+                    .with_udp_addrs(vec!["127.0.0.1:0".to_owned()])
+                    .build(),
+            )
+            .await
+            .unwrap(),
         );
         let audio = Sending::add(&connection, RtpCodecKind::Audio).await;
         let video = Sending::add(&connection, RtpCodecKind::Video).await;
