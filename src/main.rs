@@ -2,6 +2,7 @@
 
 mod dev;
 mod doctor;
+mod init;
 mod load;
 mod roles;
 mod serve;
@@ -27,6 +28,8 @@ enum Command {
     Dev(dev::Options),
     /// Start everything in one process with your own database: the settings are in docs/operations.md.
     Serve(serve::Options),
+    /// Prepare `serve` once: tables, keys, and a practice, whose id is printed.
+    Init(init::Options),
     /// Print an access token of the development issuer.
     Token(token::Options),
     /// Say what this machine lacks, in words.
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Dev(options) => in_runtime(telemetry::Format::Human, dev::run(options)),
         Command::Serve(options) => in_runtime(telemetry::Format::Json, serve::run(options)),
+        Command::Init(options) => in_runtime(telemetry::Format::Human, init::run(options)),
         Command::Token(options) => token::run(&options),
         Command::Doctor(options) => doctor::run(&options),
         Command::Load(options) => load::start(options),

@@ -13,14 +13,17 @@ pub(crate) enum Format {
     Json,
 }
 
-/// The rtc crates log what a stranger sends; so they are silent, and our own counters say how much of it came.
-const DEFAULT: &str = "info,sqlx=warn,rtc_dtls=off,rtc_srtp=off,rtc_rtp=off,rtc_rtcp=off,rtc_sdp=off,rtc_stun=off,rtc_shared=off,rtc_crypto=off";
+/// They log what a stranger sends; so they are silent whatever is asked for, and our own counters say how much of it came.
+const SILENT: [&str; 8] =
+    ["rtc_dtls", "rtc_srtp", "rtc_rtp", "rtc_rtcp", "rtc_sdp", "rtc_stun", "rtc_shared", "rtc_crypto"];
 
 /// Starts logging. `ANTEROOM_LOG` says what is logged, `info` if unset: for example `debug` or `info,sfu=debug`.
 pub(crate) fn start(format: Format) {
     let filter = wire::settings::env("ANTEROOM_LOG")
         .and_then(|text| EnvFilter::try_new(text).ok())
-        .unwrap_or_else(|| EnvFilter::new(DEFAULT));
+        .unwrap_or_else(|| EnvFilter::new("info,sqlx=warn"));
+    let filter =
+        SILENT.iter().filter_map(|name| format!("{name}=off").parse().ok()).fold(filter, EnvFilter::add_directive);
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -75,7 +75,12 @@ async fn steps(tools: &Tools, job: &Claimed) -> Result<()> {
             Ok(frames) => {
                 let epoch = u32::try_from(job.epoch).unwrap_or(0);
                 let journal = Journal::create(&folder, job.recording, epoch, &key)?;
-                tools.jobs.step(job, Step::Capturing).await?;
+                // A Tap is dialed once: while the database is away its frames go into the journal all the same.
+                match tools.jobs.step(job, Step::Capturing).await {
+                    Err(Error::LeaseLost) => return Err(Error::LeaseLost),
+                    Err(error) => tracing::warn!(recording = ?job.recording, class = error.class(), "step not noted"),
+                    Ok(()) => {}
+                }
                 source::capture(frames, journal, &tools.jobs, job).await?;
             }
             // Dialed before, or the media node is gone: what the journal holds is all there will be.

@@ -16,8 +16,6 @@ use crate::packet::Micros;
 
 mod output;
 mod survey;
-#[cfg(test)]
-mod tests;
 
 use output::Output;
 use survey::Survey;

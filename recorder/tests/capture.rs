@@ -389,3 +389,35 @@ async fn a_tap_that_is_gone_with_nothing_captured_fails_the_recording() {
     running.stop.cancel();
     running.task.await.unwrap().unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tap_without_media_fails_and_says_so() {
+    let recorder = Recorder::new().await;
+    let running = recorder.start();
+    let recording = RecordingId::random();
+    let frames = recorder.request(recording).await;
+    let started = TapFrame::Started { recording, room: RoomId::random(), at: NodeMicros(ZERO) };
+    frames.send(started).await.unwrap();
+    recorder.reach(recording, "CAPTURING").await;
+    drop(frames);
+    recorder.reach(recording, "FAILED").await;
+    let error: String = column(&mut recorder.database.owner().await, "error", recording).await;
+    assert_eq!(error, "EMPTY");
+    running.stop.cancel();
+    running.task.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_recorders_never_share_a_spool() {
+    let recorder = Recorder::new().await;
+    let first = recorder.start();
+    // A job that moves proves that the first is at work.
+    let recording = RecordingId::random();
+    let frames = recorder.request(recording).await;
+    recorder.reach(recording, "CAPTURING").await;
+    let second = recorder.start().task.await.unwrap();
+    assert!(matches!(second, Err(recorder::Error::SpoolBusy)));
+    drop(frames);
+    first.stop.cancel();
+    first.task.await.unwrap().unwrap();
+}

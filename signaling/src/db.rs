@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Executor, PgConnection, PgPool};
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool};
 use wire::Redacted;
 
 use crate::audit::{self, Draft};
@@ -73,6 +73,21 @@ impl Db {
         let pool = PgPoolOptions::new().max_connections(1).connect_with(options.disable_statement_logging()).await?;
         MIGRATIONS.run(&pool).await?;
         pool.close().await;
+        Ok(())
+    }
+
+    /// Lets the login of `database_url` act as the roles that the migrations made.
+    ///
+    /// # Errors
+    /// When the owner may not grant them.
+    pub async fn grant_roles(owner_url: &Redacted<String>, database_url: &Redacted<String>) -> Result<()> {
+        let login: PgConnectOptions = database_url.reveal().parse()?;
+        let options: PgConnectOptions = owner_url.reveal().parse()?;
+        let mut connection = options.disable_statement_logging().connect().await?;
+        let quoted = login.get_username().replace('"', "\"\"");
+        let grant = sqlx::AssertSqlSafe(format!("GRANT anteroom_server, anteroom_recorder TO \"{quoted}\""));
+        connection.execute(grant).await?;
+        connection.close().await?;
         Ok(())
     }
 
