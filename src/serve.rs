@@ -18,7 +18,7 @@ use crate::roles::{self, Roles};
 /// What `anteroom serve` may be told; the rest are settings, see docs/operations.md.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
-    /// A TOML file with the tables [signaling], [sfu], [recorder] and [store]. Variables named ANTEROOM_... override it.
+    /// A TOML file with the tables `signaling`, `sfu`, `recorder` and `store`. Variables named ANTEROOM_... override it.
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
 }

@@ -42,7 +42,8 @@ pub async fn run(
 ) -> Result<()> {
     config.validate()?;
     let lock = worker::lock_spool(&config.spool)?;
-    let jobs = store::Jobs::connect(&config).await?;
+    let jobs = store::Jobs::connect(&config, worker::name(&config.spool)?).await?;
+    jobs.let_go().await?;
     let tools = job::Tools { jobs, store, keys, taps, spool: config.spool.clone() };
     worker::work(Arc::new(tools), stop).await;
     drop(lock);

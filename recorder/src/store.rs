@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{Executor, PgPool};
-use uuid::Uuid;
 use vault::WrappedKey;
 use wire::manifest::Manifest;
 use wire::{RecordingId, Redacted, RoomId};
@@ -52,12 +51,12 @@ pub(crate) struct Claimed {
 #[derive(Clone, Debug)]
 pub(crate) struct Jobs {
     pool: PgPool,
-    /// Names this process in the rows that it works on.
+    /// Names the spool in the rows that its recorder works on.
     worker: String,
 }
 
 impl Jobs {
-    pub(crate) async fn connect(config: &RecorderConfig) -> Result<Self> {
+    pub(crate) async fn connect(config: &RecorderConfig, worker: String) -> Result<Self> {
         let options: PgConnectOptions = config.database_url.reveal().parse()?;
         let options = options
             .application_name("anteroom-recorder")
@@ -73,7 +72,7 @@ impl Jobs {
             })
             .connect_with(options)
             .await?;
-        Ok(Self { pool, worker: Uuid::new_v4().to_string() })
+        Ok(Self { pool, worker })
     }
 
     /// Hears of new and changed jobs. It reconnects by itself; what was missed meanwhile the worker's regular look finds.
@@ -197,7 +196,8 @@ impl Jobs {
         held(done.rows_affected())
     }
 
-    /// Lets go of every job of this worker, so that the next one need not wait for the leases to lapse.
+    /// Lets go of every job of this spool: at the end, so that the next recorder need not wait for the leases to lapse, and at the
+    /// start, because whoever holds the spool's lock knows that the one before is dead.
     pub(crate) async fn let_go(&self) -> Result<()> {
         sqlx::query!(
             "UPDATE recording_job SET lease_until = NULL WHERE worker = $1 AND state NOT IN ('STORED', 'FAILED')",
@@ -205,8 +205,12 @@ impl Jobs {
         )
         .execute(&self.pool)
         .await?;
-        self.pool.close().await;
         Ok(())
+    }
+
+    /// Closes the pool.
+    pub(crate) async fn close(&self) {
+        self.pool.close().await;
     }
 }
 

@@ -1,6 +1,7 @@
 //! Claims jobs as they come and runs each in a task of its own.
 
 use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use sqlx::postgres::PgListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::error::{Error, Result};
 use crate::job::{self, Tools};
@@ -29,6 +31,21 @@ pub(crate) fn lock_spool(spool: &Path) -> Result<File> {
         Err(TryLockError::WouldBlock) => Err(Error::SpoolBusy),
         Err(TryLockError::Error(error)) => Err(error.into()),
     }
+}
+
+/// The spool's name in job rows, made once. It outlives the process, so that the next recorder on this spool knows which jobs the
+/// one before had.
+pub(crate) fn name(spool: &Path) -> Result<String> {
+    let path = spool.join("worker");
+    match fs::read_to_string(&path) {
+        Ok(name) if Uuid::parse_str(&name).is_ok() => return Ok(name),
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error.into()),
+    }
+    let name = Uuid::new_v4().to_string();
+    fs::write(path, &name)?;
+    Ok(name)
 }
 
 /// Works until told to stop.
@@ -63,6 +80,7 @@ pub(crate) async fn work(tools: Arc<Tools>, stop: CancellationToken) {
     if let Err(error) = tools.jobs.let_go().await {
         tracing::warn!(class = error.class(), "jobs could not be let go; their leases lapse by themselves");
     }
+    tools.jobs.close().await;
 }
 
 async fn claim_all(tools: &Arc<Tools>, running: &mut JoinSet<()>) {
