@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use recorder::RecorderConfig;
-use sqlx::postgres::PgListener;
 use sqlx::PgConnection;
+use sqlx::postgres::PgListener;
 use test_postgres::TestDatabase;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
