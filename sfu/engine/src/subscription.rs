@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use wire::TrackId;
-use wire::control::{Kind, SlotTrack};
+use wire::control::{Kind, SlotTrack, View};
 
 use crate::history::{History, Kept, Patch};
 use crate::layer::{Switch, Verdict};
@@ -61,6 +61,8 @@ pub(crate) struct Slot {
     pub(crate) pair: usize,
     /// The last offer lets the browser receive on it.
     pub(crate) is_open: bool,
+    /// How the browser shows it, as signaling said last.
+    pub(crate) view: View,
     pub(crate) formats: Vec<Format>,
     pub(crate) ids: Ids,
     pub(crate) sending: Sending,
@@ -85,6 +87,7 @@ impl Slot {
             kind,
             pair,
             is_open: true,
+            view: View::default(),
             formats: Vec::new(),
             ids: Ids::default(),
             sending,

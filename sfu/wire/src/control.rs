@@ -81,6 +81,33 @@ pub enum Door {
     Removed,
 }
 
+/// How a receiver shows the video that a slot carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum View {
+    /// Not at all (a hidden tile, a page in the background): nothing is sent for it.
+    Hidden,
+    /// A small tile: the lowest layer is enough.
+    Thumbnail,
+    /// As large as there is room for.
+    #[default]
+    Full,
+    /// As large as possible, before everybody else's picture.
+    Pinned,
+}
+
+/// What a publisher's encoder should make of one video source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Encoding {
+    /// Nothing: nobody looks, or no way out can carry it. The encoder may sleep.
+    Asleep,
+    /// One encoding: there is one receiver at most.
+    Single,
+    /// All simulcast layers that were negotiated.
+    Layers,
+}
+
 /// Signaling asks the sfu to do something. Each command has exactly one [`Reply`] or [`Refusal`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
@@ -154,6 +181,17 @@ pub enum Command {
         /// True stops forwarding.
         muted: bool,
     },
+    /// Says how a Peer shows what a slot of its own carries. Holds until said otherwise, whatever the slot carries. Reply: `Done`.
+    View {
+        /// The Room.
+        room: RoomId,
+        /// The receiving Peer.
+        peer: PeerId,
+        /// The m-line of the slot. An unknown one is a success without effect.
+        mid: String,
+        /// How it is shown.
+        view: View,
+    },
     /// States whether a Participant's stored consent to recording holds at this moment.
     /// Withdrawing it while a Tap runs ends the Tap before the reply. Reply: `Done`.
     SetConsent {
@@ -194,6 +232,7 @@ impl Command {
             | Self::SendBack { room, .. }
             | Self::Remove { room, .. }
             | Self::Mute { room, .. }
+            | Self::View { room, .. }
             | Self::SetConsent { room, .. }
             | Self::StartTap { room, .. }
             | Self::StopTap { room, .. } => *room,
@@ -364,6 +403,54 @@ pub enum Event {
         loss_up_permille: u16,
         /// Share of packets lost on the way to the Peer, in thousandths, as it reports.
         loss_down_permille: u16,
+        /// Interarrival jitter of what the Peer sends, in milliseconds, the worst of its Tracks.
+        jitter_ms: u32,
+        /// Media received from the Peer since the last sample, in kilobits per second.
+        kbits_up: u32,
+        /// Media sent to the Peer since the last sample, in kilobits per second.
+        kbits_down: u32,
+        /// What the way to the Peer is estimated to carry, in kilobits per second, when known.
+        target_kbits: Option<u32>,
+    },
+    /// What the encoder of a publisher should make of a video source from now on.
+    EncodingWanted {
+        /// The Room.
+        room: RoomId,
+        /// The publishing Peer.
+        peer: PeerId,
+        /// Its source.
+        source: Source,
+        /// What to encode.
+        encoding: Encoding,
+    },
+    /// A video that a slot carries is held back because the way to the receiver cannot carry it, or flows again.
+    VideoPaused {
+        /// The Room.
+        room: RoomId,
+        /// The receiving Peer.
+        peer: PeerId,
+        /// The m-line of the slot.
+        mid: String,
+        /// True while it is held back.
+        paused: bool,
+    },
+    /// What a publisher's voice may cost, so that the poorest receiver still hears it.
+    AudioBudget {
+        /// The Room.
+        room: RoomId,
+        /// The publishing Peer.
+        peer: PeerId,
+        /// Bits per second for the encoder.
+        bitrate: u32,
+        /// Milliseconds of sound in a packet.
+        ptime_ms: u8,
+    },
+    /// Nothing came from a connected Peer for a while although it should send: its browser should restart ICE.
+    PeerSilent {
+        /// The Room.
+        room: RoomId,
+        /// The Peer.
+        peer: PeerId,
     },
     /// The first frame passed the Tap: the recording sign may light.
     TapFlowing {
@@ -399,6 +486,10 @@ impl Event {
             | Self::SlotsWanted { room, .. }
             | Self::Speaking { room, .. }
             | Self::Quality { room, .. }
+            | Self::EncodingWanted { room, .. }
+            | Self::VideoPaused { room, .. }
+            | Self::AudioBudget { room, .. }
+            | Self::PeerSilent { room, .. }
             | Self::TapFlowing { room, .. }
             | Self::TapEnded { room, .. }
             | Self::RoomFailed { room } => *room,

@@ -126,6 +126,10 @@ impl Peer {
             rtt_ms: round_trip,
             loss_up_permille: weighed.loss_up_permille,
             loss_down_permille: down,
+            jitter_ms: 0,
+            kbits_up: 0,
+            kbits_down: 0,
+            target_kbits: None,
         });
     }
 }

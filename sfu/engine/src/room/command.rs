@@ -46,6 +46,15 @@ impl Room {
                 Ok(Reply::Done)
             }
             Command::Mute { peer, source, muted, .. } => self.mute(ctx, peer, source, muted),
+            Command::View { peer, mid, view, .. } => match self.find_mut(peer) {
+                Some((_, peer)) => {
+                    if let Some(slot) = peer.slots.iter_mut().find(|slot| *slot.mid == *mid) {
+                        slot.view = view;
+                    }
+                    Ok(Reply::Done)
+                }
+                None => Err(Refusal::new(Reason::UnknownPeer, "no such peer in the room")),
+            },
             Command::SetConsent { participant, consented, .. } => {
                 let result = self.consents.set(participant, consented).map(|()| Reply::Done);
                 self.guard_tap(ctx);

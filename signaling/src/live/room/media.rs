@@ -134,6 +134,10 @@ impl<O: Outside> RoomState<O> {
                 };
                 self.roster.tell_inside(now, &quality);
             }
+            Event::EncodingWanted { .. }
+            | Event::VideoPaused { .. }
+            | Event::AudioBudget { .. }
+            | Event::PeerSilent { .. } => {}
             Event::TapFlowing { recording, .. } => self.note_flowing(recording).await,
             Event::TapEnded { recording, reason, .. } => {
                 if self.capture.recording() == Some(recording) {

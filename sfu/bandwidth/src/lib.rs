@@ -1,0 +1,8 @@
+//! What a path to a browser carries and how that is spent: bytes and time arrive as arguments, rates come out.
+//! Its own package, so that the bench runs it beside other controllers and it compiles in seconds.
+
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
+
+mod bitrate;
+
+pub use bitrate::Bitrate;
