@@ -4,5 +4,10 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
 
 mod bitrate;
+mod estimate;
 
 pub use bitrate::Bitrate;
+pub use estimate::{
+    Ack, CarriedOver, Estimator, EstimatorConfig, MAX_RATE, MIN_RATE, Path, Probe, ProbeId, ReceiverReport, Report,
+    START_RATE, Sent, SentKind,
+};
