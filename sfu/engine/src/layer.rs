@@ -1,7 +1,34 @@
 //! The switch machine of a Subscription: which Layer of its Track flows, and when another may take over.
 
+use bandwidth::Bitrate;
+
 /// An encoding of a Track, by its place among the Track's Layers. Tracks have one Layer until simulcast is negotiated.
 pub(crate) type Layer = u8;
+
+/// How much of a Track a receiver gets: a size of the picture and a share of its frames. Ordered as viewers prefer: more
+/// pixels before more frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct LayerStep {
+    /// 0 is the smallest picture.
+    pub(crate) spatial: u8,
+    /// 0 has the fewest frames.
+    pub(crate) temporal: u8,
+}
+
+impl LayerStep {
+    /// Whatever is best.
+    #[allow(dead_code, reason = "what a receiver gets before the allocator spoke, once there are layers")]
+    pub(crate) const BEST: Self = Self { spatial: u8::MAX, temporal: u8::MAX };
+}
+
+/// A [`LayerStep`] that flows at present, and what it costs: everything that it builds on is included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub(crate) step: LayerStep,
+    pub(crate) rate: Bitrate,
+    /// Width times height, once a keyframe told it.
+    pub(crate) pixels: Option<u32>,
+}
 
 /// What flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

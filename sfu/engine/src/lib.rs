@@ -11,6 +11,7 @@ pub mod fuzzing;
 mod history;
 mod keyframe;
 mod layer;
+mod meter;
 mod negotiate;
 mod peer;
 mod quality;

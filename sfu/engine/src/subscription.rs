@@ -8,7 +8,7 @@ use wire::TrackId;
 use wire::control::{Kind, SlotTrack, View};
 
 use crate::history::{History, Kept, Patch};
-use crate::layer::{Switch, Verdict};
+use crate::layer::{LayerStep, Switch, Verdict};
 use crate::negotiate::{Coding, Format, Sending, find_format};
 use crate::rewrite::{Pictures, Rewrite};
 use crate::rtp::extension::Ids;
@@ -131,6 +131,17 @@ impl Slot {
             self.history = History::default();
         } else {
             subscription.switch.switch_to(0);
+        }
+    }
+
+    /// Lets at most this much of the Track flow, `None` for nothing. Until it is said, the best flows. Going up waits for a
+    /// keyframe; what flows meanwhile goes on.
+    #[allow(dead_code, unused_variables, reason = "the allocator calls it, and a single layer needs no instant")]
+    pub(crate) fn select(&mut self, step: Option<LayerStep>, now: Instant) {
+        let Some(subscription) = &mut self.subscription else { return };
+        match step {
+            None => subscription.switch.pause(),
+            Some(_) => subscription.switch.switch_to(0),
         }
     }
 

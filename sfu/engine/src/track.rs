@@ -9,6 +9,8 @@ use wire::TrackId;
 use wire::control::{Codec, Source};
 
 use crate::keyframe::Keyframes;
+use crate::layer::{LayerStep, Step};
+use crate::meter::Meter;
 use crate::negotiate::Coding;
 use crate::rtp::nack::{Nack, Noted};
 use crate::rtp::packet::{FIXED, Header};
@@ -26,6 +28,9 @@ const REPORT_SPACING: Duration = Duration::from_millis(50);
 /// Packets of a video Track that are remembered for a keyframe whose first packet comes late: more than the keyframe of a
 /// 720p camera has. The oldest go first.
 const RECENT: usize = 128;
+/// A layer that was silent for so long is not offered to receivers: browsers stop the large ones when their uplink or their
+/// processor is short.
+const SILENCE: Duration = Duration::from_millis(500);
 
 /// One packet of a Track on its way to its receivers. Cloning shares the bytes.
 #[derive(Clone, Debug)]
@@ -92,6 +97,9 @@ pub(crate) struct Track {
     recent: VecDeque<Incoming>,
     /// Highest number that is no longer among them.
     forgotten: u64,
+    meter: Meter,
+    /// Width and height of the last keyframe that told them.
+    size: Option<(u16, u16)>,
 }
 
 impl Track {
@@ -118,7 +126,18 @@ impl Track {
             clock: None,
             recent: VecDeque::new(),
             forgotten: 0,
+            meter: Meter::default(),
+            size: None,
         }
+    }
+
+    /// What of the Track flows at present, cheapest first; empty when nothing does.
+    #[allow(dead_code, reason = "the allocator asks")]
+    pub(crate) fn steps(&mut self, now: Instant) -> Vec<Step> {
+        let is_live = self.meter.last().is_some_and(|at| now.saturating_duration_since(at) < SILENCE);
+        let pixels = self.size.map(|(width, height)| u32::from(width) * u32::from(height));
+        let step = Step { step: LayerStep::default(), rate: self.meter.rate(now), pixels };
+        is_live.then_some(step).into_iter().collect()
     }
 
     /// Whether the Track may become another one now: see [`REBIRTH`].
@@ -221,6 +240,7 @@ impl Track {
         if self.source != Source::Microphone && self.nack.note(number, now) == Noted::Broken {
             self.keyframes.want();
         }
+        self.meter.note(packet.len(), now);
         let payload = packet.slice(header.payload.clone());
         let vp8 = (self.coding.codec == Codec::Vp8).then(|| vp8::read(&payload)).flatten();
         let starts_keyframe = match self.coding.codec {
@@ -228,6 +248,7 @@ impl Track {
             Codec::Vp8 => vp8.is_some_and(|descriptor| descriptor.starts_keyframe),
             Codec::H264 => h264::starts_keyframe(&payload),
         };
+        self.size = vp8.and_then(|descriptor| descriptor.size).or(self.size);
         let is_newest = self.unroll.highest() == Some(number);
         if starts_keyframe && self.coding.codec != Codec::Opus {
             if is_newest || number > self.forgotten {

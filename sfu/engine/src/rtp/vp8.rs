@@ -11,6 +11,8 @@ pub(crate) struct Descriptor {
     pub(crate) picture_id: Option<(usize, bool)>,
     /// Where TL0PICIDX stands.
     pub(crate) tl0picidx: Option<usize>,
+    /// Of a keyframe's first packet: width and height.
+    pub(crate) size: Option<(u16, u16)>,
 }
 
 /// Reads the descriptor; `None` when the payload ends inside it.
@@ -37,6 +39,12 @@ pub(crate) fn read(payload: &[u8]) -> Option<Descriptor> {
     // Section 4.3: the inverse keyframe bit is the lowest of the frame's first byte.
     let frame = *payload.get(at)?;
     descriptor.starts_keyframe = descriptor.starts_frame && frame & 1 == 0;
+    if descriptor.starts_keyframe
+        && let Some([_, _, _, 0x9d, 0x01, 0x2a, w0, w1, h0, h1]) = payload.get(at..at + 10)
+    {
+        // RFC 6386 section 9.1: 14 bits each, above them how to scale.
+        descriptor.size = Some((u16::from_le_bytes([*w0, *w1]) & 0x3fff, u16::from_le_bytes([*h0, *h1]) & 0x3fff));
+    }
     Some(descriptor)
 }
 
@@ -56,6 +64,9 @@ mod tests {
         assert_eq!(read(&[0x90, 0xe0, 0x81]), None);
         let all = read(&[0x90, 0xe0, 0x05, 0x09, 0x20, 0x00]).unwrap();
         assert_eq!((all.picture_id, all.tl0picidx, all.starts_keyframe), (Some((2, false)), Some(3), true));
+        let key = [0x10, 0x10, 0, 0, 0x9d, 0x01, 0x2a, 0x80, 0x42, 0x68, 0x01];
+        assert_eq!(read(&key).unwrap().size, Some((640, 360)));
+        assert_eq!(read(&key[..10]).unwrap().size, None);
     }
 
     proptest! {
