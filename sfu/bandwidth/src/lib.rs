@@ -3,11 +3,15 @@
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
 
+mod allocate;
 mod bitrate;
 mod estimate;
+mod pace;
 
+pub use allocate::{Allocator, Budget, Claim, Class, Emphasis, Grant, Granted, Rung, Shape};
 pub use bitrate::Bitrate;
 pub use estimate::{
     Ack, CarriedOver, Estimator, EstimatorConfig, MAX_RATE, MIN_RATE, Path, Probe, ProbeId, ReceiverReport, Report,
     START_RATE, Sent, SentKind,
 };
+pub use pace::{Pacer, Shed, Urgency, Waiting};
