@@ -2,6 +2,8 @@
 
 import { Emitter } from './emitter';
 import type { LocalMedia } from './local';
+import type { Encoding, Source } from './message';
+import { boundedBudget, limitVoice, setAwake, withPtime, type AudioBudget } from './sender';
 import { SlotTable, type Carried, type Remote } from './slot';
 
 export type MediaState = 'connecting' | 'connected' | 'shaky' | 'failed';
@@ -39,6 +41,8 @@ export class MediaLink extends Emitter<MediaEvents> {
   #again = false;
   #closed = false;
   #wanted = { audio: 1, video: 1 };
+  #budget: AudioBudget | null = null;
+  readonly #encodings = new Map<Source, Encoding>();
 
   constructor(options: MediaOptions) {
     super();
@@ -77,7 +81,9 @@ export class MediaLink extends Emitter<MediaEvents> {
         if (!sdp) throw new Error('an offer was set');
         const answer = await this.#options.exchange(sdp);
         if (this.#closed) return;
-        await this.peer.setRemoteDescription({ type: 'answer', sdp: answer });
+        const sdpWithBudget = this.#budget ? withPtime(answer, this.#budget.ptimeMs) : answer;
+        await this.peer.setRemoteDescription({ type: 'answer', sdp: sdpWithBudget });
+        this.#applyWishes();
         this.refresh();
       } while (this.#again);
     } catch {
@@ -100,6 +106,33 @@ export class MediaLink extends Emitter<MediaEvents> {
   setSlot(mid: string, carries: Carried | null): void {
     this.#options.slots.set(mid, carries);
     this.refresh();
+  }
+
+  /** The picture in a slot is held back by the network, or flows again. */
+  setPaused(mid: string, paused: boolean): void {
+    this.#options.slots.setPaused(mid, paused);
+    this.refresh();
+  }
+
+  /** What the server wants encoded of an own picture. */
+  setEncoding(source: Source, encoding: Encoding): void {
+    this.#encodings.set(source, encoding);
+    this.#applyWishes();
+  }
+
+  /** What the own voice may cost. Another packet time needs another answer, because browsers read it there. */
+  setAudioBudget(wanted: AudioBudget): void {
+    const before = this.#budget?.ptimeMs ?? 20;
+    this.#budget = boundedBudget(wanted);
+    this.#applyWishes();
+    if (this.#budget.ptimeMs !== before) void this.negotiate();
+  }
+
+  /** The server hears nothing of us: looks for a path anew. */
+  restartIce(): void {
+    if (this.#closed) return;
+    this.peer.restartIce();
+    void this.negotiate();
   }
 
   /** Tells again who is to be seen and heard. */
@@ -127,6 +160,16 @@ export class MediaLink extends Emitter<MediaEvents> {
     for (const kind of ['audio', 'video'] as const) {
       for (let n = this.#missing(kind); n > 0; n -= 1) this.peer.addTransceiver(kind, { direction: 'recvonly' });
     }
+  }
+
+  /** Wishes of the server hold through every negotiation; a browser that refuses one now gets it again after the next. */
+  #applyWishes(): void {
+    const sender = (kind: 'audio' | 'video') => this.peer.getTransceivers().find((one) => one.receiver.track.kind === kind)?.sender;
+    const voice = sender('audio');
+    if (this.#budget && voice) void limitVoice(voice, this.#budget.bitrate);
+    const picture = sender('video');
+    const encoding = this.#encodings.get('camera');
+    if (encoding && picture) void setAwake(picture, encoding);
   }
 
   async #takeTrack(kind: 'audio' | 'video'): Promise<void> {

@@ -3,6 +3,10 @@
 export type Role = 'clinician' | 'patient' | 'guest' | 'observer';
 export type Door = 'waiting' | 'admitted';
 export type Source = 'microphone' | 'camera' | 'screen';
+/** How a receiver shows what a slot carries. */
+export type View = 'hidden' | 'thumbnail' | 'full' | 'pinned';
+/** What a sender should make of a picture: nothing, one encoding, or all layers. */
+export type Encoding = 'asleep' | 'single' | 'layers';
 export type ConsentState = 'PENDING' | 'SIGNED' | 'DECLINED' | 'REVOKED' | 'EXPIRED';
 export type RecordingSign = 'off' | 'starting' | 'on' | 'stopping';
 export type EndReason = 'completed' | 'denied' | 'removed' | 'superseded' | 'revoked' | 'failed' | 'left';
@@ -54,6 +58,7 @@ export type ClientMessage =
   | { type: 'device_check'; camera: boolean; microphone: boolean }
   | { type: 'admit' | 'deny' | 'send_back' | 'remove'; participantId: string }
   | { type: 'state'; microphone: boolean; camera: boolean }
+  | { type: 'view'; mid: string; view: View }
   | { type: 'mute'; participantId: string; source: Source; muted: boolean }
   | { type: 'request_consent' | 'recording_start' | 'recording_stop' | 'ping' }
   | { type: 'consent'; version: number; decision: 'SIGN' | 'DECLINE' | 'REVOKE' }
@@ -83,6 +88,10 @@ export type ServerMessage = { seq: number } & (
   | { type: 'recording_stored'; recordingId: string; status: string }
   | { type: 'speaking'; participantId: string | null }
   | { type: 'quality'; participantId: string; bars: number; rttMs?: number; lossUp: number; lossDown: number }
+  | { type: 'encode'; source: Source; encoding: Encoding }
+  | { type: 'paused'; mid: string; paused: boolean }
+  | { type: 'audio_budget'; bitrate: number; ptimeMs: number }
+  | { type: 'restart_ice' }
   | { type: 'ok'; id: string }
   | { type: 'error'; id?: string; code: string; detail: string; missing?: string[] }
   | { type: 'pong'; id: string; serverTime: string }
@@ -93,7 +102,8 @@ export type ServerMessageType = ServerMessage['type'];
 
 const KNOWN: ReadonlySet<string> = new Set<ServerMessageType>([
   'welcome', 'waiting', 'waiting_list', 'admitted', 'sent_back', 'answer', 'slot', 'slots_wanted', 'roster',
-  'consent_request', 'recording', 'recording_stored', 'speaking', 'quality', 'ok', 'error', 'pong', 'ended',
+  'consent_request', 'recording', 'recording_stored', 'speaking', 'quality', 'encode', 'paused', 'audio_budget',
+  'restart_ice', 'ok', 'error', 'pong', 'ended',
 ]);
 
 /** A frame of the server as a message; `unknown` for a type of a later version, which section 0 tells clients to ignore. */

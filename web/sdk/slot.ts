@@ -16,29 +16,46 @@ export interface Remote {
   hasCamera: boolean;
   hasMicrophone: boolean;
   hasScreen: boolean;
+  /** The network cannot carry the picture just now: what is shown stands still. */
+  cameraPaused: boolean;
+  screenPaused: boolean;
 }
 
 export class SlotTable {
   readonly #byMid = new Map<string, Carried>();
+  readonly #paused = new Set<string>();
   readonly #remotes = new Map<string, Remote>();
 
   constructor(private readonly createStream: () => MediaStream = () => new MediaStream()) {}
 
   /** `null` empties the slot. */
   set(mid: string, carries: Carried | null): void {
+    const before = this.#byMid.get(mid);
+    if (carries?.participantId !== before?.participantId || carries?.source !== before?.source) this.#paused.delete(mid);
     if (carries) this.#byMid.set(mid, carries);
     else this.#byMid.delete(mid);
   }
 
+  /** The picture in the slot is held back, or flows again. */
+  setPaused(mid: string, paused: boolean): void {
+    if (paused) this.#paused.add(mid);
+    else this.#paused.delete(mid);
+  }
+
+  get carried(): ReadonlyMap<string, Carried> {
+    return this.#byMid;
+  }
+
   clear(): void {
     this.#byMid.clear();
+    this.#paused.clear();
   }
 
   /** Puts every track where the table says it belongs; people who have none are left out. */
   apply(trackOf: (mid: string) => MediaStreamTrack | null): Remote[] {
     const wanted = new Map<MediaStream, Set<MediaStreamTrack>>();
     for (const remote of this.#remotes.values()) {
-      remote.hasCamera = remote.hasMicrophone = remote.hasScreen = false;
+      remote.hasCamera = remote.hasMicrophone = remote.hasScreen = remote.cameraPaused = remote.screenPaused = false;
     }
     for (const [mid, { participantId, source }] of this.#byMid) {
       const track = trackOf(mid);
@@ -47,8 +64,9 @@ export class SlotTable {
       const stream = source === 'screen' ? remote.screen : remote.face;
       const tracks = wanted.get(stream) ?? new Set();
       wanted.set(stream, tracks.add(track));
-      if (source === 'screen') remote.hasScreen = true;
-      else if (source === 'camera') remote.hasCamera = true;
+      const paused = this.#paused.has(mid);
+      if (source === 'screen') [remote.hasScreen, remote.screenPaused] = [true, paused];
+      else if (source === 'camera') [remote.hasCamera, remote.cameraPaused] = [true, paused];
       else remote.hasMicrophone = true;
     }
     for (const [participantId, remote] of this.#remotes) {
@@ -69,6 +87,8 @@ export class SlotTable {
         hasCamera: false,
         hasMicrophone: false,
         hasScreen: false,
+        cameraPaused: false,
+        screenPaused: false,
       };
       this.#remotes.set(participantId, remote);
     }

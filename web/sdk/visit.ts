@@ -6,10 +6,11 @@ import { ServerClock } from './clock';
 import { Emitter } from './emitter';
 import type { LocalMedia } from './local';
 import { MediaLink, type MediaState } from './media';
-import type { EndReason, RecordingSign, RosterEntry, ServerMessage, Source, VisitInfo, WaitingEntry, You } from './message';
+import type { EndReason, RecordingSign, RosterEntry, ServerMessage, Source, View, VisitInfo, WaitingEntry, You } from './message';
 import { SlotTable, type Remote } from './slot';
 import { VisitSocket, type LinkState } from './socket';
 import { countersOf, sampleOf, type MediaCounters, type MediaSample } from './stats';
+import { ViewTable } from './view';
 
 export type Phase = 'connecting' | 'waiting' | 'inside' | 'ended';
 
@@ -83,7 +84,9 @@ export class Visit extends Emitter<VisitEvents> {
   readonly #socket: VisitSocket;
   readonly #mediaBackoff = new Backoff({ firstMs: 300, maxMs: 8000, jitter: 0.3 });
   readonly #stops: (() => void)[] = [];
+  readonly #views = new ViewTable();
   #media: MediaLink | null = null;
+  #slots = new SlotTable();
   /** What was answered last, so that a yes can be taken back. */
   #lastConsent: ConsentRequest | null = null;
   #iceServers: RTCIceServer[] = [];
@@ -103,7 +106,11 @@ export class Visit extends Emitter<VisitEvents> {
     });
     this.#socket.on('message', (message) => this.#handleMessage(message));
     this.#socket.on('link', (link) => this.#handleLink(link));
-    this.#socket.on('resumed', () => this.#tellDevices());
+    this.#socket.on('resumed', () => {
+      this.#tellDevices();
+      this.#views.doubt();
+      this.#tellViews();
+    });
     this.#socket.on('final', (why) => {
       if (why === 'unauthenticated') this.#finish('unauthenticated');
       else this.#finish(why === 'superseded' ? 'superseded' : (this.#state.ended ?? 'left'));
@@ -127,6 +134,10 @@ export class Visit extends Emitter<VisitEvents> {
       const retry = () => this.#socket.retryNow();
       window.addEventListener('online', retry);
       this.#stops.push(() => window.removeEventListener('online', retry));
+      const look = () => this.setPageVisible(document.visibilityState === 'visible' || document.pictureInPictureElement !== null);
+      document.addEventListener('visibilitychange', look);
+      this.#stops.push(() => document.removeEventListener('visibilitychange', look));
+      look();
     }
   }
 
@@ -153,6 +164,18 @@ export class Visit extends Emitter<VisitEvents> {
 
   async mute(participantId: string, source: Source, muted: boolean): Promise<void> {
     await this.#socket.request({ type: 'mute', participantId, source, muted });
+  }
+
+  /** Says how a person's picture is shown here, so that no larger one is sent than is looked at. */
+  setView(participantId: string, source: Source, view: View): void {
+    this.#views.want(participantId, source, view);
+    this.#tellViews();
+  }
+
+  /** A page that nobody sees gets no pictures, only sound. Called by itself where there is a document. */
+  setPageVisible(visible: boolean): void {
+    this.#views.setPageVisible(visible);
+    this.#tellViews();
   }
 
   async requestConsent(): Promise<void> {
@@ -213,6 +236,7 @@ export class Visit extends Emitter<VisitEvents> {
         break;
       case 'slot':
         this.#media?.setSlot(message.mid, message.carries);
+        this.#tellViews();
         break;
       case 'slots_wanted':
         this.#media?.wantSlots(message.audio, message.video);
@@ -246,6 +270,18 @@ export class Visit extends Emitter<VisitEvents> {
         this.#set({ quality });
         break;
       }
+      case 'paused':
+        this.#media?.setPaused(message.mid, message.paused);
+        break;
+      case 'encode':
+        this.#media?.setEncoding(message.source, message.encoding);
+        break;
+      case 'audio_budget':
+        this.#media?.setAudioBudget(message);
+        break;
+      case 'restart_ice':
+        this.#media?.restartIce();
+        break;
       case 'error':
         // Errors that answer a request reach the one who asked.
         if (message.id === undefined) this.emit('problem', new ApiError(message.code, 0, message.detail));
@@ -270,10 +306,12 @@ export class Visit extends Emitter<VisitEvents> {
     this.#media?.close();
     this.#counters = null;
     const { createPeer, createStream } = this.#options;
+    this.#slots = new SlotTable(createStream);
+    this.#views.clear();
     const media = new MediaLink({
       iceServers: this.#iceServers,
       local: this.local,
-      slots: new SlotTable(createStream),
+      slots: this.#slots,
       exchange: async (sdp) => {
         const answer = await this.#socket.request({ type: 'offer', sdp });
         if (answer.type !== 'answer') throw new ApiError('MALFORMED', 0, 'No answer to the offer.');
@@ -314,6 +352,12 @@ export class Visit extends Emitter<VisitEvents> {
     const trouble = phase !== 'ended' && (link === 'broken' || media === 'failed' || (brokenSince !== null && media !== 'connected'));
     if (!trouble && brokenSince !== null) this.#set({ brokenSince: null });
     if (trouble && brokenSince === null) this.#set({ brokenSince: Date.now() });
+  }
+
+  #tellViews(): void {
+    for (const { mid, view } of this.#views.news(this.#slots.carried)) {
+      if (this.#socket.send({ type: 'view', mid, view })) this.#views.told(mid, view);
+    }
   }
 
   #tellDevices(): void {

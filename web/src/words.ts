@@ -25,6 +25,11 @@ export function waited(seconds: number): string {
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
+/** Why a picture stands still although its camera is on. */
+export function pausedWords(isStaff: boolean): string {
+  return isStaff ? 'Picture paused for sound.' : 'We turned the picture off so you can hear each other. It comes back by itself.';
+}
+
 export type Patience = 'calm' | 'soon' | 'late';
 
 /** Amber at 3 minutes, red at 5. */

@@ -86,7 +86,13 @@ export class FakeStream {
 interface FakeTransceiver {
   mid: string | null;
   direction: string;
-  sender: { replaced: unknown[]; replaceTrack: (track: unknown) => Promise<void> };
+  sender: {
+    replaced: unknown[];
+    parameters: { encodings: Record<string, unknown>[] };
+    replaceTrack: (track: unknown) => Promise<void>;
+    getParameters: () => { encodings: Record<string, unknown>[] };
+    setParameters: (parameters: { encodings: Record<string, unknown>[] }) => Promise<void>;
+  };
   receiver: { track: FakeTrack };
 }
 
@@ -96,6 +102,7 @@ export class FakePeer {
   connectionState = 'new';
   localDescription: { sdp: string } | null = null;
   closed = false;
+  restarts = 0;
   readonly answers: string[] = [];
   readonly transceivers: FakeTransceiver[] = [];
   readonly #handlers: (() => void)[] = [];
@@ -120,7 +127,15 @@ export class FakePeer {
     const one: FakeTransceiver = {
       mid: null,
       direction: init.direction,
-      sender: { replaced, replaceTrack: async (track) => void replaced.push(track) },
+      sender: {
+        replaced,
+        parameters: { encodings: [{}] },
+        replaceTrack: async (track) => void replaced.push(track),
+        getParameters: () => structuredClone(one.sender.parameters),
+        setParameters: async (parameters) => {
+          one.sender.parameters = parameters;
+        },
+      },
       receiver: { track: new FakeTrack(kind) },
     };
     this.transceivers.push(one);
@@ -148,6 +163,10 @@ export class FakePeer {
 
   async getStats(): Promise<Map<string, unknown>> {
     return new Map<string, unknown>();
+  }
+
+  restartIce(): void {
+    this.restarts += 1;
   }
 
   become(state: string): void {

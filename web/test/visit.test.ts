@@ -1,77 +1,12 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { Visit, type VisitOptions } from '../sdk/visit';
-import type { LocalMedia } from '../sdk/local';
-import { Emitter } from '../sdk/emitter';
-import { FakePeer, FakeSocket, FakeStream, FakeTrack } from './fake';
-
-class FakeLocal extends Emitter<{ change: undefined; track: 'audio' | 'video' }> {
-  microphone: FakeTrack | null = new FakeTrack('audio');
-  camera: FakeTrack | null = new FakeTrack('video');
-  microphoneOn = true;
-  cameraOn = true;
-  replace(kind: 'audio' | 'video', track: FakeTrack | null): void {
-    if (kind === 'audio') this.microphone = track;
-    else this.camera = track;
-    this.emit('track', kind);
-    this.emit('change', undefined);
-  }
-}
-
-const HIM = '00000000-0000-7000-8000-000000000002';
-let seq = 0;
-
-function welcome(door: 'waiting' | 'admitted', role: 'patient' | 'clinician' = 'patient') {
-  seq += 1;
-  return {
-    type: 'welcome' as const,
-    seq,
-    you: { participantId: 'me', role, name: 'Me', door },
-    visit: {
-      visitId: 'v', scheduledAt: '2026-11-21T10:00:00Z', clinicianName: 'Dr. Maria',
-      practice: { name: 'Practice', phone: '+1 555 0100' }, recordingPolicy: 'OPT_IN',
-    },
-    resumeToken: 'r',
-    serverTime: '2026-11-21T10:00:00Z',
-    iceServers: [],
-  };
-}
-
-/** Lets promises settle without moving the clock. */
-async function settle(): Promise<void> {
-  for (let n = 0; n < 20; n += 1) await Promise.resolve();
-}
-
-async function answerOffer(): Promise<void> {
-  const wire = FakeSocket.last();
-  const offer = wire.sent.findLast((message) => message['type'] === 'offer');
-  seq += 1;
-  wire.tell({ type: 'answer', seq, id: offer?.['id'] as string, sdp: `answer ${seq}` });
-  await settle();
-}
-
-async function start(door: 'waiting' | 'admitted', role: 'patient' | 'clinician' = 'patient') {
-  const local = new FakeLocal();
-  const options: VisitOptions = {
-    local: local as unknown as LocalMedia,
-    url: 'ws://test/ws',
-    createSocket: (url, protocol) => new FakeSocket(url, protocol) as unknown as WebSocket,
-    createPeer: () => new FakePeer() as unknown as RTCPeerConnection,
-    createStream: () => new FakeStream() as unknown as MediaStream,
-  };
-  const visit = new Visit(options);
-  visit.start();
-  FakeSocket.last().open();
-  FakeSocket.last().tell(welcome(door, role));
-  await settle();
-  return { visit, local };
-}
+import { FakePeer, FakeSocket, FakeTrack } from './fake';
+import { answerOffer, HIM, next, settle, start, welcome } from './scene';
 
 describe('Visit', () => {
   beforeEach(() => {
     vi.useFakeTimers();
     FakeSocket.all = [];
     FakePeer.all = [];
-    seq = 0;
   });
   afterEach(() => vi.useRealTimers());
 
@@ -92,25 +27,25 @@ describe('Visit', () => {
     const admitted = vi.fn();
     visit.on('admitted', admitted);
     const before = wire.sent.length;
-    wire.tell({ type: 'admitted', seq: (seq += 1) });
-    wire.tell({ type: 'slot', seq: (seq += 1), mid: '0', carries: { participantId: HIM, source: 'microphone' } });
-    wire.tell({ type: 'slot', seq: (seq += 1), mid: '1', carries: { participantId: HIM, source: 'camera' } });
+    wire.tell({ type: 'admitted', seq: next() });
+    wire.tell({ type: 'slot', seq: next(), mid: '0', carries: { participantId: HIM, source: 'microphone' } });
+    wire.tell({ type: 'slot', seq: next(), mid: '1', carries: { participantId: HIM, source: 'camera' } });
     expect(admitted).toHaveBeenCalledOnce();
     expect(visit.state.phase).toBe('inside');
     const [remote] = visit.state.remotes;
     expect(remote).toMatchObject({ participantId: HIM, hasCamera: true, hasMicrophone: true, hasScreen: false });
     expect(remote?.face.getTracks()).toHaveLength(2);
     expect(wire.sent.length).toBe(before);
-    wire.tell({ type: 'slot', seq: (seq += 1), mid: '1', carries: null });
+    wire.tell({ type: 'slot', seq: next(), mid: '1', carries: null });
     expect(visit.state.remotes[0]).toMatchObject({ hasCamera: false, hasMicrophone: true });
-    wire.tell({ type: 'slot', seq: (seq += 1), mid: '0', carries: null });
+    wire.tell({ type: 'slot', seq: next(), mid: '0', carries: null });
     expect(visit.state.remotes).toEqual([]);
   });
 
   it('adds receiving sections when more slots are wanted, one exchange at a time', async () => {
     await start('admitted', 'clinician');
     const wire = FakeSocket.last();
-    wire.tell({ type: 'slots_wanted', seq: (seq += 1), audio: 2, video: 3 });
+    wire.tell({ type: 'slots_wanted', seq: next(), audio: 2, video: 3 });
     await settle();
     expect(wire.sent.filter((message) => message['type'] === 'offer')).toHaveLength(1);
     await answerOffer();
@@ -118,7 +53,7 @@ describe('Visit', () => {
     expect(offers).toHaveLength(2);
     expect(offers[1]?.['sdp']).toBe('offer with audio:sendrecv video:sendrecv audio:recvonly video:recvonly video:recvonly');
     await answerOffer();
-    wire.tell({ type: 'slots_wanted', seq: (seq += 1), audio: 1, video: 1 });
+    wire.tell({ type: 'slots_wanted', seq: next(), audio: 1, video: 1 });
     await settle();
     expect(wire.sent.filter((message) => message['type'] === 'offer')).toHaveLength(2);
   });
@@ -162,7 +97,7 @@ describe('Visit', () => {
     expect(visit.state.brokenSince).not.toBeNull();
     vi.advanceTimersByTime(300);
     FakeSocket.last().open();
-    FakeSocket.last().tell({ type: 'pong', seq: (seq += 1), id: 'x', serverTime: '2026-11-21T10:00:05Z' });
+    FakeSocket.last().tell({ type: 'pong', seq: next(), id: 'x', serverTime: '2026-11-21T10:00:05Z' });
     expect(visit.state.brokenSince).toBeNull();
     expect(FakePeer.all).toHaveLength(1);
     FakeSocket.last().break();
@@ -188,22 +123,22 @@ describe('Visit', () => {
   it('answers consent with the version it was asked for, and can take it back', async () => {
     const { visit } = await start('admitted');
     const wire = FakeSocket.last();
-    wire.tell({ type: 'consent_request', seq: (seq += 1), version: 1, locale: 'en', body: 'text', requestedBy: 'c' });
+    wire.tell({ type: 'consent_request', seq: next(), version: 1, locale: 'en', body: 'text', requestedBy: 'c' });
     expect(visit.state.consentRequest?.body).toBe('text');
     const signed = visit.consent('SIGN');
     expect(wire.sent.at(-1)).toMatchObject({ type: 'consent', version: 1, decision: 'SIGN' });
-    wire.tell({ type: 'ok', seq: (seq += 1), id: wire.sent.at(-1)?.['id'] as string });
+    wire.tell({ type: 'ok', seq: next(), id: wire.sent.at(-1)?.['id'] as string });
     await signed;
     expect(visit.state.consentRequest).toBeNull();
     const revoked = visit.consent('REVOKE');
     expect(wire.sent.at(-1)).toMatchObject({ version: 1, decision: 'REVOKE' });
-    wire.tell({ type: 'ok', seq: (seq += 1), id: wire.sent.at(-1)?.['id'] as string });
+    wire.tell({ type: 'ok', seq: next(), id: wire.sent.at(-1)?.['id'] as string });
     await revoked;
   });
 
   it('ends once, with its reason, and lets go of the media', async () => {
     const { visit } = await start('waiting');
-    FakeSocket.last().tell({ type: 'ended', seq: (seq += 1), reason: 'denied' });
+    FakeSocket.last().tell({ type: 'ended', seq: next(), reason: 'denied' });
     FakeSocket.last().break(1000);
     expect(visit.state).toMatchObject({ phase: 'ended', ended: 'denied', remotes: [] });
     expect(FakePeer.last().closed).toBe(true);
@@ -217,7 +152,7 @@ describe('Visit', () => {
     visit.on('arrived', arrived);
     const entry = { participantId: HIM, name: 'A. Rivera', role: 'patient', since: '2026-11-21T09:56:00Z', camera: true, microphone: true };
     for (let n = 0; n < 3; n += 1) {
-      FakeSocket.last().tell({ type: 'waiting_list', seq: (seq += 1), entries: [entry], serverTime: '2026-11-21T10:00:00Z' });
+      FakeSocket.last().tell({ type: 'waiting_list', seq: next(), entries: [entry], serverTime: '2026-11-21T10:00:00Z' });
     }
     expect(arrived).toHaveBeenCalledOnce();
   });

@@ -259,6 +259,7 @@ impl<O: Outside> RoomState<O> {
             ClientMessage::Mute { participant_id, source, muted, .. } => {
                 self.mute(who, participant_id, source, muted).await
             }
+            ClientMessage::View { mid, view } => self.view(who, mid, view).await,
             ClientMessage::RequestConsent { .. } => self.request_consent(who).await,
             ClientMessage::Consent { version, decision, .. } => self.answer_consent(who, version, decision).await,
             ClientMessage::RecordingStart { .. } => {
@@ -326,7 +327,7 @@ impl<O: Outside> RoomState<O> {
         self.welcome(who);
         // Only a client that was here before still has the connection that these m-lines belong to.
         if joining.resume.is_some() {
-            self.tell_slots(who);
+            self.tell_media(who);
         }
     }
 

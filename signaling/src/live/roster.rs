@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
-use wire::control::{Door, SlotTrack, Source};
+use wire::control::{Door, Encoding, SlotTrack, Source};
 use wire::{ParticipantId, PeerId, Redacted};
 
 use crate::auth::Actor;
@@ -75,6 +75,36 @@ pub(crate) struct Media {
     pub(crate) is_lost: bool,
     /// What each m-line carries.
     pub(crate) slots: BTreeMap<String, Option<SlotTrack>>,
+    /// The m-lines whose picture is held back.
+    pub(crate) paused: BTreeSet<String>,
+    /// What the sfu wants encoded of each own source.
+    pub(crate) encodings: BTreeMap<Source, Encoding>,
+    /// What the own voice may cost: bits per second, and milliseconds in a packet.
+    pub(crate) audio_budget: Option<(u32, u8)>,
+}
+
+impl Media {
+    /// A connection whose offer was answered just now.
+    pub(crate) const fn new(peer: PeerId, ufrag: String) -> Self {
+        Self {
+            peer,
+            ufrag,
+            is_lost: false,
+            slots: BTreeMap::new(),
+            paused: BTreeSet::new(),
+            encodings: BTreeMap::new(),
+            audio_budget: None,
+        }
+    }
+
+    /// The sfu gave it up: what it carried is gone, and what was wanted of it with that.
+    pub(crate) fn lose(&mut self) {
+        self.is_lost = true;
+        self.slots.clear();
+        self.paused.clear();
+        self.encodings.clear();
+        self.audio_budget = None;
+    }
 }
 
 /// A Participant's place in the Room.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use wire::control::{MAX_SDP_BYTES, Source};
+use wire::control::{Encoding, MAX_SDP_BYTES, Source, View};
 use wire::{ParticipantId, RecordingId, Redacted, VisitId};
 
 use crate::consent::{ConsentStatus, Decision};
@@ -20,6 +20,9 @@ const MAX_ID_BYTES: usize = 64;
 
 /// The most a client's own resume token may measure, in bytes.
 const MAX_RESUME_TOKEN_BYTES: usize = 64;
+
+/// The longest `mid` that a client may name, in bytes: what the media node takes in an offer.
+const MAX_MID_BYTES: usize = 16;
 
 /// What a client put into `id`, given back in the answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,6 +122,13 @@ pub enum ClientMessage {
         /// True stops it.
         muted: bool,
     },
+    /// How the sender shows what one of its slots carries.
+    View {
+        /// The m-line.
+        mid: String,
+        /// Hidden, small, large, or before all others.
+        view: View,
+    },
     /// Asks everyone present to consent to recording.
     RequestConsent {
         /// Given back.
@@ -207,6 +217,7 @@ impl ClientMessage {
                 *protocol == 1 && resume.as_ref().is_none_or(|r| r.token.reveal().len() <= MAX_RESUME_TOKEN_BYTES)
             }
             Self::Offer { sdp, .. } => sdp.reveal().len() <= MAX_SDP_BYTES,
+            Self::View { mid, .. } => (1..=MAX_MID_BYTES).contains(&mid.len()),
             Self::Stats { rtt_ms, loss_down, .. } => sane(rtt_ms) && sane(loss_down),
             _ => true,
         };
@@ -231,6 +242,7 @@ impl ClientMessage {
             Self::Hello { .. }
             | Self::DeviceCheck { .. }
             | Self::State { .. }
+            | Self::View { .. }
             | Self::Stats { .. }
             | Self::Leave {} => None,
         }
@@ -500,6 +512,29 @@ pub enum ServerMessage {
         /// In thousandths.
         loss_down: u16,
     },
+    /// What the encoder of one of the receiver's own video sources should make from now on.
+    Encode {
+        /// Camera or screen.
+        source: Source,
+        /// Nothing, one encoding, or all layers.
+        encoding: Encoding,
+    },
+    /// The picture in a slot is held back because the way down cannot carry it, or flows again.
+    Paused {
+        /// The m-line.
+        mid: String,
+        /// True while it is held back.
+        paused: bool,
+    },
+    /// What the receiver's own voice may cost.
+    AudioBudget {
+        /// Bits per second for the encoder.
+        bitrate: u32,
+        /// Milliseconds of sound in a packet.
+        ptime_ms: u8,
+    },
+    /// Nothing arrives from the receiver's media connection although it should: restart ICE.
+    RestartIce {},
     /// The request is done.
     Ok {
         /// Of the request.
@@ -543,10 +578,10 @@ pub struct IceServer {
 }
 
 impl ServerMessage {
-    /// True for messages that a newer one replaces: they are not kept for a client that is away.
+    /// True for messages that a newer one replaces or that help at that moment alone: they are not kept for a client that is away.
     #[must_use]
     pub const fn is_replaceable(&self) -> bool {
-        matches!(self, Self::Speaking { .. } | Self::Quality { .. })
+        matches!(self, Self::Speaking { .. } | Self::Quality { .. } | Self::RestartIce {})
     }
 
     /// The frame's text, with its number.

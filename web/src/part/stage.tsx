@@ -2,7 +2,7 @@
 
 import type { ComponentChildren } from 'preact';
 import { useCallback, useRef } from 'preact/hooks';
-import type { Visit, VisitState } from '../../sdk';
+import type { View, Visit, VisitState } from '../../sdk';
 import { useLocal, useTick } from '../hook';
 import { elapsed } from '../words';
 import { Bars } from './bars';
@@ -29,6 +29,7 @@ export function Stage({ visit, state, alone, children }: StageProps) {
   const own = state.you ? state.quality.get(state.you.participantId) : undefined;
   const bars = state.brokenSince !== null ? 0 : (own?.bars ?? state.own?.bars ?? null);
   const markFirstFrame = useCallback(() => performance.mark('anteroom:first-frame'), []);
+  const tellView = useCallback((who: string, view: View) => visit.setView(who, 'camera', view), [visit]);
   const tiles = new Map(others.map((entry) => [entry.participantId, entry]));
 
   return (
@@ -59,6 +60,8 @@ export function Stage({ visit, state, alone, children }: StageProps) {
             name={entry.name}
             remote={state.remotes.find((one) => one.participantId === entry.participantId) ?? null}
             speaking={state.speaking === entry.participantId}
+            isStaff={state.you?.role === 'clinician'}
+            onView={tellView}
             onFirstFrame={markFirstFrame}
           />
         ))}

@@ -1,8 +1,9 @@
 // A <video> for a MediaStream, and the tiles around it.
 
-import { useEffect, useRef, useState } from 'preact/hooks';
-import type { Remote, RosterEntry } from '../../sdk';
-import { initials } from '../words';
+import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
+import type { Remote, RosterEntry, View } from '../../sdk';
+import { initials, pausedWords } from '../words';
+import { useView } from './view';
 
 export interface StreamVideoProps {
   stream: MediaStream;
@@ -92,16 +93,25 @@ export interface RemoteTileProps {
   entry: RosterEntry | null;
   name: string;
   speaking: boolean;
+  /** The reader is staff, who read more exact words. */
+  isStaff: boolean;
+  onView: (participantId: string, view: View) => void;
   onFirstFrame?: () => void;
 }
 
 /** One other person: the picture if there is one, else who they are and why there is no picture. */
-export function RemoteTile({ remote, entry, name, speaking, onFirstFrame }: RemoteTileProps) {
+export function RemoteTile({ remote, entry, name, speaking, isStaff, onView, onFirstFrame }: RemoteTileProps) {
+  const ref = useRef<HTMLElement>(null);
   const cameraOff = entry?.camera === false || (remote !== null && !remote.hasCamera);
   const gone = entry?.connected === false;
+  const pictureOff = entry?.camera === false || entry?.mutedByClinician.includes('camera') === true;
+  const who = entry?.participantId;
+  const tell = useCallback((view: View) => who !== undefined && onView(who, view), [who, onView]);
+  useView(ref, !pictureOff, tell);
+  const paused = remote?.cameraPaused === true && !cameraOff && !gone;
   const microphoneOff = entry?.microphone === false || entry?.mutedByClinician.includes('microphone') === true;
   return (
-    <figure class={`tile ${speaking ? 'speaking' : ''}`} data-testid="remote-tile">
+    <figure ref={ref} class={`tile ${speaking ? 'speaking' : ''} ${paused ? 'paused' : ''}`} data-testid="remote-tile">
       {remote && (
         <StreamVideo
           stream={remote.face}
@@ -120,6 +130,9 @@ export function RemoteTile({ remote, entry, name, speaking, onFirstFrame }: Remo
           </div>
         </div>
       )}
+      <p class={paused ? 'plate paused-sign' : 'unseen'} role="status" data-testid="paused-sign">
+        {paused ? pausedWords(isStaff) : ''}
+      </p>
       <figcaption class="tile-name">
         {name}
         {microphoneOff ? ' · muted' : ''}

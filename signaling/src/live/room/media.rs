@@ -1,8 +1,6 @@
 //! The Room's dealings with its media node: offers one way, events the other.
 
-use std::collections::BTreeMap;
-
-use wire::control::{Command, Event, Reply};
+use wire::control::{Command, Event, Reply, View};
 use wire::{ParticipantId, PeerId, Redacted};
 
 use super::{Done, Fault, Outside, RoomState, StopReason};
@@ -51,7 +49,7 @@ impl<O: Outside> RoomState<O> {
                 self.try_command(Command::Remove { room, peer: old }).await;
             }
             if let Some(seat) = self.roster.find_mut(who) {
-                seat.media = Some(Media { peer, ufrag, is_lost: false, slots: BTreeMap::new() });
+                seat.media = Some(Media::new(peer, ufrag));
             }
         }
         self.send(who, &ServerMessage::Answer { id, sdp: answer });
@@ -80,14 +78,34 @@ impl<O: Outside> RoomState<O> {
         Ok(peer)
     }
 
-    /// Tells what each m-line carries, to a client that may have missed it.
-    pub(super) fn tell_slots(&mut self, who: ParticipantId) {
+    /// Passes on how somebody shows what a slot of their own carries. Without a connection there is nothing to show, and the
+    /// next one begins with every slot in full view.
+    pub(super) async fn view(&mut self, who: ParticipantId, mid: String, view: View) -> Result<Done, Fault> {
+        if let Some(peer) = self.seat(who)?.peer() {
+            self.ask(Command::View { room: self.facts.room, peer, mid, view }).await?;
+        }
+        Ok(Done::Quiet)
+    }
+
+    /// Tells what each m-line carries and what is wanted of the client's encoders, to one that may have missed it.
+    pub(super) fn tell_media(&mut self, who: ParticipantId) {
         let now = self.now;
         let Some(seat) = self.roster.find_mut(who) else { return };
-        let slots = seat.media.as_ref().map(|m| m.slots.clone()).unwrap_or_default();
+        let Some(media) = &seat.media else { return };
+        let (slots, paused) = (media.slots.clone(), media.paused.clone());
+        let (encodings, budget) = (media.encodings.clone(), media.audio_budget);
         for (mid, carried) in slots {
             let carries = carried.map(|c| Carries { participant_id: c.participant, source: c.source });
             seat.send(now, &ServerMessage::Slot { mid, carries });
+        }
+        for mid in paused {
+            seat.send(now, &ServerMessage::Paused { mid, paused: true });
+        }
+        for (source, encoding) in encodings {
+            seat.send(now, &ServerMessage::Encode { source, encoding });
+        }
+        if let Some((bitrate, ptime_ms)) = budget {
+            seat.send(now, &ServerMessage::AudioBudget { bitrate, ptime_ms });
         }
     }
 
@@ -100,8 +118,7 @@ impl<O: Outside> RoomState<O> {
                 if let Some(seat) = self.roster.find_peer(peer) {
                     tracing::info!(participant = ?seat.person.participant, ?peer, ?reason, "a media connection is lost");
                     if let Some(media) = &mut seat.media {
-                        media.is_lost = true;
-                        media.slots.clear();
+                        media.lose();
                     }
                 }
             }
@@ -110,6 +127,8 @@ impl<O: Outside> RoomState<O> {
                 if let Some(media) = &mut seat.media
                     && (media.slots.len() < MAX_SLOTS || media.slots.contains_key(&mid))
                 {
+                    // What held the old picture back says nothing of the new one.
+                    media.paused.remove(&mid);
                     media.slots.insert(mid.clone(), carries.clone());
                 }
                 let carries = carries.map(|c| Carries { participant_id: c.participant, source: c.source });
@@ -134,10 +153,36 @@ impl<O: Outside> RoomState<O> {
                 };
                 self.roster.tell_inside(now, &quality);
             }
-            Event::EncodingWanted { .. }
-            | Event::VideoPaused { .. }
-            | Event::AudioBudget { .. }
-            | Event::PeerSilent { .. } => {}
+            Event::EncodingWanted { peer, source, encoding, .. } => {
+                let Some(seat) = self.roster.find_peer(peer) else { return };
+                if let Some(media) = &mut seat.media {
+                    media.encodings.insert(source, encoding);
+                }
+                seat.send(now, &ServerMessage::Encode { source, encoding });
+            }
+            Event::VideoPaused { peer, mid, paused, .. } => {
+                let Some(seat) = self.roster.find_peer(peer) else { return };
+                if let Some(media) = &mut seat.media {
+                    if !paused {
+                        media.paused.remove(&mid);
+                    } else if media.paused.len() < MAX_SLOTS {
+                        media.paused.insert(mid.clone());
+                    }
+                }
+                seat.send(now, &ServerMessage::Paused { mid, paused });
+            }
+            Event::AudioBudget { peer, bitrate, ptime_ms, .. } => {
+                let Some(seat) = self.roster.find_peer(peer) else { return };
+                if let Some(media) = &mut seat.media {
+                    media.audio_budget = Some((bitrate, ptime_ms));
+                }
+                seat.send(now, &ServerMessage::AudioBudget { bitrate, ptime_ms });
+            }
+            Event::PeerSilent { peer, .. } => {
+                if let Some(seat) = self.roster.find_peer(peer) {
+                    seat.send(now, &ServerMessage::RestartIce {});
+                }
+            }
             Event::TapFlowing { recording, .. } => self.note_flowing(recording).await,
             Event::TapEnded { recording, reason, .. } => {
                 if self.capture.recording() == Some(recording) {

@@ -1,5 +1,7 @@
 //! Rooms on virtual time, with a scripted media node and database.
 
+mod media;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, ready};
 use std::sync::{Arc, Mutex};

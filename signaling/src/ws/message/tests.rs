@@ -17,6 +17,10 @@ fn reads_what_the_protocol_lists() {
         format!(r#"{{"type":"remove","id":1,"participantId":"{id}"}}"#),
         r#"{"type":"state","microphone":true,"camera":true}"#.to_owned(),
         format!(r#"{{"type":"mute","id":1,"participantId":"{id}","source":"microphone","muted":true}}"#),
+        r#"{"type":"view","mid":"3","view":"hidden"}"#.to_owned(),
+        r#"{"type":"view","mid":"a","view":"thumbnail"}"#.to_owned(),
+        r#"{"type":"view","mid":"a","view":"full"}"#.to_owned(),
+        r#"{"type":"view","mid":"a","view":"pinned"}"#.to_owned(),
         r#"{"type":"request_consent","id":1}"#.to_owned(),
         r#"{"type":"consent","id":1,"version":1,"decision":"SIGN"}"#.to_owned(),
         r#"{"type":"recording_start","id":1}"#.to_owned(),
@@ -42,6 +46,10 @@ fn refuses_unknown_fields_types_and_values() {
         r#"{"type":"consent","id":1,"version":1,"decision":"SIGN","participantId":"00000000-0000-0000-0000-000000000000"}"#,
         r#"{"type":"stats","rttMs":-1}"#,
         r#"{"type":"stats","rttMs":1e300}"#,
+        r#"{"type":"view","mid":"","view":"full"}"#,
+        r#"{"type":"view","mid":"01234567890123456","view":"full"}"#,
+        r#"{"type":"view","mid":"1","view":"huge"}"#,
+        r#"{"type":"view","mid":"1","view":"full","participantId":"00000000-0000-0000-0000-000000000000"}"#,
         r#"{"type":"shutdown"}"#,
         r#"[]"#,
         "null",
@@ -63,6 +71,13 @@ fn a_number_comes_first_and_names_are_in_camel_case() {
     assert_eq!(ServerMessage::Admitted {}.to_text(1), r#"{"seq":1,"type":"admitted"}"#);
     let sign = ServerMessage::Recording { state: SignView::Off, recording_id: None, since: None };
     assert_eq!(sign.to_text(2), r#"{"seq":2,"type":"recording","state":"off"}"#);
+    let encode = ServerMessage::Encode { source: Source::Camera, encoding: Encoding::Asleep };
+    assert_eq!(encode.to_text(3), r#"{"seq":3,"type":"encode","source":"camera","encoding":"asleep"}"#);
+    let paused = ServerMessage::Paused { mid: "4".to_owned(), paused: true };
+    assert_eq!(paused.to_text(4), r#"{"seq":4,"type":"paused","mid":"4","paused":true}"#);
+    let budget = ServerMessage::AudioBudget { bitrate: 16_000, ptime_ms: 60 };
+    assert_eq!(budget.to_text(5), r#"{"seq":5,"type":"audio_budget","bitrate":16000,"ptimeMs":60}"#);
+    assert_eq!(ServerMessage::RestartIce {}.to_text(6), r#"{"seq":6,"type":"restart_ice"}"#);
 }
 
 #[test]

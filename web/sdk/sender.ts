@@ -1,0 +1,65 @@
+// What the server asks of our encoders: how much the voice may cost, and which pictures are worth making.
+
+import type { Encoding } from './message';
+
+export interface AudioBudget {
+  /** Bits per second. */
+  bitrate: number;
+  /** Milliseconds of sound in one packet. */
+  ptimeMs: number;
+}
+
+/** What Opus encoders of browsers can be set to. */
+const PTIMES = [10, 20, 40, 60, 120];
+const MIN_VOICE = 6_000;
+const MAX_VOICE = 510_000;
+
+/** A budget inside what an encoder can do, whatever the server said. */
+export function boundedBudget({ bitrate, ptimeMs }: AudioBudget): AudioBudget {
+  const wanted = Number.isFinite(bitrate) ? bitrate : MAX_VOICE;
+  return {
+    bitrate: Math.round(Math.min(MAX_VOICE, Math.max(MIN_VOICE, wanted))),
+    ptimeMs: PTIMES.find((one) => one >= ptimeMs) ?? 20,
+  };
+}
+
+/**
+ * The answer with the packet time in its first audio section, the one we send on. Browsers take the packet time of what
+ * they send from the description of the other side, and from nowhere else.
+ */
+export function withPtime(answer: string, ptimeMs: number): string {
+  const [session, ...sections] = answer.split(/^(?=m=)/m);
+  const own = sections.findIndex((section) => section.startsWith('m=audio '));
+  if (own < 0) return answer;
+  const section = sections[own]?.replace(/^a=ptime:.*\r?\n/gm, '') ?? '';
+  const end = section === '' || section.endsWith('\n') ? '' : '\r\n';
+  sections[own] = `${section}${end}a=ptime:${ptimeMs}\r\n`;
+  return [session, ...sections].join('');
+}
+
+/** Answers whether the browser took it; while a negotiation runs it may refuse, and the next answer brings it again. */
+export async function limitVoice(sender: RTCRtpSender, bitrate: number): Promise<boolean> {
+  return change(sender, (encoding) => {
+    encoding.maxBitrate = bitrate;
+  });
+}
+
+/** Puts a picture's encoder to sleep or wakes it. A sender with one encoding has nothing to choose between its layers. */
+export async function setAwake(sender: RTCRtpSender, wanted: Encoding): Promise<boolean> {
+  return change(sender, (encoding) => {
+    encoding.active = wanted !== 'asleep';
+  });
+}
+
+async function change(sender: RTCRtpSender, edit: (encoding: RTCRtpEncodingParameters) => void): Promise<boolean> {
+  try {
+    const parameters = sender.getParameters();
+    // Before the first answer some browsers list none.
+    if (parameters.encodings.length === 0) return false;
+    parameters.encodings.forEach(edit);
+    await sender.setParameters(parameters);
+    return true;
+  } catch {
+    return false;
+  }
+}
