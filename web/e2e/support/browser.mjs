@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 import { launch as launchBidi } from 'puppeteer-core';
 
-const CHROMIUM = process.env.ANTEROOM_CHROMIUM ?? '/usr/bin/chromium';
+export const CHROMIUM = process.env.ANTEROOM_CHROMIUM ?? '/usr/bin/chromium';
 const FIREFOX = process.env.ANTEROOM_FIREFOX ?? '/usr/bin/firefox-esr';
 
 function freshDirectory(name) {
@@ -14,10 +14,10 @@ function freshDirectory(name) {
 }
 
 /** A Chromium of its own, because a fake camera belongs to a process. Closing it removes its profile. */
-export async function launchChromium({ video, audio, options = {} } = {}) {
+export async function launchChromium({ video, audio, options = {}, program = CHROMIUM } = {}) {
   const profile = freshDirectory('chromium');
   const context = await chromium.launchPersistentContext(profile, {
-    executablePath: CHROMIUM,
+    executablePath: program,
     headless: false,
     args: [
       '--headless=new', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',

@@ -12,11 +12,13 @@ const STOP_WITHIN_MS = 10_000;
 /** The last lines of the log are shown when a spec fails. */
 const LOG_LINES = 400;
 
-export async function startAnteroom() {
+/** `within` puts a program and its arguments where the server shall run: in another network, for instance. */
+export async function startAnteroom({ http = '127.0.0.1:0', env = {}, within = (command) => command } = {}) {
   const data = mkdtempSync(join(tmpdir(), 'anteroom-e2e-'));
-  const child = spawn(BINARY, ['dev', '--data-dir', data, '--http', '127.0.0.1:0', '--media-port', '0'], {
+  const [program, ...args] = within([BINARY, 'dev', '--data-dir', data, '--http', http, '--media-port', '0']);
+  const child = spawn(program, args, {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, RUST_BACKTRACE: '1' },
+    env: { ...process.env, RUST_BACKTRACE: '1', ...env },
   });
   const log = [];
   const note = (line) => {
@@ -52,6 +54,7 @@ export async function startAnteroom() {
   return {
     /** By name, because cookies and the server's own origin are those of `localhost`. */
     url: `http://localhost:${port}`,
+    port: Number(port),
     log,
     data,
     token: (role, sub) => execFileSync(BINARY, ['token', '--role', role, '--sub', sub, '--data-dir', data], { encoding: 'utf8' }).trim(),
