@@ -12,6 +12,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::{PublicAddress, SignalingConfig};
 use crate::db::Db;
 use crate::limit::Misses;
+use crate::quality::Samples;
 
 /// Cheap to clone; all clones are one.
 #[derive(Clone, Debug)]
@@ -38,6 +39,8 @@ pub struct Parts {
     pub misses: Misses,
     /// Which views are in the audit chain already.
     pub views: Memo,
+    /// Quality samples on their way to the database.
+    pub samples: Samples,
     /// Cancelled when the role is to stop.
     pub stop: CancellationToken,
 }

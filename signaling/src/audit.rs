@@ -34,6 +34,7 @@ macro_rules! events {
 events! {
     VisitCreated = "VISIT_CREATED",
     VisitViewed = "VISIT_VIEWED",
+    QualityViewed = "QUALITY_VIEWED",
     VisitListed = "VISIT_LISTED",
     VisitStatusChanged = "VISIT_STATUS_CHANGED",
     VisitStarted = "VISIT_STARTED",

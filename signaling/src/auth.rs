@@ -65,6 +65,8 @@ pub enum Permission {
     StopRecording,
     /// See which recordings there are, and play them.
     PlayRecordings,
+    /// See how the network was for the people of a visit.
+    ReadQuality,
 }
 
 impl Permission {
@@ -79,6 +81,7 @@ impl Permission {
         Self::StartRecording,
         Self::StopRecording,
         Self::PlayRecordings,
+        Self::ReadQuality,
     ];
 }
 
@@ -268,6 +271,7 @@ mod tests {
             (P::StartRecording, [true, false, false, false]),
             (P::StopRecording, [true, false, false, false]),
             (P::PlayRecordings, [true, false, false, true]),
+            (P::ReadQuality, [true, false, false, true]),
         ];
         assert_eq!(rows.len(), Permission::ALL.len());
         for (permission, expected) in rows {

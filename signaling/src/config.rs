@@ -40,6 +40,9 @@ pub struct SignalingConfig {
     /// How long requests under way may take after a stop was asked for. Default `3s`.
     #[serde(with = "humantime_serde")]
     pub stop_grace: Duration,
+    /// How long quality samples are kept. Default `90days`.
+    #[serde(with = "humantime_serde")]
+    pub quality_kept: Duration,
     /// The demo practice, set by `anteroom dev` alone.
     #[serde(skip)]
     pub demo: Option<Demo>,
@@ -91,6 +94,7 @@ impl Default for SignalingConfig {
             trusted_proxies: Vec::new(),
             join_opens_before: Duration::from_secs(10 * 60),
             stop_grace: Duration::from_secs(3),
+            quality_kept: Duration::from_secs(90 * 24 * 60 * 60),
             demo: None,
             vault: None,
         }
@@ -109,6 +113,7 @@ impl SignalingConfig {
         "key_dir",
         "join_opens_before",
         "stop_grace",
+        "quality_kept",
     ];
 
     /// Defaults, then the file, then the environment.

@@ -1,5 +1,5 @@
-//! The pool, and the two ways into it: `audited`, where a change and its AuditEvents commit together, and `scoped`, which only reads.
-//! Both see one organisation; the rows of the others do not exist for them (row level security).
+//! The pool, and the ways into it: `audited`, where a change and its AuditEvents commit together, `scoped`, which only reads, and
+//! `measured`, for measurements. All see one organisation; the rows of the others do not exist for them (row level security).
 
 use std::time::Duration;
 
@@ -167,6 +167,22 @@ where
         return Err(Error::Inside("a change without an audit event".to_owned()).into());
     }
     audit::store::append(&mut tx, org, actor, &drafts, db.clock.now()).await?;
+    tx.commit().await.map_err(Error::from)?;
+    Ok(value)
+}
+
+/// Runs `write` in a transaction that sees `org` alone, without an audit event: for measurements, which are nobody's act.
+///
+/// # Errors
+/// Whatever `write` says; the database's own failures.
+pub async fn measured<T, E, F>(db: &Db, org: OrgId, write: F) -> std::result::Result<T, E>
+where
+    F: AsyncFnOnce(&mut Tx) -> std::result::Result<T, E>,
+    E: From<Error>,
+{
+    let mut tx = db.pool.begin().await.map_err(Error::from)?;
+    enter(&mut tx, org).await?;
+    let value = write(&mut tx).await?;
     tx.commit().await.map_err(Error::from)?;
     Ok(value)
 }

@@ -23,6 +23,7 @@ pub mod organization;
 pub mod pages;
 pub mod participant;
 pub mod problem;
+pub mod quality;
 pub mod recording;
 pub mod router;
 pub mod sign_in;
@@ -98,6 +99,7 @@ pub fn build(
         clock,
         misses: limit::Misses::default(),
         views: audit::memo::Memo::default(),
+        samples: quality::Samples::default(),
         stop,
     }))
 }
@@ -114,6 +116,7 @@ async fn serve(
     // The link lives as long as the pump: when it is dropped, the media node knows that signaling is gone.
     let pump = tokio::spawn(live::sfu::pump(link, app.live.clone(), stop.clone()));
     let jobs = tokio::spawn(recording::watch_jobs(app.clone()));
+    let samples = tokio::spawn(quality::writer::run(app.clone()));
     let service = router::router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
     let server = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
     tracing::info!(%address, "signaling listens");
@@ -130,7 +133,7 @@ async fn serve(
         }
         () = drained => tracing::warn!("signaling stopped with requests still under way"),
     }
-    for task in [pump, jobs] {
+    for task in [pump, jobs, samples] {
         if let Err(error) = task.await {
             tracing::error!(%error, "a task of signaling failed");
         }

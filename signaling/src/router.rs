@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::auth::origin;
 use crate::body::MAX_BODY;
 use crate::problem::{Code, Problem};
-use crate::{health, join, pages, problem, recording, sign_in, telemetry, visit, ws};
+use crate::{health, join, pages, problem, quality, recording, sign_in, telemetry, visit, ws};
 
 /// How long an ordinary request may take. The WebSocket and playback have their own limits.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -28,6 +28,7 @@ pub fn router(app: App) -> Router {
         .route("/api/visits/{id}/end", post(visit::http::end))
         .route("/api/visits/{id}/recording/start", post(recording::http::start))
         .route("/api/visits/{id}/recording/stop", post(recording::http::stop))
+        .route("/api/visits/{id}/quality", get(quality::http::get))
         .route("/api/visits/{id}/recordings", get(recording::http::list))
         .route("/api/recordings/{id}/playback", post(recording::http::grant))
         .route("/api/token/redeem", post(join::http::redeem))

@@ -16,6 +16,7 @@ use crate::auth::Actor;
 use crate::consent::{ConsentStatus, ConsentText};
 use crate::live::roster::{Line, Moment, Outgoing, Person, Roster, Seat, SocketId};
 use crate::problem::Code;
+use crate::quality::Sample;
 use crate::ws::message::{ClientMessage, DoorView, EndReason, RequestId, Resume, ServerMessage, VisitCard, You};
 
 pub(crate) use capture::{Capture, StopReason};
@@ -274,9 +275,10 @@ impl<O: Outside> RoomState<O> {
                 let actor = seat.person.actor.clone();
                 self.stop_capture(Some(actor), StopReason::Asked).await.map(|_| Done::Confirmed)
             }
-            ClientMessage::Stats { rtt_ms, .. } => {
+            ClientMessage::Stats { rtt_ms, frames_decoded, freezes, .. } => {
                 if let Some(seat) = self.roster.find_mut(who) {
                     seat.rtt_ms = rtt_ms.map(whole_millis);
+                    (seat.frames_decoded, seat.freezes) = (frames_decoded, freezes);
                 }
                 Ok(Done::Quiet)
             }
@@ -382,7 +384,10 @@ impl<O: Outside> RoomState<O> {
 
     /// Ends a seat for good: at the sfu, then in the books.
     async fn give_up_seat(&mut self, who: ParticipantId) {
-        let Some(seat) = self.roster.remove(who) else { return };
+        let Some(mut seat) = self.roster.remove(who) else { return };
+        if let Some(measured) = seat.gather.finish() {
+            self.outside.note(Sample { participant: who, at: self.now.wall, measured });
+        }
         // A closed Room has no Peers any more.
         if let Some(media) = seat.media.as_ref().filter(|_| !self.is_over) {
             self.try_command(Command::Remove { room: self.facts.room, peer: media.peer }).await;

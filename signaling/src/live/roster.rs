@@ -10,6 +10,7 @@ use wire::{ParticipantId, PeerId, Redacted};
 
 use crate::auth::Actor;
 use crate::consent::ConsentStatus;
+use crate::quality::Gather;
 use crate::ws::message::{EndReason, RoleView, RosterEntry, ServerMessage, WaitingEntry};
 use crate::ws::resume::ResumeBuffer;
 
@@ -138,6 +139,11 @@ pub(crate) struct Seat {
     pub(crate) position: usize,
     /// Round trip as the client measured it last, in milliseconds.
     pub(crate) rtt_ms: Option<u32>,
+    /// Frames and freezes as the client counted them last.
+    pub(crate) frames_decoded: Option<u64>,
+    pub(crate) freezes: Option<u32>,
+    /// Measurements that become the next quality sample.
+    pub(crate) gather: Gather,
 }
 
 impl Seat {
@@ -163,6 +169,9 @@ impl Seat {
             is_fresh: true,
             position: 0,
             rtt_ms: None,
+            frames_decoded: None,
+            freezes: None,
+            gather: Gather::default(),
         }
     }
 

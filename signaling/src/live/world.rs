@@ -14,6 +14,7 @@ use crate::ids::OrgId;
 use crate::live::room::{Change, Outside, Stored};
 use crate::live::sfu;
 use crate::problem::Problem;
+use crate::quality::{Place, Sample};
 use crate::recording::store::{self as recordings, NewRecording};
 use crate::waiting_room::store::{self as waiting, Scene};
 
@@ -37,6 +38,10 @@ impl Outside for World {
             }
             Problem::from(&error)
         })
+    }
+
+    fn note(&self, sample: Sample) {
+        self.app.samples.put(Place { org: self.org, visit: self.visit }, sample);
     }
 }
 

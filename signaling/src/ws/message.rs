@@ -24,6 +24,10 @@ const MAX_RESUME_TOKEN_BYTES: usize = 64;
 /// The longest `mid` that a client may name, in bytes: what the media node takes in an offer.
 const MAX_MID_BYTES: usize = 16;
 
+/// More frames than a browser decodes in a day of visits with everybody, and more freezes than it can count in one.
+const MAX_FRAMES: u64 = 100_000_000;
+const MAX_FREEZES: u32 = 1_000_000;
+
 /// What a client put into `id`, given back in the answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -170,7 +174,7 @@ pub enum ClientMessage {
         frames_decoded: Option<u64>,
         /// Freezes so far.
         #[serde(default)]
-        freezes: Option<u64>,
+        freezes: Option<u32>,
     },
     /// Ends the session for good.
     Leave {},
@@ -218,7 +222,12 @@ impl ClientMessage {
             }
             Self::Offer { sdp, .. } => sdp.reveal().len() <= MAX_SDP_BYTES,
             Self::View { mid, .. } => (1..=MAX_MID_BYTES).contains(&mid.len()),
-            Self::Stats { rtt_ms, loss_down, .. } => sane(rtt_ms) && sane(loss_down),
+            Self::Stats { rtt_ms, loss_down, frames_decoded, freezes } => {
+                sane(rtt_ms)
+                    && loss_down.is_none_or(|v| v.is_finite() && (0.0..=1e3).contains(&v))
+                    && frames_decoded.is_none_or(|n| n <= MAX_FRAMES)
+                    && freezes.is_none_or(|n| n <= MAX_FREEZES)
+            }
             _ => true,
         };
         id_fits && body_fits

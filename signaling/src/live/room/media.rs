@@ -7,6 +7,7 @@ use super::{Done, Fault, Outside, RoomState, StopReason};
 use crate::consent::ConsentStatus;
 use crate::live::roster::{Media, Moment};
 use crate::problem::Code;
+use crate::quality::{Measured, Sample};
 use crate::ws::message::{Carries, RequestId, ServerMessage};
 
 /// The longest `ice-ufrag` (RFC 8839, section 5.4).
@@ -142,14 +143,42 @@ impl<O: Outside> RoomState<O> {
             Event::Speaking { participant, .. } => {
                 self.roster.tell_inside(now, &ServerMessage::Speaking { participant_id: participant });
             }
-            Event::Quality { peer, bars, rtt_ms, loss_up_permille, loss_down_permille, .. } => {
-                let Some(seat) = self.roster.find_peer(peer).filter(|s| s.is_admitted()) else { return };
-                let quality = ServerMessage::Quality {
-                    participant_id: seat.person.participant,
+            Event::Quality {
+                peer,
+                bars,
+                rtt_ms,
+                loss_up_permille: loss_up,
+                loss_down_permille: loss_down,
+                jitter_ms,
+                kbits_up,
+                kbits_down,
+                target_kbits,
+                ..
+            } => {
+                let Some(seat) = self.roster.find_peer(peer) else { return };
+                let measured = Measured {
                     bars: bars.min(4),
                     rtt_ms: rtt_ms.or(seat.rtt_ms),
-                    loss_up: loss_up_permille,
-                    loss_down: loss_down_permille,
+                    loss_up,
+                    loss_down,
+                    jitter_ms,
+                    kbits_up,
+                    kbits_down,
+                    target_kbits,
+                    freezes: seat.freezes,
+                    frames_decoded: seat.frames_decoded,
+                };
+                let participant = seat.person.participant;
+                if let Some(measured) = seat.gather.take(now.steady, measured) {
+                    self.outside.note(Sample { participant, at: now.wall, measured });
+                }
+                let Some(seat) = self.roster.find(participant).filter(|s| s.is_admitted()) else { return };
+                let quality = ServerMessage::Quality {
+                    participant_id: seat.person.participant,
+                    bars: measured.bars,
+                    rtt_ms: measured.rtt_ms,
+                    loss_up,
+                    loss_down,
                 };
                 self.roster.tell_inside(now, &quality);
             }

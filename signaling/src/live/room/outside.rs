@@ -9,6 +9,7 @@ use wire::{ParticipantId, RecordingId, Redacted, RoomId};
 use super::{Fault, StopReason};
 use crate::auth::Actor;
 use crate::consent::{ConsentStatus, ConsentText, Decision};
+use crate::quality::Sample;
 
 /// A durable act. Each is one transaction that also holds its audit event.
 #[derive(Clone, Debug)]
@@ -64,4 +65,6 @@ pub(crate) trait Outside: Send + Sync {
     fn command(&self, command: Command) -> impl Future<Output = Result<Reply, Refusal>> + Send;
     /// Commits a change with its audit event.
     fn store(&self, change: Change) -> impl Future<Output = Result<Stored, Fault>> + Send;
+    /// Takes a quality sample, or drops it: a Room never waits for measurements.
+    fn note(&self, sample: Sample);
 }

@@ -30,6 +30,7 @@ struct World {
     /// Substrings of the debug form of commands and changes that fail.
     broken: Vec<&'static str>,
     consents: BTreeMap<ParticipantId, ConsentStatus>,
+    samples: Vec<Sample>,
 }
 
 #[derive(Clone, Default)]
@@ -100,6 +101,10 @@ impl Outside for Fake {
             })
         };
         ready(stored)
+    }
+
+    fn note(&self, sample: Sample) {
+        self.world().samples.push(sample);
     }
 }
 

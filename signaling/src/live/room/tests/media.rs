@@ -101,3 +101,43 @@ async fn a_view_goes_to_the_node_about_the_own_connection() {
     scene.say(&patient, r#"{"type":"view","mid":"1","view":"full"}"#).await;
     assert!(scene.world.names().is_empty());
 }
+
+#[tokio::test]
+async fn measurements_become_samples_of_their_person_and_the_rest_is_kept_at_the_end() {
+    let (mut scene, mut clinician, patient) = Scene::with_two().await;
+    let (room, peer) = (scene.id(), scene.peer(&patient));
+    let quality = |bars, kbits_up| Event::Quality {
+        room,
+        peer,
+        bars,
+        rtt_ms: None,
+        loss_up_permille: 3,
+        loss_down_permille: 5,
+        jitter_ms: 7,
+        kbits_up,
+        kbits_down: 800,
+        target_kbits: Some(1_500),
+    };
+    scene.say(&patient, r#"{"type":"stats","rttMs":41.6,"framesDecoded":300,"freezes":1}"#).await;
+    for bars in [4, 2, 9] {
+        scene.event(quality(bars, 600)).await;
+        scene.pass(Duration::from_secs(2)).await;
+    }
+    let samples = std::mem::take(&mut scene.world.world().samples);
+    let [sample] = samples.as_slice() else { panic!("one sample in six seconds: {samples:?}") };
+    assert_eq!(sample.participant, patient.who);
+    let got = sample.measured;
+    assert_eq!((got.bars, got.rtt_ms, got.kbits_up, got.target_kbits), (2, Some(42), 600, Some(1_500)));
+    assert_eq!((got.frames_decoded, got.freezes, got.jitter_ms), (Some(300), Some(1), 7));
+    let told: Vec<_> = clinician.read().into_iter().filter(|m| m["type"] == "quality").collect();
+    assert_eq!(told.iter().map(|m| m["bars"].as_u64().unwrap()).collect::<Vec<_>>(), [4, 2, 4]);
+    // Somebody back in the waiting room is measured, but nobody is told.
+    scene.say(&clinician, &about("send_back", patient.who)).await;
+    clinician.read();
+    scene.event(quality(0, 10)).await;
+    assert!(clinician.types().iter().all(|kind| kind != "quality"));
+    assert!(scene.world.world().samples.is_empty());
+    scene.say(&patient, r#"{"type":"leave"}"#).await;
+    let samples = std::mem::take(&mut scene.world.world().samples);
+    assert_eq!(samples.iter().map(|s| (s.participant, s.measured.bars)).collect::<Vec<_>>(), [(patient.who, 0)]);
+}
