@@ -111,6 +111,7 @@ fn drive(mut client: Client, stop: &AtomicBool, heard: &mpsc::Sender<()>) -> Cli
                 ClientEvent::Connected => connected = true,
                 ClientEvent::Rtp(_) => drop(heard.try_send(())),
                 ClientEvent::KeyframeRequested { .. } => client.send_video_frame(Instant::now(), &[9; 9000], true),
+                ClientEvent::Limited { .. } => {}
                 ClientEvent::Failed => panic!("the call failed"),
             }
         }

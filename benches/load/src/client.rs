@@ -5,6 +5,7 @@ mod path;
 mod receive;
 pub mod sdp;
 mod send;
+mod transport;
 pub mod vp8;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -21,6 +22,7 @@ use path::Path;
 use receive::{Arrival, Receiver};
 use sdp::{Answer, Credentials, Section, SectionKind};
 use send::{Header, Sender};
+use transport::Arrivals;
 
 /// How often missing packets are asked for.
 const NACK_INTERVAL: Duration = Duration::from_millis(20);
@@ -48,11 +50,22 @@ pub struct ClientConfig {
     pub without_gcm: bool,
     /// When set, each video packet carries the microseconds since this instant, for measuring delay.
     pub stamp_from: Option<Instant>,
+    /// How often it reports when packets arrived (transport-wide feedback); `None`: never, though it negotiates it.
+    pub feedback: Option<Duration>,
 }
 
 impl Default for ClientConfig {
     fn default() -> Self {
-        Self { audio: true, video: true, extra_audio: 0, extra_video: 0, seed: 1, without_gcm: false, stamp_from: None }
+        Self {
+            audio: true,
+            video: true,
+            extra_audio: 0,
+            extra_video: 0,
+            seed: 1,
+            without_gcm: false,
+            stamp_from: None,
+            feedback: Some(Duration::from_millis(50)),
+        }
     }
 }
 
@@ -78,6 +91,11 @@ pub enum ClientEvent {
     KeyframeRequested {
         /// Which section.
         mid: Arc<str>,
+    },
+    /// The server limits what we send, in bits per second (REMB).
+    Limited {
+        /// All streams together.
+        bits: u64,
     },
     /// The connection ended: the server closed it, or was silent for 30 s.
     Failed,
@@ -148,6 +166,10 @@ pub struct ClientStats {
     pub twcc_arrived: u64,
     /// Packets that these say did not arrive.
     pub twcc_missing: u64,
+    /// Limits on our sending that came (REMB).
+    pub limits: u64,
+    /// Packets with nothing but padding.
+    pub padding: u64,
     /// Sender reports that came.
     pub sender_reports: u64,
     /// Report blocks about our streams that came.
@@ -173,6 +195,8 @@ pub struct Client {
     transport_sequence: u16,
     next_nack: Option<Instant>,
     next_report: Option<Instant>,
+    arrivals: Arrivals,
+    next_feedback: Option<Instant>,
     /// The caller drains after each input.
     events: VecDeque<ClientEvent>,
     stats: ClientStats,
@@ -208,6 +232,8 @@ impl Client {
             transport_sequence: 0,
             next_nack: None,
             next_report: None,
+            arrivals: Arrivals::default(),
+            next_feedback: None,
             events: VecDeque::new(),
             stats: ClientStats::default(),
             config,
@@ -290,6 +316,14 @@ impl Client {
             self.next_nack = None;
             self.send_nacks(now);
         }
+        if self.next_feedback.is_some_and(|at| now >= at) {
+            self.next_feedback = None;
+            let (own, media) = (self.senders.first(), self.receivers.first());
+            let ssrcs = (own.map_or(1, |sender| sender.ssrc), media.map_or(0, |receiver| receiver.ssrc));
+            while let Some(report) = self.arrivals.poll(ssrcs) {
+                self.path.send_rtcp(&report);
+            }
+        }
         if self.next_report.is_some_and(|at| now >= at) {
             self.next_report = Some(now + REPORT_INTERVAL);
             self.send_reports(now);
@@ -299,7 +333,7 @@ impl Client {
     /// When [`Self::handle_timeout`] is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        [self.path.poll_timeout(), self.next_nack, self.next_report].into_iter().flatten().min()
+        [self.path.poll_timeout(), self.next_nack, self.next_report, self.next_feedback].into_iter().flatten().min()
     }
 
     /// The next datagram to send, and where to.
@@ -456,6 +490,15 @@ impl Client {
             return;
         };
         self.stats.rtx_received += u64::from(receiver.ssrc != packet.ssrc);
+        self.stats.padding += u64::from(packet.payload.is_empty());
+        let id =
+            self.sections.iter().find(|section| section.mid == receiver.mid).and_then(|s| s.extensions.transport_cc);
+        if let (Some(number), Some(interval)) =
+            (id.and_then(|id| receive::transport_number(&plain, id)), self.config.feedback)
+        {
+            self.arrivals.note(number, micros(now.saturating_duration_since(self.begin)));
+            self.next_feedback.get_or_insert(now + interval);
+        }
         if let Some(Arrival { packet, sequence, recovered }) = receiver.handle(now, packet) {
             let video = receiver.kind == SectionKind::Video;
             let sent_micros =
@@ -504,6 +547,10 @@ impl Client {
                     self.stats.twcc_reports += 1;
                     self.stats.twcc_arrived += arrived;
                     self.stats.twcc_missing += missing;
+                }
+                Feedback::Limit { bits } => {
+                    self.stats.limits += 1;
+                    self.events.push_back(ClientEvent::Limited { bits });
                 }
             }
         }

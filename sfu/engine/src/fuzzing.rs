@@ -8,6 +8,7 @@ use wire::control::{Codec, SlotTrack, Source};
 use wire::{ParticipantId, TrackId};
 
 use crate::negotiate::{self, Answer, Coding, Format, FormatFeedback, SectionAnswer, Sending};
+use crate::rtp::arrivals;
 use crate::rtp::extension::{self, Ids};
 use crate::rtp::feedback::Feedback;
 use crate::rtp::rtcp::{self, Compound, Rtcp};
@@ -58,7 +59,13 @@ pub fn rtcp(data: &[u8]) {
             }
             Rtcp::Nack { items, .. } => assert!(rtcp::lost_numbers(items).count() <= items.len() / 4 * 17),
             Rtcp::FullIntra { entries } => drop(rtcp::intra_sources(entries).count()),
-            Rtcp::PictureLoss { .. } | Rtcp::TransportFeedback | Rtcp::Other => {}
+            Rtcp::TransportFeedback { body } => {
+                let mut statuses = Vec::new();
+                if arrivals::read(body, &mut statuses).is_some() {
+                    assert!(statuses.len() <= 4096, "a report has a bound");
+                }
+            }
+            Rtcp::PictureLoss { .. } | Rtcp::ReceiverLimit { .. } | Rtcp::Other => {}
         }
     }
 }

@@ -77,6 +77,8 @@ pub(crate) struct FormatFeedback {
     pub(crate) picture_loss: bool,
     pub(crate) full_intra: bool,
     pub(crate) transport_cc: bool,
+    /// Our limits on what it sends.
+    pub(crate) remb: bool,
 }
 
 /// The codec of a Track as a receiver must have negotiated it.

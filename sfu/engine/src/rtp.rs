@@ -1,5 +1,6 @@
 //! RTP and RTCP as borrowed views, and the little state machines that live on sequence numbers.
 
+pub(crate) mod arrivals;
 pub(crate) mod extension;
 pub(crate) mod feedback;
 pub(crate) mod h264;

@@ -195,7 +195,7 @@ impl Side {
             match event {
                 ClientEvent::KeyframeRequested { .. } => self.keyframe = true,
                 ClientEvent::Failed => self.failed = true,
-                ClientEvent::Connected | ClientEvent::Rtp(_) => {}
+                ClientEvent::Connected | ClientEvent::Rtp(_) | ClientEvent::Limited { .. } => {}
             }
         }
         if !self.client.is_connected() {

@@ -8,6 +8,7 @@ pub(super) enum Feedback {
     Nack { ssrc: u32, missing: Vec<u16> },
     Keyframe { ssrc: u32 },
     TransportWide { arrived: u64, missing: u64 },
+    Limit { bits: u64 },
 }
 
 /// One report block of ours.
@@ -56,6 +57,10 @@ fn read_one(count: u8, kind: u8, body: &[u8], found: &mut Vec<Feedback>) -> Opti
             found.push(Feedback::Nack { ssrc: u32_at(body, 4)?, missing });
         }
         (205, 15) => found.push(read_transport_wide(body)?),
+        (206, 15) if body.get(8..12) == Some(b"REMB") => {
+            let number = u32_at(body, 12)? & 0x00ff_ffff;
+            found.push(Feedback::Limit { bits: u64::from(number & 0x3_ffff) << (number >> 18).min(40) });
+        }
         (206, 1) => found.push(Feedback::Keyframe { ssrc: u32_at(body, 4)? }),
         (206, 4) => {
             for item in body.get(8..)?.chunks_exact(8) {
@@ -101,7 +106,7 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().map(|chunk| u32::from_be_bytes(*chunk))
 }
 
-fn header(count: usize, kind: u8, body: &[u8]) -> Vec<u8> {
+pub(super) fn header(count: usize, kind: u8, body: &[u8]) -> Vec<u8> {
     let mut packet = vec![0x80 | u8::try_from(count).unwrap_or(31), kind];
     packet.extend_from_slice(&u16::try_from(body.len() / 4).unwrap_or(0).to_be_bytes());
     packet.extend_from_slice(body);

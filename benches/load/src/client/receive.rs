@@ -49,6 +49,30 @@ impl Packet {
     }
 }
 
+/// The transport-wide number in a packet's one-byte extensions (RFC 8285 section 4.2).
+pub(super) fn transport_number(packet: &[u8], wanted: u8) -> Option<u16> {
+    let flags = *packet.first()?;
+    if flags & 0x10 == 0 {
+        return None;
+    }
+    let at = 12 + usize::from(flags & 0x0f) * 4;
+    let &[0xbe, 0xde, high, low] = packet.get(at..at + 4)? else { return None };
+    let words = usize::from(u16::from_be_bytes([high, low]));
+    let mut rest = packet.get(at + 4..at + 4 + words * 4)?;
+    while let Some((&first, after)) = rest.split_first() {
+        if first == 0 {
+            rest = after;
+            continue;
+        }
+        let (value, after) = after.split_at_checked(usize::from(first & 0x0f) + 1)?;
+        if first >> 4 == wanted {
+            return value.first_chunk().map(|number| u16::from_be_bytes(*number));
+        }
+        rest = after;
+    }
+    None
+}
+
 /// A packet that is new.
 pub(super) struct Arrival {
     pub(super) packet: Packet,

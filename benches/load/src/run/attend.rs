@@ -172,6 +172,8 @@ impl Participant<'_> {
                         media.request_keyframe();
                     }
                 }
+                // A load generator sends what it was told to send.
+                ClientEvent::Limited { .. } => {}
                 ClientEvent::Failed => return Err(RunError::Protocol("the media connection ended")),
             }
         }

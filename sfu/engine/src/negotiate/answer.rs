@@ -144,6 +144,7 @@ fn write_format(out: &mut String, format: &Format, has_transport_cc: bool) -> st
     for (is_offered, name) in [
         (feedback.transport_cc && has_transport_cc, "transport-cc"),
         (feedback.nack && is_video, "nack"),
+        (feedback.remb && is_video, "goog-remb"),
         (feedback.picture_loss, "nack pli"),
         (feedback.full_intra, "ccm fir"),
     ] {

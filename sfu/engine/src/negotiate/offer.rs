@@ -214,6 +214,7 @@ fn read_formats(media: &MediaDescription, kind: Kind) -> Vec<Format> {
                 "nack pli" => feedback.picture_loss = true,
                 "ccm fir" => feedback.full_intra = true,
                 "transport-cc" => feedback.transport_cc = true,
+                "goog-remb" => feedback.remb = true,
                 _ => {}
             }
         }

@@ -36,8 +36,8 @@ impl Room {
                         self.handle_keyframe_wish(ctx, index, media);
                     }
                 }
-                Rtcp::TransportFeedback => ctx.counters.transport_feedback_received += 1,
-                Rtcp::Other => {}
+                Rtcp::TransportFeedback { .. } => ctx.counters.transport_feedback_received += 1,
+                Rtcp::ReceiverLimit { .. } | Rtcp::Other => {}
             }
         }
         if compound.is_malformed {

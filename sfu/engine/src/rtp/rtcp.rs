@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use rtc_rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
+use rtc_rtcp::payload_feedbacks::receiver_estimated_maximum_bitrate::ReceiverEstimatedMaximumBitrate;
 use rtc_shared::marshal::Marshal;
 
 use super::packet::{long, word};
@@ -12,6 +13,8 @@ pub(crate) struct Block {
     pub(crate) ssrc: u32,
     /// 256ths, since the last report.
     pub(crate) fraction_lost: u8,
+    /// Extended highest sequence number received.
+    pub(crate) highest: u32,
     /// Middle 32 bits of the NTP time of the last sender report; 0 before any.
     pub(crate) last_sender_report: u32,
     /// Since then, in 65536ths of a second.
@@ -43,8 +46,15 @@ pub(crate) enum Rtcp<'a> {
     FullIntra {
         entries: &'a [u8],
     },
-    TransportFeedback,
-    /// REMB, BYE, SDES, extended reports and whatever else: tolerated.
+    /// Transport-wide feedback: `arrivals.rs` reads the body.
+    TransportFeedback {
+        body: &'a [u8],
+    },
+    /// REMB: the receiver can take no more than so many bits per second.
+    ReceiverLimit {
+        bits: u64,
+    },
+    /// BYE, SDES, extended reports and whatever else: tolerated.
     Other,
 }
 
@@ -80,9 +90,16 @@ impl<'a> Compound<'a> {
             },
             (201, _) => Rtcp::ReceiverReport { blocks: body.get(4..4 + usize::from(count) * 24)? },
             (205, 1) => Rtcp::Nack { media: long(body, 4)?, items: body.get(8..)? },
-            (205, 15) => Rtcp::TransportFeedback,
+            (205, 15) => Rtcp::TransportFeedback { body },
             (206, 1) => Rtcp::PictureLoss { media: long(body, 4)? },
             (206, 4) => Rtcp::FullIntra { entries: body.get(8..)? },
+            (206, 15) if body.get(8..12) == Some(b"REMB") => {
+                let number = long(body, 12)? & 0x00ff_ffff;
+                // 6 bits of exponent over 18 of mantissa: more than 64 bits can hold is as good as no limit.
+                let (exponent, mantissa) = (number >> 18, u64::from(number & 0x3_ffff));
+                let fits = mantissa.leading_zeros() > exponent;
+                Rtcp::ReceiverLimit { bits: if fits { mantissa << exponent } else { u64::MAX } }
+            }
             _ => Rtcp::Other,
         };
         self.rest = rest;
@@ -112,6 +129,7 @@ pub(crate) fn blocks(bytes: &[u8]) -> impl Iterator<Item = Block> {
         Some(Block {
             ssrc: long(block, 0)?,
             fraction_lost: *block.get(4)?,
+            highest: long(block, 8)?,
             last_sender_report: long(block, 16)?,
             delay: long(block, 20)?,
         })
@@ -131,6 +149,14 @@ pub(crate) fn lost_numbers(items: &[u8]) -> impl Iterator<Item = u16> {
 /// The SSRCs of a full intra request.
 pub(crate) fn intra_sources(entries: &[u8]) -> impl Iterator<Item = u32> {
     entries.chunks_exact(8).filter_map(|entry| long(entry, 0))
+}
+
+/// Tells a publisher to send no more than `bits` per second on these streams together: draft-alvestrand-rmcat-remb-03.
+#[allow(dead_code, reason = "the relay of a receiver's limit calls it")]
+#[allow(clippy::cast_precision_loss, reason = "18 bits of mantissa are all that leaves")]
+pub(crate) fn receiver_limit(sender_ssrc: u32, bits: u64, ssrcs: Vec<u32>) -> Option<Bytes> {
+    let bitrate = bits as f32;
+    ReceiverEstimatedMaximumBitrate { sender_ssrc, bitrate, ssrcs }.marshal().ok().map(Into::into)
 }
 
 /// A picture loss indication, RFC 4585 section 6.3.1.
@@ -185,7 +211,7 @@ mod tests {
             unreachable!("a sender report comes first")
         };
         assert_eq!(ntp, 0x1122_3344_5566_7788);
-        let expected = Block { ssrc: 5, fraction_lost: 12, last_sender_report: 0xabcd, delay: 77 };
+        let expected = Block { ssrc: 5, fraction_lost: 12, highest: 99, last_sender_report: 0xabcd, delay: 77 };
         assert_eq!(blocks(b).collect::<Vec<_>>(), [expected]);
         let Some(Rtcp::Nack { media: 2, items }) = compound.next() else { unreachable!("then a nack") };
         assert_eq!(lost_numbers(items).collect::<Vec<_>>(), [3, 5, 19, 65_535, 0]);
@@ -194,6 +220,20 @@ mod tests {
         assert_eq!(compound.next(), Some(Rtcp::PictureLoss { media: 6 }));
         assert_eq!(compound.next(), None);
         assert!(!compound.is_malformed);
+    }
+
+    #[test]
+    fn a_limit_reads_back_and_an_absurd_one_is_none() {
+        for bits in [50_000u64, 262_143, 1_000_000, 4_000_000] {
+            let bytes = receiver_limit(1, bits, vec![7, 8]).unwrap();
+            let Some(Rtcp::ReceiverLimit { bits: read }) = Compound::new(&bytes).next() else {
+                unreachable!("a limit reads back")
+            };
+            assert!(read <= bits && bits - read < bits / 1000, "{read} of {bits}");
+        }
+        let mut bytes = receiver_limit(1, 1000, vec![7]).unwrap().to_vec();
+        bytes[17..20].copy_from_slice(&[0xff; 3]);
+        assert_eq!(Compound::new(&bytes).next(), Some(Rtcp::ReceiverLimit { bits: u64::MAX }));
     }
 
     #[test]
@@ -220,7 +260,10 @@ mod tests {
                     Rtcp::SenderReport { blocks: b, .. } | Rtcp::ReceiverReport { blocks: b } => drop(blocks(b).count()),
                     Rtcp::Nack { items, .. } => drop(lost_numbers(items).count()),
                     Rtcp::FullIntra { entries } => drop(intra_sources(entries).count()),
-                    Rtcp::PictureLoss { .. } | Rtcp::TransportFeedback | Rtcp::Other => {}
+                    Rtcp::PictureLoss { .. }
+                    | Rtcp::TransportFeedback { .. }
+                    | Rtcp::ReceiverLimit { .. }
+                    | Rtcp::Other => {}
                 }
             }
         }

@@ -291,7 +291,7 @@ impl World {
                     self.seats[index].received.push(packet);
                 }
                 ClientEvent::KeyframeRequested { .. } => self.seats[index].wants_keyframe = true,
-                ClientEvent::Connected | ClientEvent::Failed => {}
+                ClientEvent::Connected | ClientEvent::Limited { .. } | ClientEvent::Failed => {}
             }
         }
     }
