@@ -128,8 +128,13 @@ impl Shard {
         metrics: MetricsSlot,
     ) -> Result<(Self, ShardInbox), Error> {
         let clock = Clock::start();
-        let engine =
-            Engine::new(EngineConfig { addresses, seed: rand::random(), epoch: (clock.started, clock.started_at) })?;
+        let engine = Engine::new(EngineConfig {
+            addresses,
+            tcp_addresses: Vec::new(),
+            shard: 0,
+            seed: rand::random(),
+            epoch: (clock.started, clock.started_at),
+        })?;
         let waker = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map_err(|e| Error::Shard(e.into()))?;
         let waker = Arc::new(waker);
         let (requests, inbox) = mpsc::channel(INBOX);
@@ -233,7 +238,7 @@ impl Shard {
             let count = port.receive(now, wall, |datagram| {
                 // Kernel timestamps of one socket are in order but for clock corrections.
                 *last = (*last).max(datagram.at);
-                engine.handle_input(*last, Input::Datagram { from: datagram.from, bytes: datagram.bytes });
+                engine.handle_input(*last, Input::Datagram { from: datagram.from.into(), bytes: datagram.bytes });
                 outlet.drain(engine, *last);
             });
             if self.outlet.outgoing.len() >= SEND_BATCH {
@@ -328,7 +333,7 @@ impl Outlet {
         let mut gone = Vec::new();
         loop {
             match engine.poll_output() {
-                Output::Send { to, bytes } => self.outgoing.push((to, bytes)),
+                Output::Send { to, bytes } => self.outgoing.push((to.remote, bytes)),
                 Output::Reply { ticket, result } => {
                     if let Some(reply) = self.replies.remove(&ticket) {
                         reply.answer(result);

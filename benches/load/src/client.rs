@@ -187,6 +187,7 @@ pub struct Client {
     config: ClientConfig,
     begin: Instant,
     session: u64,
+    restarts: u64,
     credentials: Credentials,
     sections: Vec<Section>,
     path: Path,
@@ -224,6 +225,7 @@ impl Client {
         let mut client = Self {
             begin: now,
             session: rng.random::<u64>() >> 2,
+            restarts: 0,
             credentials,
             sections: Vec::new(),
             path,
@@ -257,6 +259,14 @@ impl Client {
     #[must_use]
     pub fn offer(&self) -> String {
         sdp::write_offer(self.session, &self.credentials, &self.sections)
+    }
+
+    /// Draws other ICE credentials, as `restartIce()` does: the next [`Self::offer`] restarts ICE on the same connection.
+    pub fn restart_ice(&mut self) {
+        self.restarts += 1;
+        let mut rng = StdRng::seed_from_u64(self.config.seed.wrapping_add(self.restarts));
+        self.credentials.ufrag = text(&mut rng, 4);
+        self.credentials.pwd = text(&mut rng, 24);
     }
 
     /// Makes sure that so many sections of each kind receive; the next [`Self::offer`] has them.

@@ -1,7 +1,7 @@
 //! What every part of the Engine works with: the present moment, the outputs, the counters, the random generator.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use wire::control::Event;
 use wire::tap::{NodeMicros, TapFrame};
 use wire::{PeerId, RecordingId, RoomId, TrackId};
 
-use crate::transport::{Demux, Identity};
+use crate::transport::{Demux, Identity, Path};
 use crate::{Counters, EngineConfig, Error, Output};
 
 /// By what the demultiplexer names a Peer.
@@ -28,6 +28,8 @@ pub(crate) struct PeerKey {
 pub(crate) struct Context {
     /// The instant of the input under way.
     pub(crate) now: Instant,
+    /// The way of the datagram under way.
+    pub(crate) from: Path,
     /// Drained by the caller after each input, so its length is bounded by what one input causes.
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) counters: Counters,
@@ -35,6 +37,8 @@ pub(crate) struct Context {
     pub(crate) rng: StdRng,
     pub(crate) identity: Arc<Identity>,
     pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) tcp_addresses: Vec<SocketAddr>,
+    pub(crate) shard: u8,
     /// The Room of each running Tap.
     pub(crate) taps: FxHashMap<RecordingId, RoomId>,
     epoch: (Instant, NodeMicros),
@@ -49,12 +53,15 @@ impl Context {
         }
         Ok(Self {
             now: config.epoch.0,
+            from: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)).into(),
             outputs: VecDeque::new(),
             counters: Counters::default(),
             demux: Demux::new(),
             rng: StdRng::from_seed(config.seed),
             identity: Arc::new(Identity::generate()?),
             addresses: config.addresses,
+            tcp_addresses: config.tcp_addresses,
+            shard: config.shard,
             taps: FxHashMap::default(),
             epoch: config.epoch,
             scratch: Vec::with_capacity(2048),
@@ -67,7 +74,7 @@ impl Context {
         NodeMicros(self.epoch.1.0.saturating_add(u64::try_from(since).unwrap_or(u64::MAX)))
     }
 
-    pub(crate) fn send(&mut self, to: SocketAddr, bytes: Bytes) {
+    pub(crate) fn send(&mut self, to: Path, bytes: Bytes) {
         self.counters.datagrams_out += 1;
         self.counters.bytes_out += bytes.len() as u64;
         self.outputs.push_back(Output::Send { to, bytes });

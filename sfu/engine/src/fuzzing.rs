@@ -33,6 +33,7 @@ pub fn sdp(data: &[u8]) {
         pwd: "pwd",
         fingerprint: "AA",
         addresses: &[([192, 0, 2, 1], 5000).into()],
+        tcp_addresses: &[([192, 0, 2, 1], 5000).into()],
         sections: parts.collect(),
     };
     let text = negotiate::write(&answer);

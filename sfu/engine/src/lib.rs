@@ -36,7 +36,7 @@ use wire::{RecordingId, Redacted, RoomId};
 
 use context::Context;
 use room::Room;
-use transport::{Class, classify};
+use transport::{Class, Path, classify};
 
 pub use counters::Counters;
 pub use error::Error;
@@ -44,8 +44,12 @@ pub use error::Error;
 /// What an Engine needs to know before its first datagram.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
-    /// Host candidates to announce in every answer: where clients reach the shard's socket.
+    /// Host candidates to announce in every answer, best first: where clients reach the shard's socket.
     pub addresses: Vec<SocketAddr>,
+    /// The same over TCP (RFC 6544, passive): announced after these, and below them.
+    pub tcp_addresses: Vec<SocketAddr>,
+    /// Which of the node's shards this is, below 64: the ufrags tell it, see [`transport::find_shard`].
+    pub shard: u8,
     /// Seeds the random generator of credentials, SSRCs and tokens: from the operating system in service, fixed in tests.
     pub seed: [u8; 32],
     /// The same moment on both clocks. Every later instant is translated by the difference.
@@ -55,10 +59,10 @@ pub struct EngineConfig {
 /// Something that happened outside.
 #[derive(Debug)]
 pub enum Input<'a> {
-    /// One UDP datagram.
+    /// One UDP datagram, or one frame of a TCP connection.
     Datagram {
-        /// Its source.
-        from: SocketAddr,
+        /// The way it came.
+        from: Path,
         /// Its payload.
         bytes: &'a [u8],
     },
@@ -83,9 +87,9 @@ pub enum Input<'a> {
 pub enum Output {
     /// Send this datagram.
     Send {
-        /// Where to.
-        to: SocketAddr,
-        /// UDP payload.
+        /// The way it goes.
+        to: Path,
+        /// UDP payload, or the content of one frame.
         bytes: Bytes,
     },
     /// Answer a command. Each ticket is answered exactly once.
@@ -164,13 +168,20 @@ impl Engine {
         self.ctx.outputs.pop_front().unwrap_or(Output::Wait((!is_idle).then_some(self.next_tick)))
     }
 
+    /// Whether authenticated STUN bound this path to a Peer that lives.
+    #[must_use]
+    pub fn is_bound(&self, path: Path) -> bool {
+        self.ctx.demux.find(path).is_some()
+    }
+
     /// What happened so far.
     #[must_use]
     pub const fn counters(&self) -> &Counters {
         &self.ctx.counters
     }
 
-    fn handle_datagram(&mut self, from: SocketAddr, bytes: &[u8]) {
+    fn handle_datagram(&mut self, from: Path, bytes: &[u8]) {
+        self.ctx.from = from;
         self.ctx.counters.datagrams_in += 1;
         self.ctx.counters.bytes_in += bytes.len() as u64;
         let class = classify(bytes);
@@ -181,7 +192,7 @@ impl Engine {
             }
             return;
         }
-        // Only authenticated STUN binds an address; from any other nothing is looked at.
+        // Only authenticated STUN binds a path; from any other nothing is looked at.
         let Some(key) = self.ctx.demux.find(from) else {
             self.ctx.counters.junk += 1;
             return;

@@ -4,8 +4,10 @@ mod duties;
 mod receive;
 mod send;
 mod session;
+mod silence;
 
 pub(crate) use session::Wanted;
+use silence::Silence;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,6 +47,7 @@ pub(crate) struct Peer {
     /// Sources that signaling muted, published or not.
     pub(crate) muted: Vec<Source>,
     pub(crate) transport: Transport,
+    pub(crate) silence: Silence,
     pub(crate) tracks: Vec<Track>,
     pub(crate) slots: Vec<Slot>,
     pub(crate) round_trip: Option<Duration>,
@@ -101,6 +104,7 @@ impl Peer {
             is_counted: false,
             muted: Vec::new(),
             transport: Transport::new(Arc::clone(&ctx.identity), ours.clone(), now),
+            silence: Silence::new(now),
             tracks: Vec::new(),
             slots: Vec::new(),
             round_trip: None,
@@ -124,6 +128,19 @@ impl Peer {
 
     pub(crate) fn is_connected(&self) -> bool {
         self.transport.is_connected()
+    }
+
+    /// The datagram under way was authentic RTP or RTCP of this Peer.
+    pub(crate) fn note_authentic(&mut self, ctx: &Context) {
+        self.silence.note(ctx.now);
+        if self.transport.note_heard(ctx.now, ctx.from) {
+            self.handle_route_change(ctx.now);
+        }
+    }
+
+    /// Packets take another path from now on: what was learnt about the old one no longer holds.
+    pub(crate) fn handle_route_change(&mut self, _now: Instant) {
+        self.round_trip = None;
     }
 
     /// The Track whose main or RTX stream this SSRC is.

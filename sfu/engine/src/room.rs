@@ -16,7 +16,7 @@ use crate::peer::{Peer, Wanted};
 use crate::speaker::Speaker;
 use crate::tap::Tap;
 use crate::track::Track;
-use crate::transport::{StunVerdict, TransportEvent};
+use crate::transport::{Path, StunVerdict, TransportEvent};
 
 /// How often the loudest voice is looked for.
 const SPEAKER_INTERVAL: Duration = Duration::from_millis(200);
@@ -69,12 +69,21 @@ impl Room {
         self.places.keys().map(|peer| PeerKey { room: self.id, peer: *peer })
     }
 
-    pub(crate) fn handle_stun(&mut self, ctx: &mut Context, peer: PeerId, from: std::net::SocketAddr, bytes: &[u8]) {
+    pub(crate) fn handle_stun(&mut self, ctx: &mut Context, peer: PeerId, from: Path, bytes: &[u8]) {
+        let key = PeerKey { room: self.id, peer };
         let Some((index, found)) = self.find_mut(peer) else { return };
+        let before = found.transport.path();
         match found.transport.handle_stun(ctx.now, from, bytes) {
             StunVerdict::Bound { .. } => {
-                // Another live Peer may hold the address: then this one stays reachable where it was.
-                ctx.demux.bind(from, PeerKey { room: self.id, peer });
+                // Another live Peer may hold the path: then this one stays reachable where it was.
+                ctx.demux.bind(from, key);
+                found.silence.note(ctx.now);
+                while let Some(retired) = found.transport.poll_retired() {
+                    ctx.demux.forget(&retired.ufrag);
+                }
+                if before.is_some() && found.transport.path() != before {
+                    found.handle_route_change(ctx.now);
+                }
             }
             StunVerdict::Dropped(_) => ctx.counters.stun_refused += 1,
         }

@@ -5,20 +5,21 @@ mod dtls;
 pub mod gate;
 pub mod hello;
 mod ice;
+mod path;
 mod srtp;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use wire::control::Lost;
 
-pub use demux::{Class, Demux, MAX_ADDRESSES, classify, find_ufrag};
+pub use demux::{Class, Demux, MAX_PATHS, classify, find_ufrag};
 pub use dtls::{HANDSHAKE_TIME, Identity};
-pub use ice::{CONSENT_TIME, IceCredentials};
+pub use ice::{CONSENT_TIME, IceCredentials, PATH_QUIET, find_shard};
+pub use path::{Local, Path};
 pub use srtp::{MAX_SSRCS, MAX_STRANGERS};
 
 use crate::Error;
@@ -157,11 +158,13 @@ pub enum TransportEvent {
 pub struct Transport {
     identity: Arc<Identity>,
     ice: Ice,
+    /// The browser's ufrag and password.
+    remote: Option<(String, String)>,
     /// Made by the first offer.
     dtls: Option<Dtls>,
     srtp: Option<Box<Srtp>>,
     ended: bool,
-    transmits: VecDeque<(SocketAddr, Bytes)>,
+    transmits: VecDeque<(Path, Bytes)>,
     /// Two at most: `Connected`, then `Lost`.
     events: VecDeque<TransportEvent>,
     counters: TransportCounters,
@@ -181,6 +184,7 @@ impl Transport {
         Self {
             identity,
             ice: Ice::new(ours, now),
+            remote: None,
             dtls: None,
             srtp: None,
             ended: false,
@@ -190,28 +194,47 @@ impl Transport {
         }
     }
 
-    /// Takes what an offer says; a later offer may repeat it.
+    /// Takes what an offer says; a later offer may repeat it, or restart ICE by other credentials: then this is true, and
+    /// [`Self::restart`] must follow before the answer. DTLS and its keys stay.
     ///
     /// # Errors
     /// When a later offer names another certificate: that would be another person on the same connection.
-    pub fn set_remote(&mut self, remote: RemoteParameters) -> Result<(), Error> {
+    pub fn set_remote(&mut self, remote: RemoteParameters) -> Result<bool, Error> {
         // As a lite agent we never check towards the browser, so its credentials only have to exist.
         let RemoteParameters { ufrag, pwd, fingerprint } = remote;
         if ufrag.is_empty() || pwd.is_empty() {
             return Err(Error::Remote("ICE credentials are missing"));
         }
         match &self.dtls {
-            Some(dtls) if *dtls.expected() != fingerprint => Err(Error::Remote("the certificate fingerprint changed")),
-            Some(_) => Ok(()),
-            None => {
-                self.dtls = Some(Dtls::new(Arc::clone(&self.identity), fingerprint)?);
-                Ok(())
+            Some(dtls) if *dtls.expected() != fingerprint => {
+                return Err(Error::Remote("the certificate fingerprint changed"));
             }
+            Some(_) => {}
+            None => self.dtls = Some(Dtls::new(Arc::clone(&self.identity), fingerprint)?),
         }
+        let before = self.remote.replace((ufrag, pwd));
+        Ok(before.is_some() && before != self.remote)
+    }
+
+    /// Begins an ICE restart (RFC 8445 section 9): these are our credentials from now on. The old ones hold until the browser
+    /// nominates with the new ones, and media goes on where it flows meanwhile.
+    pub fn restart(&mut self, ours: IceCredentials) {
+        self.ice.restart(ours);
+    }
+
+    /// Our credentials that no longer hold, so that the demultiplexer forgets them.
+    pub fn poll_retired(&mut self) -> Option<IceCredentials> {
+        self.ice.poll_retired()
+    }
+
+    /// Media that came on this path, bound by STUN, was authentic. True when we send there from now on: the path in use is quiet.
+    pub fn note_heard(&mut self, now: Instant, from: Path) -> bool {
+        self.ice.note_heard(now, from)
     }
 
     /// Handles a datagram of class [`Class::Stun`] that names our ufrag.
-    pub fn handle_stun(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) -> StunVerdict {
+    pub fn handle_stun(&mut self, now: Instant, from: impl Into<Path>, bytes: &[u8]) -> StunVerdict {
+        let from = from.into();
         if self.ended {
             return StunVerdict::Dropped(self.drop_one(DropReason::Ended));
         }
@@ -275,8 +298,8 @@ impl Transport {
 
     /// Where to send; `None` until the first authenticated STUN.
     #[must_use]
-    pub const fn address(&self) -> Option<SocketAddr> {
-        self.ice.address()
+    pub const fn path(&self) -> Option<Path> {
+        self.ice.path()
     }
 
     /// Whether media can flow.
@@ -286,7 +309,7 @@ impl Transport {
     }
 
     /// The next datagram to send.
-    pub fn poll_transmit(&mut self) -> Option<(SocketAddr, Bytes)> {
+    pub fn poll_transmit(&mut self) -> Option<(Path, Bytes)> {
         self.transmits.pop_front()
     }
 
@@ -379,13 +402,13 @@ impl Transport {
 
     fn flush_dtls(&mut self) {
         let outgoing = self.dtls.as_mut().map(Dtls::take_outgoing).unwrap_or_default();
-        let Some(to) = self.ice.address() else { return };
+        let Some(to) = self.ice.path() else { return };
         for datagram in outgoing {
             self.transmit(to, datagram);
         }
     }
 
-    fn transmit(&mut self, to: SocketAddr, bytes: Bytes) {
+    fn transmit(&mut self, to: Path, bytes: Bytes) {
         if self.transmits.len() >= MAX_TRANSMITS {
             self.drop_one(DropReason::QueueFull);
         } else {

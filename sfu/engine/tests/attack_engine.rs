@@ -54,7 +54,13 @@ impl Net {
     fn new() -> Self {
         #[expect(clippy::disallowed_methods, reason = "the origin of virtual time")]
         let now = Instant::now();
-        let config = EngineConfig { addresses: vec![server()], seed: [3; 32], epoch: (now, NodeMicros(0)) };
+        let config = EngineConfig {
+            addresses: vec![server()],
+            tcp_addresses: Vec::new(),
+            shard: 0,
+            seed: [3; 32],
+            epoch: (now, NodeMicros(0)),
+        };
         Self {
             engine: Engine::new(config).unwrap(),
             engine_wakes: None,
@@ -110,7 +116,7 @@ impl Net {
 
     /// Hands the Engine a datagram at once, as an attacker near it would.
     fn attack(&mut self, from: SocketAddr, bytes: &[u8]) {
-        self.input(Input::Datagram { from, bytes });
+        self.input(Input::Datagram { from: from.into(), bytes });
     }
 
     fn input(&mut self, input: Input<'_>) {
@@ -123,8 +129,8 @@ impl Net {
                 }
                 Output::Send { to, bytes } => {
                     // What goes to an address of the attacker's is gone.
-                    if let Some(side) = self.sides.iter().position(|side| side.address == to) {
-                        self.wire.push_back((self.now + DELAY, Some(side), to, bytes.to_vec()));
+                    if let Some(side) = self.sides.iter().position(|side| side.address == to.remote) {
+                        self.wire.push_back((self.now + DELAY, Some(side), to.remote, bytes.to_vec()));
                     }
                 }
                 Output::Reply { result, .. } => self.reply = Some(result.unwrap()),
@@ -163,7 +169,7 @@ impl Net {
                         self.captured.pop_front();
                     }
                     self.captured.push_back((from, bytes.clone()));
-                    self.input(Input::Datagram { from, bytes: &bytes });
+                    self.input(Input::Datagram { from: from.into(), bytes: &bytes });
                 }
             }
         }

@@ -128,11 +128,12 @@ impl Path {
         std::mem::take(&mut self.failure)
     }
 
-    /// Begins to check; a later answer of the same server changes nothing.
+    /// Begins to check. A later answer changes something only if it brings other credentials: an ICE restart, which DTLS outlives.
     pub(super) fn start(&mut self, ours: &Credentials, answer: &Answer, now: Instant) {
-        if self.remote.is_some() {
+        if self.remote.as_ref().is_some_and(|remote| remote.pwd == answer.pwd) {
             return;
         }
+        self.outstanding.clear();
         self.remote = Some(Remote {
             candidate: answer.candidate,
             username: format!("{}:{}", answer.ufrag, ours.ufrag),

@@ -34,7 +34,10 @@ pub(crate) struct Answer<'a> {
     pub(crate) ufrag: &'a str,
     pub(crate) pwd: &'a str,
     pub(crate) fingerprint: &'a str,
+    /// Host candidates, best first.
     pub(crate) addresses: &'a [SocketAddr],
+    /// Those over TCP, passive: below all of these.
+    pub(crate) tcp_addresses: &'a [SocketAddr],
     pub(crate) sections: Vec<SectionAnswer<'a>>,
 }
 
@@ -93,18 +96,34 @@ fn write_all(out: &mut String, answer: &Answer<'_>) -> std::fmt::Result {
         if let Some(sending) = &part.sending {
             write_sending(out, sending, section.formats.iter().any(|format| format.rtx.is_some()))?;
         }
-        for (index, address) in answer.addresses.iter().enumerate() {
-            // RFC 8445 section 5.1.2.1: type preference 126 for host, earlier addresses first.
-            let preference = (126u64 << 24) + ((65_535 - index.min(65_535) as u64) << 8) + 255;
-            let foundation = index + 1;
-            write!(
-                out,
-                "a=candidate:{foundation} 1 udp {preference} {} {} typ host\r\n",
-                address.ip(),
-                address.port()
-            )?;
-        }
+        write_candidates(out, answer)?;
         out.push_str("a=end-of-candidates\r\n");
+    }
+    Ok(())
+}
+
+/// RFC 8445 section 5.1.2.1: priority of type, then earlier addresses first. Type preference 126 is for host; TCP gets 90, below every
+/// UDP candidate, and the direction preference of a passive end (RFC 6544 section 4.2).
+fn write_candidates(out: &mut String, answer: &Answer<'_>) -> std::fmt::Result {
+    let mut foundation = 0u32;
+    let mut preference = 65_535u64;
+    for address in answer.addresses {
+        foundation += 1;
+        let priority = (126u64 << 24) + (preference << 8) + 255;
+        preference = preference.saturating_sub(1);
+        write!(out, "a=candidate:{foundation} 1 udp {priority} {} {} typ host\r\n", address.ip(), address.port())?;
+    }
+    let mut preference = 8191u64;
+    for address in answer.tcp_addresses {
+        foundation += 1;
+        let priority = (90u64 << 24) + (((4 << 13) + preference) << 8) + 255;
+        preference = preference.saturating_sub(1);
+        write!(
+            out,
+            "a=candidate:{foundation} 1 tcp {priority} {} {} typ host tcptype passive\r\n",
+            address.ip(),
+            address.port()
+        )?;
     }
     Ok(())
 }

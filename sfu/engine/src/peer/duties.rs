@@ -19,6 +19,9 @@ impl Peer {
         if !self.is_connected() {
             return;
         }
+        if self.silence.poll(ctx.now) {
+            ctx.tell(Event::PeerSilent { room, peer: self.id });
+        }
         self.send_feedback(ctx);
         self.ask_for_missing(ctx);
         if ctx.now.saturating_duration_since(self.reported) >= REPORT_INTERVAL {

@@ -16,6 +16,8 @@ impl Peer {
             ctx.counters.srtp_refused += 1;
             return None;
         };
+        self.silence.note_rtp(ctx.now);
+        self.note_authentic(ctx);
         let packet = packet.freeze();
         let Some(header) = packet::read(&packet) else {
             ctx.counters.malformed += 1;

@@ -93,7 +93,7 @@ impl Peer {
         block: &NewBlock,
         payload: impl FnOnce(&mut Vec<u8>),
     ) -> bool {
-        let Some(to) = self.transport.address() else { return false };
+        let Some(to) = self.transport.path() else { return false };
         header.has_extension = !block.is_empty();
         ctx.scratch.clear();
         packet::write(&mut ctx.scratch, &header);
@@ -106,7 +106,7 @@ impl Peer {
 
     /// Encrypts and queues one RTCP packet of ours.
     pub(crate) fn send_rtcp(&mut self, ctx: &mut Context, plain: &[u8]) {
-        let Some(to) = self.transport.address() else { return };
+        let Some(to) = self.transport.path() else { return };
         if let Ok(bytes) = self.transport.protect_rtcp(plain) {
             ctx.send(to, bytes.freeze());
         }

@@ -7,11 +7,11 @@ use wire::RoomId;
 use wire::control::{Event, Kind, Reason, Refusal, SlotTrack, Source};
 
 use super::{Binding, Peer};
-use crate::context::Context;
+use crate::context::{Context, PeerKey};
 use crate::negotiate::{self, Answer, Coding, Offer, PayloadTable, Section, SectionAnswer, Sending};
 use crate::subscription::Slot;
 use crate::track::Track;
-use crate::transport::RemoteParameters;
+use crate::transport::{IceCredentials, RemoteParameters};
 
 /// A Track that somebody should receive.
 #[derive(Clone, Debug)]
@@ -21,14 +21,18 @@ pub(crate) struct Wanted {
 }
 
 impl Peer {
-    /// Applies an offer, first or later. Credentials, mids, slots and SSRCs of before stay as they are.
+    /// Applies an offer, first or later. Mids, slots and SSRCs of before stay as they are, and so do our credentials, unless the
+    /// browser restarts ICE.
     ///
     /// # Errors
     /// `BadOffer` when it contradicts what the connection is built on; nothing has changed then.
-    pub(crate) fn apply(&mut self, ctx: &mut Context, offer: Offer) -> Result<String, Refusal> {
+    pub(crate) fn apply(&mut self, ctx: &mut Context, room: RoomId, offer: Offer) -> Result<String, Refusal> {
         let Offer { ufrag, pwd, fingerprint, sections } = offer;
         let remote = RemoteParameters { ufrag, pwd, fingerprint };
-        self.transport.set_remote(remote).map_err(|error| Refusal::new(Reason::BadOffer, error.to_string()))?;
+        let restarts = self.transport.set_remote(remote);
+        if restarts.map_err(|error| Refusal::new(Reason::BadOffer, error.to_string()))? {
+            self.restart(ctx, room)?;
+        }
         self.payloads = PayloadTable::of(&sections);
         self.ids = negotiate::all_ids(&sections);
         self.apply_tracks(ctx, &sections);
@@ -47,9 +51,24 @@ impl Peer {
             pwd: &self.ours.pwd,
             fingerprint: ctx.identity.fingerprint(),
             addresses: &ctx.addresses,
+            tcp_addresses: &ctx.tcp_addresses,
             sections: parts.collect(),
         };
         Ok(negotiate::write(&answer))
+    }
+
+    /// ICE begins anew with other credentials of ours; what flows goes on by the old ones meanwhile.
+    fn restart(&mut self, ctx: &mut Context, room: RoomId) -> Result<(), Refusal> {
+        let ours = IceCredentials::generate(&mut ctx.rng, ctx.shard);
+        if !ctx.demux.insert(&ours.ufrag, PeerKey { room, peer: self.id }) {
+            return Err(Refusal::new(Reason::Unavailable, "no unused credentials were found"));
+        }
+        self.transport.restart(ours.clone());
+        while let Some(retired) = self.transport.poll_retired() {
+            ctx.demux.forget(&retired.ufrag);
+        }
+        self.ours = ours;
+        Ok(())
     }
 
     fn find_slot(&self, mid: &str) -> Option<&Slot> {

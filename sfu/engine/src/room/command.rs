@@ -90,7 +90,7 @@ impl Room {
         if door == Door::Removed {
             return Err(Refusal::new(Reason::Door, "a peer cannot begin as removed"));
         }
-        let ours = IceCredentials::generate(&mut ctx.rng);
+        let ours = IceCredentials::generate(&mut ctx.rng, ctx.shard);
         if !ctx.demux.insert(&ours.ufrag, PeerKey { room: self.id, peer: id }) {
             return Err(Refusal::new(Reason::Unavailable, "no unused credentials were found"));
         }
@@ -117,9 +117,10 @@ impl Room {
     }
 
     fn answer(&mut self, ctx: &mut Context, peer: PeerId, sdp: &Redacted<String>) -> Result<Reply, Refusal> {
+        let room = self.id;
         let (_, peer) = self.find_mut(peer).ok_or_else(unknown_peer)?;
         let offer = negotiate::read(sdp.reveal())?;
-        let sdp = Redacted::new(peer.apply(ctx, offer)?);
+        let sdp = Redacted::new(peer.apply(ctx, room, offer)?);
         Ok(Reply::Answer { sdp })
     }
 

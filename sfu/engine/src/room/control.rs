@@ -21,6 +21,7 @@ impl Room {
             ctx.counters.srtp_refused += 1;
             return;
         };
+        peer.note_authentic(ctx);
         let mut compound = Compound::new(&plain);
         for part in compound.by_ref() {
             match part {

@@ -1,13 +1,14 @@
 //! What kind of datagram this is (RFC 7983), and whose: by bound address, or by ICE username.
 
 use std::hash::Hash;
-use std::net::SocketAddr;
 
 use rustc_hash::FxHashMap;
 
-/// How many addresses one Peer may have bound at once. A browser checks a pair for each of its candidates, then keeps one.
-/// When a ninth comes, the one that was bound or renewed longest ago is forgotten.
-pub const MAX_ADDRESSES: usize = 8;
+use super::Path;
+
+/// How many paths one Peer may have bound at once. A browser checks a pair for each of its candidates and each of ours, then keeps one.
+/// When another one comes, the one that was bound or renewed longest ago is forgotten.
+pub const MAX_PATHS: usize = 16;
 
 /// The protocols that share one UDP port (RFC 7983, RFC 5761).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,18 +56,18 @@ pub fn find_ufrag(bytes: &[u8]) -> Option<&str> {
     None
 }
 
-/// Whose datagram it is: bound address to key, and ufrag to key. `K` is whatever the Engine names a Peer by.
+/// Whose datagram it is: bound path to key, and ufrag to key. `K` is whatever the Engine names a Peer by.
 #[derive(Debug)]
 pub struct Demux<K> {
-    addresses: FxHashMap<SocketAddr, K>,
+    paths: FxHashMap<Path, K>,
     ufrags: FxHashMap<String, K>,
-    /// The addresses of each key, the longest unused first; at most [`MAX_ADDRESSES`].
-    bound: FxHashMap<K, Vec<SocketAddr>>,
+    /// The paths of each key, the longest unused first; at most [`MAX_PATHS`].
+    bound: FxHashMap<K, Vec<Path>>,
 }
 
 impl<K> Default for Demux<K> {
     fn default() -> Self {
-        Self { addresses: FxHashMap::default(), ufrags: FxHashMap::default(), bound: FxHashMap::default() }
+        Self { paths: FxHashMap::default(), ufrags: FxHashMap::default(), bound: FxHashMap::default() }
     }
 }
 
@@ -86,10 +87,15 @@ impl<K: Copy + Eq + Hash> Demux<K> {
         true
     }
 
-    /// The Peer that authenticated STUN bound this address to.
+    /// Forgets a ufrag that no longer holds; the paths that it bound stay.
+    pub fn forget(&mut self, ufrag: &str) {
+        self.ufrags.remove(ufrag);
+    }
+
+    /// The Peer that authenticated STUN bound this path to.
     #[must_use]
-    pub fn find(&self, address: SocketAddr) -> Option<K> {
-        self.addresses.get(&address).copied()
+    pub fn find(&self, path: Path) -> Option<K> {
+        self.paths.get(&path).copied()
     }
 
     /// The Peer whose ufrag a STUN message names. It must still authenticate.
@@ -98,43 +104,43 @@ impl<K: Copy + Eq + Hash> Demux<K> {
         self.ufrags.get(find_ufrag(bytes)?).copied()
     }
 
-    /// Binds an address after its STUN was authenticated, or renews it. False when another live Peer holds the address:
-    /// whoever has credentials of their own could otherwise cut somebody else off with a forged source address.
-    pub fn bind(&mut self, address: SocketAddr, key: K) -> bool {
-        if self.addresses.get(&address).is_some_and(|holder| *holder != key) {
+    /// Binds a path after its STUN was authenticated, or renews it. False when another live Peer holds it: whoever has credentials of
+    /// their own could otherwise cut somebody else off with a forged source address.
+    pub fn bind(&mut self, path: Path, key: K) -> bool {
+        if self.paths.get(&path).is_some_and(|holder| *holder != key) {
             return false;
         }
         let bound = self.bound.entry(key).or_default();
-        if bound.last() == Some(&address) {
+        if bound.last() == Some(&path) {
             return true;
         }
-        bound.retain(|other| *other != address);
-        if bound.len() >= MAX_ADDRESSES {
-            self.addresses.remove(&bound.remove(0));
+        bound.retain(|other| *other != path);
+        if bound.len() >= MAX_PATHS {
+            self.paths.remove(&bound.remove(0));
         }
-        bound.push(address);
-        self.addresses.insert(address, key);
+        bound.push(path);
+        self.paths.insert(path, key);
         true
     }
 
-    /// Forgets a Peer, its addresses and its ufrag.
+    /// Forgets a Peer, its paths and its ufrags.
     pub fn remove(&mut self, key: K) {
-        for address in self.bound.remove(&key).unwrap_or_default() {
-            self.addresses.remove(&address);
+        for path in self.bound.remove(&key).unwrap_or_default() {
+            self.paths.remove(&path);
         }
         self.ufrags.retain(|_, holder| *holder != key);
     }
 
-    /// How many addresses are bound in all.
+    /// How many paths are bound in all.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.addresses.len()
+        self.paths.len()
     }
 
-    /// True when no address is bound.
+    /// True when no path is bound.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.addresses.is_empty()
+        self.paths.is_empty()
     }
 }
 
@@ -144,8 +150,8 @@ mod tests {
 
     use super::*;
 
-    fn address(port: u16) -> SocketAddr {
-        SocketAddr::from(([192, 0, 2, 1], port))
+    fn address(port: u16) -> Path {
+        std::net::SocketAddr::from(([192, 0, 2, 1], port)).into()
     }
 
     #[test]
@@ -179,18 +185,31 @@ mod tests {
     }
 
     #[test]
-    fn a_ninth_address_replaces_the_longest_unused() {
+    fn a_path_too_many_replaces_the_longest_unused() {
         let mut demux = Demux::new();
-        for port in 1..=8 {
+        for port in 1..=16 {
             assert!(demux.bind(address(port), 7));
         }
         assert!(demux.bind(address(1), 7));
-        assert!(demux.bind(address(9), 7));
-        assert_eq!(demux.len(), MAX_ADDRESSES);
+        assert!(demux.bind(address(17), 7));
+        assert_eq!(demux.len(), MAX_PATHS);
         assert_eq!(demux.find(address(1)), Some(7));
         assert_eq!(demux.find(address(2)), None);
         demux.remove(7);
         assert!(demux.is_empty());
+    }
+
+    #[test]
+    fn the_same_remote_over_another_transport_or_to_another_address_of_ours_is_another_path() {
+        let mut demux = Demux::new();
+        let remote = address(1).remote;
+        let ours = |last| std::net::IpAddr::from([127, 0, 0, last]);
+        assert!(demux.bind(Path::udp(remote, ours(1)), 1));
+        assert!(demux.bind(Path::udp(remote, ours(2)), 2));
+        assert!(demux.bind(Path::tcp(remote, 1), 3));
+        assert_eq!(demux.find(Path::udp(remote, ours(2))), Some(2));
+        assert_eq!(demux.find(Path::tcp(remote, 1)), Some(3));
+        assert_eq!(demux.find(Path::tcp(remote, 2)), None);
     }
 
     proptest! {

@@ -191,7 +191,7 @@ impl Pair {
     pub(super) fn with_fingerprint(profiles: Vec<SrtpProtectionProfile>, wrong: Option<[u8; 32]>) -> Self {
         let now = begin();
         let identity = Arc::new(Identity::generate().unwrap());
-        let credentials = IceCredentials::generate(&mut StdRng::seed_from_u64(1));
+        let credentials = IceCredentials::generate(&mut StdRng::seed_from_u64(1), 0);
         let mut transport = Transport::new(identity, credentials.clone(), now);
         let browser = Browser::new(profiles, now);
         let fingerprint = wrong.unwrap_or(browser.fingerprint);

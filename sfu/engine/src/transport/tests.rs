@@ -137,7 +137,7 @@ fn our_goodbye_reaches_the_browser() {
     let mut pair = Pair::connected();
     pair.transport.close(pair.now);
     let (to, bytes) = pair.transport.poll_transmit().unwrap();
-    assert_eq!((to, bytes.first()), (browser_address(), Some(&21)));
+    assert_eq!((to, bytes.first()), (browser_address().into(), Some(&21)));
     assert_eq!(pair.transport.protect_rtp(&rtp(1, 1, b"x")), Err(DropReason::NoKeys));
 }
 
@@ -346,7 +346,7 @@ fn stun_with_anything_wrong_is_refused() {
     let mut refused = |bytes: &[u8], reason: DropReason| {
         let verdict = pair.transport.handle_stun(pair.now, elsewhere, bytes);
         assert_eq!(verdict, StunVerdict::Dropped(reason));
-        assert_eq!(pair.transport.address(), Some(browser_address()));
+        assert_eq!(pair.transport.path(), Some(browser_address().into()));
     };
     let ours = pair.credentials.clone();
     let wrong_password = IceCredentials { pwd: "x".repeat(32), ..ours.clone() };
@@ -382,7 +382,72 @@ fn a_request_copied_from_the_wire_does_not_move_the_call() {
     let thief = SocketAddr::from(([198, 51, 100, 9], 9));
     let verdict = pair.transport.handle_stun(pair.now, thief, &request);
     assert_eq!(verdict, StunVerdict::Dropped(DropReason::CopiedRequest));
-    assert_eq!(pair.transport.address(), Some(browser_address()));
+    assert_eq!(pair.transport.path(), Some(browser_address().into()));
+}
+
+#[test]
+fn a_nat_that_gave_another_port_is_followed_without_nomination_once_the_old_path_is_quiet() {
+    let mut pair = Pair::connected();
+    let (old, moved) = (Path::from(browser_address()), SocketAddr::from(([192, 0, 2, 7], 40_001)));
+    let check = binding_request(&pair.credentials, false);
+    let kept = StunVerdict::Bound { nominated: false };
+    let begin = pair.now + 5 * SECOND;
+    assert!(!pair.transport.note_heard(begin, old), "the path in use stays");
+    // A spare path is checked while the other one carries media.
+    assert_eq!(pair.transport.handle_stun(begin + PATH_QUIET / 2, moved, &check), kept);
+    assert!(!pair.transport.note_heard(begin + PATH_QUIET / 2, moved.into()), "one overtaken packet moves nothing");
+    assert_eq!(pair.transport.path(), Some(old));
+    // The old one is quiet: whatever is authentic moves the connection, media or the next check.
+    assert!(pair.transport.note_heard(begin + PATH_QUIET, moved.into()));
+    assert_eq!(pair.transport.path(), Some(moved.into()));
+    let third = SocketAddr::from(([192, 0, 2, 7], 40_002));
+    let check = binding_request(&pair.credentials, false);
+    let verdict = pair.transport.handle_stun(begin + 2 * PATH_QUIET, third, &check);
+    assert_eq!(verdict, StunVerdict::Bound { nominated: true });
+    assert_eq!(pair.transport.path(), Some(third.into()));
+}
+
+#[test]
+fn an_ice_restart_keeps_the_old_credentials_until_the_new_ones_nominate() {
+    let mut pair = Pair::connected();
+    let old = pair.credentials.clone();
+    let [skipped, new] = [7, 8].map(|seed| IceCredentials::generate(&mut StdRng::seed_from_u64(seed), 0));
+    pair.transport.restart(skipped.clone());
+    assert_eq!(pair.transport.poll_retired(), None);
+    pair.transport.restart(new.clone());
+    assert_eq!(pair.transport.poll_retired(), Some(skipped.clone()), "a restart that was never used is forgotten");
+    let moved = SocketAddr::from(([203, 0, 113, 5], 1234));
+    let ask = |pair: &mut Pair, by: &IceCredentials, from: SocketAddr, nominate: bool| {
+        pair.transport.handle_stun(pair.now, from, &binding_request(by, nominate))
+    };
+    let gone = StunVerdict::Dropped(DropReason::UnknownUser);
+    assert_eq!(ask(&mut pair, &skipped, moved, true), gone);
+    assert_eq!(ask(&mut pair, &old, browser_address(), true), StunVerdict::Bound { nominated: true });
+    assert_eq!(ask(&mut pair, &new, moved, false), StunVerdict::Bound { nominated: false });
+    assert_eq!(pair.transport.path(), Some(browser_address().into()), "media goes on where it flows");
+    assert_eq!(ask(&mut pair, &old, browser_address(), false), StunVerdict::Bound { nominated: false });
+    assert_eq!(ask(&mut pair, &new, moved, true), StunVerdict::Bound { nominated: true });
+    assert_eq!(pair.transport.path(), Some(moved.into()));
+    assert_eq!(pair.transport.poll_retired(), Some(old.clone()));
+    assert_eq!(ask(&mut pair, &old, browser_address(), true), gone);
+    assert!(pair.transport.is_connected(), "DTLS and its keys stay");
+}
+
+#[test]
+fn other_remote_credentials_restart_ice_and_another_certificate_does_not() {
+    let mut pair = Pair::new(vec![GCM]);
+    let mut remote =
+        RemoteParameters { ufrag: "them".into(), pwd: "p".repeat(24), fingerprint: pair.browser.fingerprint };
+    let _first = pair.transport.set_remote(remote.clone()).unwrap();
+    assert_eq!(pair.transport.set_remote(remote.clone()), Ok(false), "an offer that repeats them");
+    remote.ufrag = "anew".into();
+    remote.pwd = "q".repeat(24);
+    assert_eq!(pair.transport.set_remote(remote.clone()), Ok(true));
+    remote.pwd = "r".repeat(24);
+    remote.fingerprint = [9; 32];
+    assert!(pair.transport.set_remote(remote.clone()).is_err());
+    remote.fingerprint = pair.browser.fingerprint;
+    assert_eq!(pair.transport.set_remote(remote), Ok(true), "a refused offer changed nothing");
 }
 
 #[test]
@@ -391,10 +456,10 @@ fn a_browser_that_changed_its_network_is_followed() {
     let moved = SocketAddr::from(([203, 0, 113, 5], 1234));
     let check = binding_request(&pair.credentials, false);
     assert_eq!(pair.transport.handle_stun(pair.now, moved, &check), StunVerdict::Bound { nominated: false });
-    assert_eq!(pair.transport.address(), Some(browser_address()));
+    assert_eq!(pair.transport.path(), Some(browser_address().into()));
     let nominated = binding_request(&pair.credentials, true);
     assert_eq!(pair.transport.handle_stun(pair.now, moved, &nominated), StunVerdict::Bound { nominated: true });
-    assert_eq!(pair.transport.address(), Some(moved));
+    assert_eq!(pair.transport.path(), Some(moved.into()));
 }
 
 #[test]
@@ -435,7 +500,7 @@ fn credentials_are_long_random_and_of_ice_characters() {
     let mut rng = StdRng::seed_from_u64(4);
     let mut seen = std::collections::HashSet::new();
     for _ in 0..10_000 {
-        let credentials = IceCredentials::generate(&mut rng);
+        let credentials = IceCredentials::generate(&mut rng, 0);
         assert!(credentials.ufrag.len() >= 8 && credentials.pwd.len() >= 24);
         assert!(credentials.pwd.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(&byte)));
         assert!(seen.insert(credentials.ufrag));
@@ -448,7 +513,7 @@ proptest! {
     fn a_path_survives_any_datagrams(datagrams in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..80), 0..40)) {
         let identity = IDENTITY.with(Arc::clone);
         let now = begin();
-        let mut transport = Transport::new(identity, IceCredentials::generate(&mut StdRng::seed_from_u64(1)), now);
+        let mut transport = Transport::new(identity, IceCredentials::generate(&mut StdRng::seed_from_u64(1), 0), now);
         let remote = RemoteParameters { ufrag: "u".to_owned(), pwd: "p".to_owned(), fingerprint: [0; 32] };
         prop_assert!(transport.set_remote(remote).is_ok());
         for bytes in &datagrams {
@@ -470,7 +535,7 @@ fn the_load_client_connects_and_its_media_passes() {
     for without_gcm in [false, true] {
         let mut now = begin();
         let identity = IDENTITY.with(Arc::clone);
-        let ours = IceCredentials::generate(&mut StdRng::seed_from_u64(5));
+        let ours = IceCredentials::generate(&mut StdRng::seed_from_u64(5), 0);
         let mut transport = Transport::new(Arc::clone(&identity), ours.clone(), now);
         let mut client = Client::new(ClientConfig { without_gcm, ..ClientConfig::default() }, now).unwrap();
         let offer = client.offer();

@@ -51,7 +51,7 @@ fn who_is_denied_is_gone() {
     world.deny(1).unwrap();
     assert_eq!(world.admit(1).unwrap_err().reason, Reason::UnknownPeer);
     let (junk, from) = (world.counters().junk, world.seats[1].address);
-    world.input(Input::Datagram { from, bytes: &[0x80; 60] });
+    world.input(Input::Datagram { from: from.into(), bytes: &[0x80; 60] });
     assert_eq!(world.counters().junk, junk + 1);
     world.run(SECOND);
     assert!(world.trespasses.is_empty(), "{:?}", world.trespasses);

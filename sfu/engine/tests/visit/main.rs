@@ -5,6 +5,7 @@
 
 mod call;
 mod door;
+mod network;
 mod slots;
 mod tap;
 mod world;

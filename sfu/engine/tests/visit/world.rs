@@ -73,6 +73,8 @@ impl World {
         let now = Instant::now();
         let config = EngineConfig {
             addresses: vec!["192.0.2.1:5000".parse().unwrap()],
+            tcp_addresses: vec!["192.0.2.1:5000".parse().unwrap()],
+            shard: 0,
             seed: [seed; 32],
             epoch: (now, NodeMicros(EPOCH)),
         };
@@ -304,7 +306,7 @@ impl World {
         while self.flying.peek().is_some_and(|next| next.due.0.0 <= self.now) {
             let Some(Flying { to_engine, seat, bytes, .. }) = self.flying.pop() else { return };
             if to_engine {
-                let from = self.seats[seat].address;
+                let from = self.seats[seat].address.into();
                 self.input(Input::Datagram { from, bytes: &bytes });
             } else {
                 let from = "192.0.2.1:5000".parse().unwrap();
@@ -318,7 +320,7 @@ impl World {
         loop {
             match self.engine.poll_output() {
                 Output::Send { to, bytes } => {
-                    let Some(seat) = self.seats.iter().position(|seat| seat.address == to) else {
+                    let Some(seat) = self.seats.iter().position(|seat| seat.address == to.remote) else {
                         self.trespasses.push("to nobody".into());
                         continue;
                     };
