@@ -66,11 +66,12 @@ impl Namespace {
         ip(&["link", "set", "dev", &outside, "netns", name, "name", DEVICE])?;
         ip(&["-n", name, "link", "set", "dev", "lo", "up"])?;
         ip(&["-n", name, "link", "set", "dev", DEVICE, "txqueuelen", "1000", "up"])?;
+        // Alone in their networks: a second address of the same network would be the first one's dependent and go with it.
         let [v4, v6] = side.addresses();
-        ip(&["-n", name, "addr", "add", &format!("{v4}/24"), "dev", DEVICE])?;
+        ip(&["-n", name, "addr", "add", &format!("{v4}/32"), "dev", DEVICE])?;
         ip(&["-n", name, "route", "add", "default", "dev", DEVICE])?;
         // No neighbour could object to the address, and waiting for one takes a second. A kernel without IPv6 goes without.
-        let v6 = ip(&["-n", name, "addr", "add", &format!("{v6}/64"), "dev", DEVICE, "nodad"])
+        let v6 = ip(&["-n", name, "addr", "add", &format!("{v6}/128"), "dev", DEVICE, "nodad"])
             .and_then(|()| ip(&["-n", name, "-6", "route", "add", "default", "dev", DEVICE]));
         if let Err(error) = v6 {
             eprintln!("tun-router: no IPv6: {error}");

@@ -88,9 +88,7 @@ export function changeAddress() {
   const ip = (...args) => execFileSync('ip', args);
   const old = host;
   host = host >= 250 ? 10 : host + 1;
-  ip('addr', 'add', `${prefix}.${host}/24`, 'dev', DEVICE);
-  ip('addr', 'del', `${prefix}.${old}/24`, 'dev', DEVICE);
-  // It goes with the last address of its family that was there before.
-  ip('route', 'replace', 'default', 'dev', DEVICE);
+  ip('addr', 'add', `${prefix}.${host}/32`, 'dev', DEVICE);
+  ip('addr', 'del', `${prefix}.${old}/32`, 'dev', DEVICE);
   return `${prefix}.${host}`;
 }
