@@ -122,7 +122,7 @@ impl Framer {
         let built = match self.codec {
             Codec::Vp8 => vp8::build(&parts),
             Codec::H264 => h264::build(&parts, &mut self.sets),
-            Codec::Opus => None,
+            Codec::Opus | Codec::Vp9 | Codec::Av1 => None,
         };
         let Some(Built { key, size, data }) = built else {
             self.awaiting.get_or_insert(self.at);

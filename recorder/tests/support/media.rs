@@ -116,6 +116,7 @@ impl Script {
             Codec::Opus => vec![data.to_vec()],
             Codec::Vp8 => vp8_payloads(data, sender.packets),
             Codec::H264 => h264_payloads(data),
+            Codec::Vp9 | Codec::Av1 => Vec::new(),
         };
         let last = payloads.len() - 1;
         for (index, payload) in payloads.iter().enumerate() {

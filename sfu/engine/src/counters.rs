@@ -41,6 +41,8 @@ pub struct Counters {
     pub held_by_mute: u64,
     /// Packets not forwarded while a receiver waits for a keyframe.
     pub held_for_keyframe: u64,
+    /// Packets of Layers and frames that a receiver does not get at present.
+    pub held_by_layer: u64,
     /// Packets whose codec a receiver did not negotiate.
     pub held_by_codec: u64,
     /// Packets with nothing but padding, or that repeat what came before.

@@ -7,14 +7,14 @@ use bytes::Bytes;
 use wire::control::{Codec, SlotTrack, Source};
 use wire::{ParticipantId, TrackId};
 
-use crate::negotiate::{self, Answer, Coding, Format, FormatFeedback, SectionAnswer, Sending};
+use crate::negotiate::{self, Answer, Coding, Format, FormatFeedback, SectionAnswer, Sending, Sources};
 use crate::rtp::arrivals;
 use crate::rtp::extension::{self, Ids};
 use crate::rtp::feedback::Feedback;
 use crate::rtp::rtcp::{self, Compound, Rtcp};
-use crate::rtp::{h264, packet, vp8};
+use crate::rtp::{av1, dependency, h264, packet, vp8, vp9};
 use crate::subscription::Slot;
-use crate::track::Track;
+use crate::track::{Extras, Track};
 
 /// An offer: refused, or answered by something that is SDP again.
 pub fn sdp(data: &[u8]) {
@@ -34,6 +34,7 @@ pub fn sdp(data: &[u8]) {
         fingerprint: "AA",
         addresses: &[([192, 0, 2, 1], 5000).into()],
         tcp_addresses: &[([192, 0, 2, 1], 5000).into()],
+        mixes_extensions: offer.mixes_extensions,
         sections: parts.collect(),
     };
     let text = negotiate::write(&answer);
@@ -44,11 +45,41 @@ pub fn sdp(data: &[u8]) {
 /// One decrypted RTP packet: header, extensions, both video payload formats.
 pub fn rtp(data: &[u8]) {
     let Some(header) = packet::read(data) else { return };
-    let ids = Ids { mid: Some(1), rid: Some(2), repaired_rid: Some(3), audio_level: Some(4), transport_cc: Some(5) };
+    let ids = Ids {
+        mid: Some(1),
+        rid: Some(2),
+        repaired_rid: Some(3),
+        audio_level: Some(4),
+        transport_cc: Some(5),
+        dependency: Some(6),
+        one_way: 0,
+    };
     let _found = extension::read(data, &header, &ids);
     let payload = data.get(header.payload).expect("the payload lies inside the packet");
     let _descriptor = vp8::read(payload);
-    let _starts = h264::starts_keyframe(payload);
+    let _starts = h264::starts_keyframe(payload) || av1::starts_keyframe(payload);
+    if let Some(descriptor) = vp9::read(payload) {
+        assert!(descriptor.picture_id.is_none_or(|(at, is_long)| at + usize::from(is_long) < payload.len()));
+    }
+}
+
+/// Dependency descriptors of one stream, one after the other: a byte says how long each is.
+pub fn dependency(data: &[u8]) {
+    let mut structure = None;
+    let mut rest = data;
+    while let Some((&len, after)) = rest.split_first() {
+        let Some((bytes, after)) = after.split_at_checked(usize::from(len)) else { return };
+        rest = after;
+        let Some(read) = dependency::read(bytes, structure.as_ref()) else { continue };
+        let targets = &read.structure.targets;
+        assert!((1..=32).contains(&targets.len()) && read.spatial < 8 && read.temporal < 8);
+        let active = read.active.unwrap_or(u32::MAX);
+        for spatial in 0..4 {
+            let found = read.structure.find(spatial, 3, active);
+            assert!(found.is_none_or(|target| usize::from(target) < targets.len()));
+        }
+        structure = Some(read.structure);
+    }
 }
 
 /// One decrypted RTCP compound.
@@ -79,7 +110,7 @@ pub fn flow(data: &[u8]) {
     let coding = Coding { codec: Codec::Vp8, profile: None };
     let id = TrackId::from_uuid(uuid::Uuid::from_u128(1));
     let mut track = Track::new(id, "1".into(), Source::Camera, coding, now);
-    track.ssrc = Some(7);
+    track.set_sources(&Sources { rids: Vec::new(), named: vec![(7, Some(8))] }, now);
     let sending = Sending { stream: String::new(), track: String::new(), ssrc: 1, rtx_ssrc: 2 };
     let mut slot = Slot::new("1".into(), wire::control::Kind::Video, 0, sending, 0, 0);
     let feedback = FormatFeedback::default();
@@ -109,22 +140,22 @@ pub fn flow(data: &[u8]) {
         let bytes = Bytes::from(bytes);
         let header = packet::read(&bytes).expect("a header of ours");
         let taken = if what & 4 == 0 {
-            track.take(bytes, &header, None, now)
+            track.take(0, bytes, &header, Extras::default(), now)
         } else {
-            track.take_repair(&bytes, &header, 96, now)
+            track.take_repair(0, &bytes, &header, (96, Extras::default()), now)
         };
         if let Ok(incoming) = taken
             && let Ok(leaving) = slot.forward(&incoming, now)
         {
             assert!(left.insert(leaving.number), "a number left twice");
         }
-        let _due = track.nack.poll(now, None);
+        let _due = track.streams.first_mut().map(|stream| stream.nack.poll(now, None));
         let _again = slot.replay(sequence, None, now);
         if what & 64 != 0 {
             while reports.poll(1, 2).is_some_and(|report| report.len() <= 1200) {}
         }
         if what & 128 != 0 {
-            slot.set_muted(what & 32 != 0);
+            slot.set_muted(what & 32 != 0, now);
         }
     }
 }

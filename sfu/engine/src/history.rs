@@ -25,6 +25,8 @@ pub(crate) struct Kept {
     pub(crate) payload_type: u8,
     /// VP8 ids to write over those in the payload.
     pub(crate) patch: Option<Patch>,
+    /// The dependency descriptor that left with it.
+    pub(crate) dependency: Option<Bytes>,
 }
 
 /// Bytes to write over those of a payload, so that the payload itself stays shared: position and bytes.
@@ -135,7 +137,7 @@ mod tests {
 
     fn kept(len: usize) -> Kept {
         let payload = Bytes::from(vec![7; len]);
-        Kept { payload, timestamp: 1, marker: false, payload_type: 96, patch: None }
+        Kept { payload, timestamp: 1, marker: false, payload_type: 96, patch: None, dependency: None }
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod context;
 mod counters;
 mod door;
 mod error;
+mod filter;
 #[doc(hidden)]
 pub mod fuzzing;
 mod history;
@@ -13,6 +14,7 @@ mod keyframe;
 mod layer;
 mod meter;
 mod negotiate;
+mod passage;
 mod peer;
 mod quality;
 mod rewrite;

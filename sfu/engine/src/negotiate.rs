@@ -10,7 +10,7 @@ use wire::control::{Codec, Kind};
 
 use crate::rtp::extension::Ids;
 
-pub(crate) use answer::{Answer, SectionAnswer, Sending, write};
+pub(crate) use answer::{Answer, SectionAnswer, Sending, writable_ids, write};
 pub(crate) use offer::read;
 
 /// A browser's offer, as far as it concerns us.
@@ -18,6 +18,8 @@ pub(crate) struct Offer {
     pub(crate) ufrag: String,
     pub(crate) pwd: String,
     pub(crate) fingerprint: [u8; 32],
+    /// The two forms of header extension may be mixed on all m-lines.
+    pub(crate) mixes_extensions: bool,
     /// In the order of the m-lines.
     pub(crate) sections: Vec<Section>,
 }
@@ -45,8 +47,18 @@ pub(crate) struct Section {
     pub(crate) formats: Vec<Format>,
     pub(crate) ids: Ids,
     pub(crate) has_reduced_size: bool,
-    /// The sender's main SSRC and its RTX SSRC, when the offer names them.
-    pub(crate) sources: Option<(u32, Option<u32>)>,
+    /// The two forms of header extension may be mixed.
+    pub(crate) mixes_extensions: bool,
+    pub(crate) sources: Sources,
+}
+
+/// What an m-line says of the streams that the browser sends on it, from the smallest picture up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sources {
+    /// Of simulcast: the names of its Layers. Packets carry them, so their SSRCs need not be known.
+    pub(crate) rids: Vec<Arc<str>>,
+    /// Main SSRC and RTX SSRC of each Layer that the offer names. With rids only where packets cannot carry those.
+    pub(crate) named: Vec<(u32, Option<u32>)>,
 }
 
 /// What an m-line says of itself.
@@ -152,6 +164,9 @@ pub(crate) fn all_ids(sections: &[Section]) -> Ids {
         repaired_rid: all.repaired_rid.or(section.ids.repaired_rid),
         audio_level: all.audio_level.or(section.ids.audio_level),
         transport_cc: all.transport_cc.or(section.ids.transport_cc),
+        dependency: all.dependency.or(section.ids.dependency),
+        // Only what is written by a section's own ids asks for the directions.
+        one_way: 0,
     })
 }
 

@@ -17,6 +17,7 @@ use wire::control::{Door, SlotTrack, Source};
 use wire::{ParticipantId, PeerId};
 
 use crate::context::Context;
+use crate::layer::Layer;
 use crate::negotiate::PayloadTable;
 use crate::quality::Quality;
 use crate::rtp::extension::Ids;
@@ -29,6 +30,7 @@ use crate::transport::{IceCredentials, Transport};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Binding {
     pub(crate) track: usize,
+    pub(crate) layer: Layer,
     pub(crate) is_rtx: bool,
 }
 
@@ -59,7 +61,7 @@ pub(crate) struct Peer {
     version: u64,
     /// Whether an offer was answered.
     pub(crate) is_negotiated: bool,
-    /// At most two for each Track, plus what the offer names.
+    /// At most two for each Layer of each Track.
     bindings: FxHashMap<u32, Binding>,
     payloads: PayloadTable,
     ids: Ids,

@@ -1,101 +1,116 @@
-//! Unbroken sequence numbers, timestamps and picture ids on a slot, whatever it carries one after the other.
+//! Unbroken sequence numbers, timestamps, picture ids and frame numbers on a slot, whatever it carries one after the other.
 
-use std::collections::VecDeque;
-use std::time::Instant;
+mod numbering;
 
-/// Places where numbers were left out that are remembered, for packets that come late.
-const TURNS: usize = 64;
+use std::time::{Duration, Instant};
 
-/// From `from` on, what came as `n` leaves as `n - shift`.
+pub(crate) use numbering::Numbering;
+
+/// What sender reports may say of the distance between two Layers, against the time that passed: more is not believed.
+const BELIEVED: Duration = Duration::from_millis(500);
+
+/// Which instant an RTP timestamp is: NTP time and RTP time of a sender report.
+pub(crate) type Clock = (u64, u32);
+
+/// What a packet that leaves is numbered by, as far as its source has it.
 #[derive(Clone, Copy, Debug)]
-struct Turn {
-    from: u64,
-    shift: u64,
+pub(crate) struct Numbers {
+    /// Unrolled sequence number.
+    pub(crate) sequence: u64,
+    pub(crate) timestamp: u32,
+    /// Unrolled picture id of VP8 and VP9.
+    pub(crate) picture: Option<u64>,
+    pub(crate) tl0: u8,
+    /// Unrolled frame number of the dependency descriptor.
+    pub(crate) frame: Option<u64>,
+    /// The last sender report of its Layer.
+    pub(crate) clock: Option<Clock>,
 }
 
-/// The numbering of one slot. Incoming numbers are unrolled to 64 bits, and a run of them starts with [`Rewrite::start`].
-#[derive(Clone, Debug)]
-pub(crate) struct Rewrite {
-    /// The number of the next new packet that leaves.
-    next: u64,
-    /// Of the current run, oldest first; empty before the first.
-    turns: VecDeque<Turn>,
-    /// Highest incoming number of the current run.
-    highest: u64,
+/// The numbers of one source, as they leave.
+#[derive(Clone, Debug, Default)]
+struct Lines {
+    sequences: Numbering,
+    pictures: Numbering,
+    frames: Numbering,
     /// Added to incoming timestamps.
     timestamp_shift: u32,
-    /// The last new timestamp that left, and when.
-    last: Option<(u32, Instant)>,
+    tl0_shift: u8,
 }
 
-/// Incoming numbers are lifted by this, so that `shift` is never negative.
-const LIFT: u64 = 1 << 40;
+/// The numbering of one slot.
+#[derive(Clone, Debug)]
+pub(crate) struct Rewrite {
+    lines: Lines,
+    /// Of the source before: what comes late of it still has its place.
+    before: Option<Lines>,
+    /// The last new timestamp that left, and when.
+    last: Option<(u32, Instant)>,
+    last_tl0: Option<u8>,
+    clock: Option<Clock>,
+}
 
 impl Rewrite {
     /// `first` numbers the first packet that ever leaves: below 32,768, so that no receiver takes a roll-over for a loss.
     pub(crate) fn new(first: u16) -> Self {
         // One cycle above zero, so that wire numbers unroll the same way here and in the history.
-        let next = (1 << 16) + u64::from(first & 0x7fff);
-        Self { next, turns: VecDeque::new(), highest: 0, timestamp_shift: 0, last: None }
+        let sequences = Numbering::from((1 << 16) + u64::from(first & 0x7fff));
+        let lines = Lines { sequences, ..Lines::default() };
+        Self { lines, before: None, last: None, last_tl0: None, clock: None }
     }
 
-    /// Begins a run with the packet `number` of a new source. Its number leaves as the next one. Its timestamp leaves as
-    /// the last one plus the time that passed since, in the clock rate `hertz`, and at least one.
-    pub(crate) fn start(&mut self, number: u64, timestamp: u32, hertz: u32, now: Instant) {
-        let number = number + LIFT;
-        self.turns.clear();
-        self.turns.push_back(Turn { from: number, shift: number - self.next });
-        self.highest = number - 1;
-        self.timestamp_shift = match self.last {
-            // The very first run keeps the publisher's timestamps.
-            None => 0,
-            Some((last, at)) => {
-                let passed = now.saturating_duration_since(at).as_micros() * u128::from(hertz) / 1_000_000;
-                let passed = (passed & 0xffff_ffff) as u32;
-                last.wrapping_add(passed.max(1)).wrapping_sub(timestamp)
-            }
-        };
+    /// Begins a run with the first packet of a new source. Its number leaves as the next one. Its timestamp leaves as the
+    /// last one plus the time that passed since, in the clock rate `hertz`, and at least one. `is_same` says that the source
+    /// before was another Layer of the same Track: then the sender reports of both tell the distance better.
+    pub(crate) fn start(&mut self, numbers: Numbers, hertz: u32, is_same: bool, now: Instant) {
+        self.before = self.last.is_some().then(|| self.lines.clone());
+        let passed = self.last.map(|(last, at)| (last, now.saturating_duration_since(at)));
+        let lines = &mut self.lines;
+        lines.sequences.start(numbers.sequence);
+        if let Some(picture) = numbers.picture {
+            lines.pictures.start(picture);
+            lines.tl0_shift = self.last_tl0.map_or(0, |last| last.wrapping_add(1).wrapping_sub(numbers.tl0));
+        }
+        if let Some(frame) = numbers.frame {
+            lines.frames.start(frame);
+        }
+        if let Some((last, passed)) = passed {
+            let units = ticks(passed, hertz);
+            let by_report = self.clock.zip(numbers.clock).filter(|_| is_same).and_then(|(old, new)| {
+                let leaves = self.same_instant(old, new, numbers.timestamp, hertz);
+                let step = leaves.wrapping_sub(last) as i32;
+                let tolerance = i64::from(ticks(BELIEVED, hertz));
+                ((i64::from(step) - i64::from(units)).abs() <= tolerance).then_some(step)
+            });
+            let step = by_report.map_or(units, |step| u32::try_from(step).unwrap_or_default()).max(1);
+            self.lines.timestamp_shift = last.wrapping_add(step).wrapping_sub(numbers.timestamp);
+        }
+        self.clock = numbers.clock;
     }
 
-    /// The number under which `number` leaves; `None` for what lies before the run, was skipped, or is too old to know.
+    /// Where a timestamp of the new Layer lies in the slot's time, by the reports of both.
+    fn same_instant(&self, old: Clock, new: Clock, timestamp: u32, hertz: u32) -> u32 {
+        // 32.32 fixed point seconds between the reports, in ticks.
+        let apart = ((i128::from(new.0) - i128::from(old.0)) * i128::from(hertz)) >> 32;
+        let since = timestamp.wrapping_sub(new.1);
+        let old_time = old.1.wrapping_add((apart & 0xffff_ffff) as u32).wrapping_add(since);
+        old_time.wrapping_add(self.lines.timestamp_shift)
+    }
+
+    /// The number under which `number` leaves; `None` for what lies before the run, was left out, or is too old to know.
     pub(crate) fn number(&mut self, number: u64) -> Option<u64> {
-        let number = number + LIFT;
-        if number > self.highest {
-            let turn = self.turns.back()?;
-            self.highest = number;
-            let leaves = number - turn.shift;
-            self.next = leaves + 1;
-            return Some(leaves);
-        }
-        let after = self.turns.iter().position(|turn| turn.from > number).unwrap_or(self.turns.len());
-        let turn = self.turns.get(after.checked_sub(1)?)?;
-        if self.turns.get(after).is_some_and(|next| next.from == number + 1) {
-            // Each turn begins right after the number that it leaves out.
-            return None;
-        }
-        Some(number - turn.shift)
+        self.lines.sequences.number(number)
     }
 
     /// Leaves `number` out: everything after it moves up. False when that is impossible because later packets left
     /// already: then its place must be filled.
     pub(crate) fn skip(&mut self, number: u64) -> bool {
-        let number = number + LIFT;
-        if number <= self.highest {
-            return false;
-        }
-        let Some(shift) = self.turns.back().map(|turn| turn.shift) else { return true };
-        self.highest = number;
-        self.next = number - shift;
-        if self.turns.len() == TURNS {
-            self.turns.pop_front();
-        }
-        self.turns.push_back(Turn { from: number + 1, shift: shift + 1 });
-        true
+        self.lines.sequences.skip(number)
     }
 
     /// The timestamp under which `timestamp` leaves.
     pub(crate) fn timestamp(&mut self, timestamp: u32, now: Instant) -> u32 {
-        let leaves = timestamp.wrapping_add(self.timestamp_shift);
+        let leaves = self.translate(timestamp);
         let is_newer = self.last.is_none_or(|(last, _)| (leaves.wrapping_sub(last) as i32) > 0);
         if is_newer {
             self.last = Some((leaves, now));
@@ -105,46 +120,63 @@ impl Rewrite {
 
     /// The same without moving on: for sender reports.
     pub(crate) const fn translate(&self, timestamp: u32) -> u32 {
-        timestamp.wrapping_add(self.timestamp_shift)
+        timestamp.wrapping_add(self.lines.timestamp_shift)
+    }
+
+    /// The picture id and TL0PICIDX under which a frame leaves: RFC 7741 wants them to run on within one SSRC.
+    pub(crate) fn picture(&mut self, picture: u64, tl0: u8) -> Option<(u64, u8)> {
+        let leaves = self.lines.pictures.number(picture)?;
+        let tl0 = tl0.wrapping_add(self.lines.tl0_shift);
+        if self.last_tl0.is_none_or(|last| tl0.wrapping_sub(last) < 0x80) {
+            self.last_tl0 = Some(tl0);
+        }
+        Some((leaves, tl0))
+    }
+
+    /// Leaves a picture out whose frame is not forwarded: a receiver takes a missing id for a frame that is still to come.
+    pub(crate) fn skip_picture(&mut self, picture: u64) {
+        self.lines.pictures.skip(picture);
+    }
+
+    /// The frame number of the dependency descriptor. Frames that are left out leave their holes: references count them.
+    pub(crate) fn frame(&mut self, frame: u64) -> Option<u64> {
+        self.lines.frames.number(frame)
+    }
+
+    /// Learns the last sender report of the Layer that flows.
+    pub(crate) const fn note_clock(&mut self, clock: Option<Clock>) {
+        if clock.is_some() {
+            self.clock = clock;
+        }
+    }
+
+    /// What a late packet of the source before leaves as: sequence number, timestamp, picture id with TL0PICIDX, frame
+    /// number. Dropping it would leave a hole that viewers ask for until they give up.
+    pub(crate) fn late(&self, numbers: Numbers) -> Option<Late> {
+        let lines = self.before.as_ref()?;
+        Some(Late {
+            sequence: lines.sequences.late(numbers.sequence)?,
+            timestamp: numbers.timestamp.wrapping_add(lines.timestamp_shift),
+            picture: numbers
+                .picture
+                .and_then(|picture| lines.pictures.late(picture))
+                .map(|picture| (picture, numbers.tl0.wrapping_add(lines.tl0_shift))),
+            frame: numbers.frame.and_then(|frame| lines.frames.late(frame)),
+        })
     }
 }
 
-/// VP8 picture ids and TL0PICIDX, continued over a change of source: RFC 7741 wants them to run on within one SSRC.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Pictures {
-    id_shift: u16,
-    tl0_shift: u8,
-    last: Option<(u16, u8)>,
-    fresh: bool,
+/// See [`Rewrite::late`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Late {
+    pub(crate) sequence: u64,
+    pub(crate) timestamp: u32,
+    pub(crate) picture: Option<(u64, u8)>,
+    pub(crate) frame: Option<u64>,
 }
 
-impl Pictures {
-    /// The next frame is the first of another source.
-    pub(crate) const fn start(&mut self) {
-        self.fresh = true;
-    }
-
-    /// The ids under which a frame leaves: 15 bits, 8 bits.
-    pub(crate) fn translate(&mut self, id: u16, tl0: u8) -> (u16, u8) {
-        if self.fresh {
-            self.fresh = false;
-            if let Some((last, last_tl0)) = self.last {
-                self.id_shift = last.wrapping_add(1).wrapping_sub(id) & 0x7fff;
-                self.tl0_shift = last_tl0.wrapping_add(1).wrapping_sub(tl0);
-            }
-        }
-        let leaves = (id.wrapping_add(self.id_shift) & 0x7fff, tl0.wrapping_add(self.tl0_shift));
-        let is_newer = self.last.is_none_or(|(last, _)| leaves.0.wrapping_sub(last) & 0x7fff < 0x4000);
-        if is_newer {
-            self.last = Some(leaves);
-        }
-        leaves
-    }
-
-    /// True while ids leave as they came.
-    pub(crate) const fn is_identity(&self) -> bool {
-        self.id_shift == 0 && self.tl0_shift == 0 && !self.fresh
-    }
+fn ticks(time: Duration, hertz: u32) -> u32 {
+    ((time.as_micros() * u128::from(hertz) / 1_000_000) & 0x7fff_ffff) as u32
 }
 
 #[cfg(test)]

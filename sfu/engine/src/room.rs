@@ -14,6 +14,7 @@ use crate::context::{Context, PeerKey};
 use crate::door::{self, Consents};
 use crate::peer::{Peer, Wanted};
 use crate::speaker::Speaker;
+use crate::subscription::Slot;
 use crate::tap::Tap;
 use crate::track::Track;
 use crate::transport::{Path, StunVerdict, TransportEvent};
@@ -115,6 +116,7 @@ impl Room {
         for (_, peer) in &mut self.peers {
             peer.attend(ctx, self.id);
         }
+        self.settle(ctx);
         self.request_keyframes(ctx);
         if ctx.now.saturating_duration_since(self.speaker_polled) >= SPEAKER_INTERVAL {
             self.speaker_polled = ctx.now;
@@ -244,11 +246,10 @@ impl Room {
                 fresh.extend(attached.into_iter().map(|carries| carries.track));
             }
         }
-        for (_, peer) in &mut self.peers {
-            for track in peer.tracks.iter_mut().filter(|track| fresh.contains(&track.id)) {
-                track.keyframes.want();
-            }
-        }
+        self.settle(ctx);
+        let slots = self.peers.iter().flat_map(|(_, peer)| &peer.slots);
+        let waiting: Vec<_> = slots.filter_map(Slot::waits_for).filter(|(track, _)| fresh.contains(track)).collect();
+        self.want_keyframes(&waiting);
         self.request_keyframes(ctx);
         if let Some(tap) = &mut self.tap {
             let peers = &self.peers;

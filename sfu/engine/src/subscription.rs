@@ -8,9 +8,9 @@ use wire::TrackId;
 use wire::control::{Kind, SlotTrack, View};
 
 use crate::history::{History, Kept, Patch};
-use crate::layer::{LayerStep, Switch, Verdict};
+use crate::layer::{Layer, LayerStep};
 use crate::negotiate::{Coding, Format, Sending, find_format};
-use crate::rewrite::{Pictures, Rewrite};
+use crate::passage::{Held, Passage, Passed};
 use crate::rtp::extension::Ids;
 use crate::rtp::report::SentReports;
 use crate::rtp::sequence::wire;
@@ -24,7 +24,6 @@ const REPAIR_BURST: usize = 64 * 1024;
 pub(crate) struct Subscription {
     pub(crate) carries: SlotTrack,
     pub(crate) coding: Coding,
-    pub(crate) switch: Switch,
     payload_type: u8,
 }
 
@@ -37,19 +36,9 @@ pub(crate) struct Leaving {
     pub(crate) payload_type: u8,
     pub(crate) payload: Bytes,
     pub(crate) patch: Option<Patch>,
+    pub(crate) dependency: Option<Bytes>,
     /// The receiver begins with it: what came before it out of order is for it as well.
     pub(crate) is_start: bool,
-}
-
-/// Why a packet does not leave on a slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Held {
-    /// A keyframe is waited for, or the flow is paused.
-    Switch,
-    /// The receiver did not negotiate the codec.
-    Codec,
-    /// Padding, or too old to have a number.
-    Number,
 }
 
 /// An m-line on which the browser may receive.
@@ -73,8 +62,8 @@ pub(crate) struct Slot {
     pub(crate) packets: u64,
     pub(crate) octets: u64,
     pub(crate) history: History,
-    rewrite: Rewrite,
-    pictures: Pictures,
+    /// Decides what of the Track leaves, and numbers it.
+    pub(crate) passage: Passage,
     rtx_number: u64,
     repair_budget: usize,
 }
@@ -97,8 +86,7 @@ impl Slot {
             packets: 0,
             octets: 0,
             history: History::default(),
-            rewrite: Rewrite::new(first),
-            pictures: Pictures::default(),
+            passage: Passage::new(first),
             rtx_number: u64::from(first_rtx & 0x7fff),
             repair_budget: REPAIR_BURST,
         }
@@ -112,8 +100,8 @@ impl Slot {
     /// Puts a Track into the slot.
     pub(crate) fn attach(&mut self, carries: SlotTrack, coding: Coding) {
         let Some(format) = find_format(&self.formats, coding) else { return };
-        let switch = Switch::new(0, self.kind == Kind::Video);
-        self.subscription = Some(Subscription { carries, coding, switch, payload_type: format.payload_type });
+        self.subscription = Some(Subscription { carries, coding, payload_type: format.payload_type });
+        self.passage.begin(self.kind == Kind::Video);
     }
 
     /// Takes out what the slot carries. Its packets are not repaired from here on either: they are of somebody who may
@@ -124,25 +112,30 @@ impl Slot {
     }
 
     /// Stops or resumes the flow. What flowed before is not repaired any more.
-    pub(crate) fn set_muted(&mut self, is_muted: bool) {
-        let Some(subscription) = &mut self.subscription else { return };
+    pub(crate) fn set_muted(&mut self, is_muted: bool, now: Instant) {
+        self.passage.set_muted(is_muted, now);
         if is_muted {
-            subscription.switch.pause();
             self.history = History::default();
-        } else {
-            subscription.switch.switch_to(0);
         }
     }
 
     /// Lets at most this much of the Track flow, `None` for nothing. Until it is said, the best flows. Going up waits for a
     /// keyframe; what flows meanwhile goes on.
-    #[allow(dead_code, unused_variables, reason = "the allocator calls it, and a single layer needs no instant")]
+    #[allow(dead_code, reason = "the allocator calls it")]
     pub(crate) fn select(&mut self, step: Option<LayerStep>, now: Instant) {
-        let Some(subscription) = &mut self.subscription else { return };
-        match step {
-            None => subscription.switch.pause(),
-            Some(_) => subscription.switch.switch_to(0),
-        }
+        self.passage.select(step, now);
+    }
+
+    /// The Track and the Layer of it that a keyframe is needed of before more can flow.
+    pub(crate) fn waits_for(&self) -> Option<(TrackId, Layer)> {
+        let subscription = self.subscription.as_ref()?;
+        Some((subscription.carries.track, self.passage.waits_for()?))
+    }
+
+    /// The Track and the Layer of it that would bring a lost picture back.
+    pub(crate) fn layer_in_need(&self) -> Option<(TrackId, Layer)> {
+        let subscription = self.subscription.as_ref()?;
+        Some((subscription.carries.track, self.passage.waits_for().or_else(|| self.passage.flows())?))
     }
 
     /// True while the slot carries this Track.
@@ -152,57 +145,16 @@ impl Slot {
 
     /// Decides about one packet of the Track that the slot carries, and numbers it.
     pub(crate) fn forward(&mut self, incoming: &Incoming, now: Instant) -> Result<Leaving, Held> {
-        let subscription = self.subscription.as_mut().ok_or(Held::Switch)?;
+        let subscription = self.subscription.as_ref().ok_or(Held::Switch)?;
         if subscription.coding != incoming.coding {
             return Err(Held::Codec);
         }
-        if incoming.payload.is_empty() {
-            return self.fill(incoming, now);
-        }
-        let verdict = subscription.switch.decide(0, incoming.starts_run);
-        match verdict {
-            Verdict::Drop => return Err(Held::Switch),
-            Verdict::Forward => {}
-            Verdict::Start => {
-                let hertz = incoming.coding.codec.clock_rate();
-                self.rewrite.start(incoming.number, incoming.timestamp, hertz, now);
-                self.pictures.start();
-            }
-        }
         let payload_type = subscription.payload_type;
-        let number = self.rewrite.number(incoming.number).ok_or(Held::Number)?;
-        let timestamp = self.rewrite.timestamp(incoming.timestamp, now);
-        let patch = self.patch(incoming);
-        let leaving = Leaving {
-            number,
-            timestamp,
-            marker: incoming.marker,
-            payload_type,
-            payload: incoming.payload.clone(),
-            patch,
-            is_start: verdict == Verdict::Start,
-        };
-        self.note(&leaving, now);
-        Ok(leaving)
-    }
-
-    /// Padding is never forwarded: its number is left out. When later packets left already, an empty packet fills the
-    /// hole, which the receiver would otherwise ask for until it gives up.
-    fn fill(&mut self, incoming: &Incoming, now: Instant) -> Result<Leaving, Held> {
-        let subscription = self.subscription.as_ref().ok_or(Held::Switch)?;
-        if subscription.switch.is_waiting() || self.rewrite.skip(incoming.number) {
-            return Err(Held::Number);
-        }
-        let number = self.rewrite.number(incoming.number).ok_or(Held::Number)?;
-        let leaving = Leaving {
-            number,
-            timestamp: self.rewrite.timestamp(incoming.timestamp, now),
-            marker: false,
-            payload_type: subscription.payload_type,
-            payload: Bytes::new(),
-            patch: None,
-            is_start: false,
-        };
+        let Passed { number, timestamp, marker, is_filler, patch, dependency, is_start } =
+            self.passage.pass(incoming, now)?;
+        let payload = if is_filler { Bytes::new() } else { incoming.payload.clone() };
+        let dependency = dependency.filter(|_| self.ids.dependency.is_some());
+        let leaving = Leaving { number, timestamp, marker, payload_type, payload, patch, dependency, is_start };
         self.note(&leaving, now);
         Ok(leaving)
     }
@@ -219,22 +171,10 @@ impl Slot {
                 marker: leaving.marker,
                 payload_type: leaving.payload_type,
                 patch: leaving.patch,
+                dependency: leaving.dependency.clone(),
             };
             self.history.keep(leaving.number, kept, now);
         }
-    }
-
-    fn patch(&mut self, incoming: &Incoming) -> Option<Patch> {
-        let descriptor = incoming.vp8?;
-        let (at, is_long) = descriptor.picture_id?;
-        let byte = |at: usize| incoming.payload.get(at).copied().unwrap_or_default();
-        let id = if is_long { u16::from_be_bytes([byte(at) & 0x7f, byte(at + 1)]) } else { u16::from(byte(at) & 0x7f) };
-        let tl0 = descriptor.tl0picidx.map(byte);
-        let (new_id, new_tl0) = self.pictures.translate(id, tl0.unwrap_or_default());
-        if self.pictures.is_identity() {
-            return None;
-        }
-        Some(Patch { id: Some((at, new_id.to_be_bytes(), is_long)), tl0: descriptor.tl0picidx.map(|at| (at, new_tl0)) })
     }
 
     /// The packet to send again for a NACK, and the number of its RTX packet.
@@ -253,12 +193,5 @@ impl Slot {
         let rtx_number = wire(self.rtx_number);
         self.rtx_number += 1;
         Some((kept, rtx, rtx_number))
-    }
-
-    /// The publisher's RTP time as it stands on this slot; `None` while nothing flows.
-    pub(crate) fn translate(&self, timestamp: u32) -> Option<u32> {
-        let subscription = self.subscription.as_ref()?;
-        let is_flowing = self.packets > 0 && !subscription.switch.is_waiting();
-        is_flowing.then(|| self.rewrite.translate(timestamp))
     }
 }

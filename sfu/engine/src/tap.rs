@@ -1,11 +1,18 @@
 //! The recorder as one more subscriber: frames of every admitted, unmuted Track, while everybody's consent holds.
 
+use std::time::Instant;
+
+use bytes::Bytes;
 use wire::control::{Event, SlotTrack, TapEnd};
 use wire::tap::TapFrame;
 use wire::{RecordingId, RoomId, TrackId};
 
 use crate::context::Context;
-use crate::track::Incoming;
+use crate::layer::Layer;
+use crate::passage::{Passage, Passed};
+use crate::rtp::packet::{self, FIXED};
+use crate::rtp::sequence::wire;
+use crate::track::{Incoming, Live};
 
 /// A running Tap.
 #[derive(Debug)]
@@ -14,7 +21,14 @@ pub(crate) struct Tap {
     room: RoomId,
     is_flowing: bool,
     /// Tracks that the recorder was told of.
-    announced: Vec<TrackId>,
+    tracks: Vec<Tapped>,
+}
+
+#[derive(Debug)]
+struct Tapped {
+    id: TrackId,
+    /// Of a Track with several Layers: the best that comes in flows, as one stream.
+    passage: Option<Passage>,
 }
 
 impl Tap {
@@ -23,14 +37,20 @@ impl Tap {
         ctx.taps.insert(recording, room);
         let at = ctx.node_time();
         ctx.tap(recording, TapFrame::Started { recording, room, at });
-        Self { recording, room, is_flowing: false, announced: Vec::new() }
+        Self { recording, room, is_flowing: false, tracks: Vec::new() }
     }
 
-    /// One packet of a Track. Tells of the Track first, when it is new here.
-    pub(crate) fn packet(&mut self, ctx: &mut Context, of: &SlotTrack, incoming: &Incoming) {
+    /// One packet of a Track. Tells of the Track first, when it is new here. `live` is empty for a Track with one Layer.
+    pub(crate) fn packet(&mut self, ctx: &mut Context, of: &SlotTrack, live: Live, incoming: &Incoming) {
         let at = ctx.node_time();
-        if !self.announced.contains(&of.track) {
-            self.announced.push(of.track);
+        if !self.tracks.iter().any(|tapped| tapped.id == of.track) {
+            let passage = (live.count > 1).then(|| {
+                let mut passage = Passage::new(0);
+                passage.begin(true);
+                passage.settle(live, ctx.now);
+                passage
+            });
+            self.tracks.push(Tapped { id: of.track, passage });
             let frame = TapFrame::Track {
                 track: of.track,
                 participant: of.participant,
@@ -40,29 +60,62 @@ impl Tap {
             };
             ctx.tap(self.recording, frame);
         }
-        ctx.tap(self.recording, TapFrame::Rtp { track: of.track, at, packet: incoming.packet.clone() });
+        let Some(tapped) = self.tracks.iter_mut().find(|tapped| tapped.id == of.track) else { return };
+        let packet = match &mut tapped.passage {
+            None => incoming.packet.clone(),
+            Some(passage) => match passage.pass(incoming, ctx.now) {
+                Ok(passed) => rewrite(incoming, &passed),
+                Err(_) => return,
+            },
+        };
+        ctx.tap(self.recording, TapFrame::Rtp { track: of.track, at, packet });
         if !self.is_flowing {
             self.is_flowing = true;
             ctx.tell(Event::TapFlowing { room: self.room, recording: self.recording });
         }
     }
 
-    /// A sender report of a Track that the recorder knows.
-    pub(crate) fn report(&self, ctx: &mut Context, track: TrackId, (ntp, rtp, packets): (u64, u32, u32)) {
-        if self.announced.contains(&track) {
-            let at = ctx.node_time();
-            ctx.tap(self.recording, TapFrame::SenderReport { track, at, ntp, rtp, packets });
+    /// Learns which Layers of a Track come in.
+    pub(crate) fn settle(&mut self, track: TrackId, live: Live, now: Instant) {
+        if let Some(tapped) = self.tracks.iter_mut().find(|tapped| tapped.id == track)
+            && let Some(passage) = &mut tapped.passage
+        {
+            passage.settle(live, now);
         }
+    }
+
+    /// The Layers of which a keyframe is waited for.
+    pub(crate) fn waits_for(&self) -> impl Iterator<Item = (TrackId, Layer)> {
+        self.tracks.iter().filter_map(|tapped| Some((tapped.id, tapped.passage.as_ref()?.waits_for()?)))
+    }
+
+    /// A sender report of a Layer of a Track that the recorder knows.
+    pub(crate) fn report(
+        &self,
+        ctx: &mut Context,
+        (track, layer): (TrackId, Layer),
+        (ntp, rtp, packets): (u64, u32, u32),
+    ) {
+        let Some(tapped) = self.tracks.iter().find(|tapped| tapped.id == track) else { return };
+        let rtp = match &tapped.passage {
+            None => rtp,
+            Some(passage) => match passage.translate(layer, rtp) {
+                Some(rtp) => rtp,
+                None => return,
+            },
+        };
+        let at = ctx.node_time();
+        ctx.tap(self.recording, TapFrame::SenderReport { track, at, ntp, rtp, packets });
     }
 
     /// Ends every Track for which `is_tapped` no longer holds.
     pub(crate) fn retain(&mut self, ctx: &mut Context, is_tapped: impl Fn(TrackId) -> bool) {
         let at = ctx.node_time();
         let recording = self.recording;
-        self.announced.retain(|track| {
-            let keep = is_tapped(*track);
+        self.tracks.retain(|tapped| {
+            let keep = is_tapped(tapped.id);
             if !keep {
-                ctx.tap(recording, TapFrame::TrackEnded { track: *track, at });
+                ctx.tap(recording, TapFrame::TrackEnded { track: tapped.id, at });
             }
             keep
         });
@@ -72,6 +125,27 @@ impl Tap {
     pub(crate) fn end(self, ctx: &mut Context, reason: TapEnd) {
         end(ctx, self.room, self.recording, reason);
     }
+}
+
+/// The publisher's packet under the numbers of the one stream that the recorder sees.
+fn rewrite(incoming: &Incoming, passed: &Passed) -> Bytes {
+    let mut packet = incoming.packet.to_vec();
+    if let Some([first, second, s0, s1, t0, t1, t2, t3, ..]) = packet.first_chunk_mut::<FIXED>() {
+        [*s0, *s1] = wire(passed.number).to_be_bytes();
+        [*t0, *t1, *t2, *t3] = passed.timestamp.to_be_bytes();
+        *second = *second & 0x7f | u8::from(passed.marker) << 7;
+        if passed.is_filler {
+            // Without a payload nothing is padded either.
+            *first &= !0x20;
+        }
+    }
+    let Some(header) = packet::read(&incoming.packet) else { return incoming.packet.clone() };
+    if passed.is_filler {
+        packet.truncate(header.payload.start);
+    } else if let (Some(patch), Some(payload)) = (passed.patch, packet.get_mut(header.payload)) {
+        patch.apply(payload);
+    }
+    packet.into()
 }
 
 /// Ends a Tap of which nothing but the name is left.

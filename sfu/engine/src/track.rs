@@ -1,33 +1,29 @@
-//! A published Track: its streams, what is missing of them, and each packet made ready for forwarding.
+//! A published Track: its Layers, and which of them come in.
 
-use std::collections::VecDeque;
+mod stream;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bandwidth::Bitrate;
 use bytes::Bytes;
 use wire::TrackId;
-use wire::control::{Codec, Source};
+use wire::control::Source;
 
 use crate::keyframe::Keyframes;
-use crate::layer::{LayerStep, Step};
-use crate::meter::Meter;
-use crate::negotiate::Coding;
-use crate::rtp::nack::{Nack, Noted};
-use crate::rtp::packet::{FIXED, Header};
-use crate::rtp::report::Reception;
-use crate::rtp::sequence::{Unroll, Window};
-use crate::rtp::vp8::Descriptor;
-use crate::rtp::{h264, packet, vp8};
+use crate::layer::{Layer, LayerStep, Step};
+use crate::negotiate::{Coding, Sources};
+use crate::rewrite::Clock;
+use crate::rtp::dependency::Dependency;
+use crate::rtp::packet::Header;
+use crate::rtp::{vp8, vp9};
+
+use stream::Of;
+pub(crate) use stream::{Extras, Stream};
 
 /// How often a Track may become another one by a new SSRC or codec. Browsers do it once in a call, if at all; without a
 /// bound one Peer could make everybody else renew their slots with every packet.
 const REBIRTH: Duration = Duration::from_secs(1);
-/// How often a Track's sender report goes on to its receivers. Browsers send one or a few a second.
-const REPORT_SPACING: Duration = Duration::from_millis(50);
-
-/// Packets of a video Track that are remembered for a keyframe whose first packet comes late: more than the keyframe of a
-/// 720p camera has. The oldest go first.
-const RECENT: usize = 128;
 /// A layer that was silent for so long is not offered to receivers: browsers stop the large ones when their uplink or their
 /// processor is short.
 const SILENCE: Duration = Duration::from_millis(500);
@@ -36,6 +32,7 @@ const SILENCE: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug)]
 pub(crate) struct Incoming {
     pub(crate) track: TrackId,
+    pub(crate) layer: Layer,
     /// The publisher's plaintext packet, unwrapped when it was repaired.
     pub(crate) packet: Bytes,
     /// Unrolled sequence number.
@@ -51,7 +48,44 @@ pub(crate) struct Incoming {
     pub(crate) starts_run: bool,
     /// Nothing after it came before it.
     pub(crate) is_newest: bool,
-    pub(crate) vp8: Option<Descriptor>,
+    pub(crate) detail: Detail,
+    /// The picture id of `detail`, unrolled.
+    pub(crate) picture: Option<u64>,
+    /// The dependency descriptor, where the codec needs it: as it came, read, and its frame number unrolled.
+    pub(crate) descriptor: Option<Bytes>,
+    pub(crate) dependency: Option<Arc<Dependency>>,
+    pub(crate) frame: Option<u64>,
+    /// The last sender report of its Layer.
+    pub(crate) clock: Option<Clock>,
+}
+
+/// What the payload itself says of its frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// Nothing that forwarding needs.
+    Plain,
+    Vp8(vp8::Descriptor),
+    Vp9(vp9::Descriptor),
+}
+
+impl Detail {
+    /// Where the picture id begins in the payload, and whether it has 15 bits.
+    pub(crate) const fn picture_id(&self) -> Option<(usize, bool)> {
+        match self {
+            Self::Plain => None,
+            Self::Vp8(descriptor) => descriptor.picture_id,
+            Self::Vp9(descriptor) => descriptor.picture_id,
+        }
+    }
+
+    /// Where TL0PICIDX stands.
+    pub(crate) const fn tl0picidx(&self) -> Option<usize> {
+        match self {
+            Self::Plain => None,
+            Self::Vp8(descriptor) => descriptor.tl0picidx,
+            Self::Vp9(descriptor) => descriptor.tl0picidx,
+        }
+    }
 }
 
 /// Why a packet went no further.
@@ -67,6 +101,37 @@ pub(crate) enum Refused {
     Unbound,
 }
 
+/// Which Layers of a Track come in at present.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Live {
+    /// All that were negotiated.
+    pub(crate) count: u8,
+    mask: u8,
+}
+
+impl Live {
+    /// The best that comes in and is not above `at_most`; else the poorest that comes in.
+    pub(crate) fn find(self, at_most: Layer) -> Option<Layer> {
+        let live = (0..self.count.min(8)).filter(|layer| self.mask >> layer & 1 != 0);
+        live.clone().rfind(|layer| *layer <= at_most).or_else(|| live.min())
+    }
+}
+
+/// The Layers that an offer names, before anything came of them.
+fn streams(sources: &Sources, now: Instant) -> Vec<Stream> {
+    let stream = |rid: Option<Arc<str>>, named: Option<(u32, Option<u32>)>| {
+        let (ssrc, rtx) = named.map_or((None, None), |(ssrc, rtx)| (Some(ssrc), rtx));
+        Stream::new(rid, now).bound(ssrc, rtx, Keyframes::default())
+    };
+    let streams: Vec<Stream> = if sources.rids.is_empty() {
+        sources.named.iter().map(|named| stream(None, Some(*named))).collect()
+    } else {
+        let named = sources.named.iter().copied().map(Some).chain(std::iter::repeat(None));
+        sources.rids.iter().zip(named).map(|(rid, named)| stream(Some(Arc::clone(rid)), named)).collect()
+    };
+    if streams.is_empty() { vec![Stream::new(None, now)] } else { streams }
+}
+
 /// One published source of a Peer.
 #[derive(Debug)]
 pub(crate) struct Track {
@@ -78,221 +143,145 @@ pub(crate) struct Track {
     pub(crate) is_sending: bool,
     /// Forwarding was stopped by signaling.
     pub(crate) is_muted: bool,
-    pub(crate) ssrc: Option<u32>,
-    pub(crate) rtx_ssrc: Option<u32>,
-    pub(crate) nack: Nack,
-    pub(crate) keyframes: Keyframes,
-    pub(crate) reception: Reception,
-    pub(crate) rtx_reception: Reception,
-    /// Packets that came back on RTX.
-    pub(crate) repaired: u64,
-    unroll: Unroll,
-    rtx_unroll: Unroll,
-    window: Window,
+    /// Its Layers from the smallest picture up, in the order of the offer. One without simulcast, never none.
+    pub(crate) streams: Vec<Stream>,
     origin: Instant,
-    reported: Option<Instant>,
-    /// NTP and RTP time of the last sender report.
-    pub(crate) clock: Option<(u64, u32)>,
-    /// Of video: the last packets in the order in which they came, at most [`RECENT`].
-    recent: VecDeque<Incoming>,
-    /// Highest number that is no longer among them.
-    forgotten: u64,
-    meter: Meter,
-    /// Width and height of the last keyframe that told them.
-    size: Option<(u16, u16)>,
 }
 
 impl Track {
     pub(crate) fn new(id: TrackId, mid: Arc<str>, source: Source, coding: Coding, now: Instant) -> Self {
-        Self {
-            id,
-            mid,
-            source,
-            coding,
-            is_sending: true,
-            is_muted: false,
-            ssrc: None,
-            rtx_ssrc: None,
-            nack: Nack::default(),
-            keyframes: Keyframes::default(),
-            reception: Reception::default(),
-            rtx_reception: Reception::default(),
-            repaired: 0,
-            unroll: Unroll::default(),
-            rtx_unroll: Unroll::default(),
-            window: Window::default(),
-            origin: now,
-            reported: None,
-            clock: None,
-            recent: VecDeque::new(),
-            forgotten: 0,
-            meter: Meter::default(),
-            size: None,
+        let streams = vec![Stream::new(None, now)];
+        Self { id, mid, source, coding, is_sending: true, is_muted: false, streams, origin: now }
+    }
+
+    /// Takes over what the offer says of its Layers. True when they are not what they were, and the Track has to become
+    /// another one.
+    pub(crate) fn set_sources(&mut self, sources: &Sources, now: Instant) -> bool {
+        let fresh = streams(sources, now);
+        let is_same = self.streams.len() == fresh.len()
+            && self.streams.iter().zip(&fresh).all(|(old, new)| {
+                let names_other = new.ssrc.is_some() && old.ssrc.is_some() && new.ssrc != old.ssrc;
+                old.rid == new.rid && !names_other
+            });
+        if !is_same {
+            let was_started = self.is_started();
+            self.streams = fresh;
+            return was_started;
         }
+        for (old, new) in self.streams.iter_mut().zip(fresh) {
+            old.ssrc = new.ssrc.or(old.ssrc);
+            old.rtx_ssrc = new.rtx_ssrc.or(old.rtx_ssrc);
+        }
+        false
+    }
+
+    /// It is another Track from now on, with the same place.
+    pub(crate) const fn rename(&mut self, id: TrackId, now: Instant) {
+        self.id = id;
+        self.origin = now;
+    }
+
+    /// Something came of it.
+    pub(crate) fn is_started(&self) -> bool {
+        self.streams.iter().any(|stream| stream.reception.is_started())
     }
 
     /// What of the Track flows at present, cheapest first; empty when nothing does.
     #[allow(dead_code, reason = "the allocator asks")]
     pub(crate) fn steps(&mut self, now: Instant) -> Vec<Step> {
-        let is_live = self.meter.last().is_some_and(|at| now.saturating_duration_since(at) < SILENCE);
-        let pixels = self.size.map(|(width, height)| u32::from(width) * u32::from(height));
-        let step = Step { step: LayerStep::default(), rate: self.meter.rate(now), pixels };
-        is_live.then_some(step).into_iter().collect()
+        let is_simulcast = self.streams.len() > 1;
+        let mut steps = Vec::new();
+        for (layer, stream) in (0u8..).zip(&mut self.streams) {
+            let is_live = |last: Option<Instant>| last.is_some_and(|at| now.saturating_duration_since(at) < SILENCE);
+            let mut parts: Vec<(LayerStep, Bitrate)> =
+                stream.parts(now).filter(|(_, last, _)| is_live(*last)).map(|(step, _, rate)| (step, rate)).collect();
+            parts.sort_by_key(|(step, _)| *step);
+            for (step, _) in &parts {
+                // A picture builds on all that is smaller and all that is less often.
+                let below =
+                    |(part, _): &&(LayerStep, Bitrate)| part.spatial <= step.spatial && part.temporal <= step.temporal;
+                let rate = parts.iter().filter(below).map(|(_, rate)| *rate).sum();
+                let pixels = stream.pixels((!is_simulcast).then_some(step.spatial));
+                let spatial = if is_simulcast { layer } else { step.spatial };
+                let step = LayerStep { spatial, temporal: step.temporal };
+                // Within simulcast the sizes inside one stream are not told apart: the last one has them all.
+                match steps.last_mut() {
+                    Some(Step { step: last, rate: before, .. }) if *last == step => *before = rate,
+                    _ => steps.push(Step { step, rate, pixels }),
+                }
+            }
+        }
+        steps
+    }
+
+    /// Which Layers come in.
+    pub(crate) fn live(&self, now: Instant) -> Live {
+        let is_live = |stream: &Stream| stream.last().is_some_and(|at| now.saturating_duration_since(at) < SILENCE);
+        let live = self.streams.iter().zip(0u8..8).filter(|(stream, _)| is_live(stream));
+        let mask = live.fold(0, |mask, (_, layer)| mask | 1 << layer);
+        Live { count: u8::try_from(self.streams.len()).unwrap_or(u8::MAX), mask }
     }
 
     /// Whether the Track may become another one now: see [`REBIRTH`].
     pub(crate) fn may_be_reborn(&self, now: Instant) -> bool {
-        !self.reception.is_started() || now.saturating_duration_since(self.origin) >= REBIRTH
+        !self.is_started() || now.saturating_duration_since(self.origin) >= REBIRTH
     }
 
     /// Another SSRC or codec: its numbers have nothing to do with the old ones, so it is another Track for whoever
     /// receives or stores it.
     pub(crate) fn reborn(&self, id: TrackId, coding: Coding, now: Instant) -> Self {
-        let id = if self.reception.is_started() { id } else { self.id };
-        let fresh = Self::new(id, Arc::clone(&self.mid), self.source, coding, now);
+        let id = if self.is_started() { id } else { self.id };
+        let fresh = |old: &Stream| Stream::new(old.rid.clone(), now).bound(old.ssrc, old.rtx_ssrc, old.keyframes);
         Self {
             is_sending: self.is_sending,
             is_muted: self.is_muted,
-            ssrc: self.ssrc,
-            rtx_ssrc: self.rtx_ssrc,
-            keyframes: self.keyframes,
-            ..fresh
+            streams: self.streams.iter().map(fresh).collect(),
+            ..Self::new(id, Arc::clone(&self.mid), self.source, coding, now)
         }
     }
 
-    /// Notes a sender report; true when it should go on to the receivers, which is bounded by [`REPORT_SPACING`].
-    pub(crate) fn note_report(&mut self, ntp: u64, rtp: u32, now: Instant) -> bool {
-        self.clock = Some((ntp, rtp));
-        self.reception.note_report(ntp, now);
-        let is_due = self.reported.is_none_or(|at| now.saturating_duration_since(at) >= REPORT_SPACING);
-        if is_due {
-            self.reported = Some(now);
-        }
-        is_due
-    }
-
-    fn arrival(&self, now: Instant) -> u64 {
-        let micros = now.saturating_duration_since(self.origin).as_micros();
-        let units = micros * u128::from(self.coding.codec.clock_rate()) / 1_000_000;
-        u64::try_from(units).unwrap_or(u64::MAX)
-    }
-
-    /// Takes a packet of the main stream.
+    /// Takes a packet of the main stream of a Layer.
     pub(crate) fn take(
         &mut self,
+        layer: Layer,
         packet: Bytes,
         header: &Header,
-        audio_level: Option<u8>,
+        extras: Extras,
         now: Instant,
     ) -> Result<Incoming, Refused> {
-        let number = self.unroll.peek(header.sequence);
-        if !self.window.note(number) {
-            return Err(Refused::Repeated);
-        }
-        self.unroll.take(header.sequence);
-        self.reception.note(number, header.timestamp, self.arrival(now));
-        self.ready(packet, header, number, audio_level, now)
+        let of = Of { track: self.id, layer, coding: self.coding };
+        self.streams.get_mut(usize::from(layer)).ok_or(Refused::Unbound)?.take(of, packet, header, extras, now)
     }
 
-    /// Takes a packet of the RTX stream, RFC 4588: unwraps it to what was lost.
+    /// Takes a packet of the RTX stream of a Layer; `payload_type` is that of the original.
     pub(crate) fn take_repair(
         &mut self,
+        layer: Layer,
         wrapped: &Bytes,
         header: &Header,
-        payload_type: u8,
+        (payload_type, extras): (u8, Extras),
         now: Instant,
     ) -> Result<Incoming, Refused> {
-        let number = self.rtx_unroll.take(header.sequence);
-        self.rtx_reception.note(number, header.timestamp, self.arrival(now));
-        let payload = wrapped.get(header.payload.clone()).unwrap_or_default();
-        let (Some(ssrc), Some((original, rest))) = (self.ssrc, payload.split_first_chunk::<2>()) else {
-            return Err(Refused::NothingRepaired);
-        };
-        let number = self.unroll.peek(u16::from_be_bytes(*original));
-        // A repair of something that we have not missed, or from before the stream, is only probing.
-        if self.unroll.highest().is_none_or(|highest| number > highest) || !self.window.note(number) {
-            return Err(Refused::Repeated);
-        }
-        self.repaired += 1;
-        let mut packet = Vec::with_capacity(wrapped.len());
-        packet.extend_from_slice(wrapped.get(..header.payload.start).unwrap_or_default());
-        packet.extend_from_slice(rest);
-        if let Some(fixed) = packet.first_chunk_mut::<FIXED>() {
-            let [first, second, s0, s1, _, _, _, _, c0, c1, c2, c3] = fixed;
-            *first &= !0x20;
-            *second = *second & 0x80 | payload_type;
-            [*s0, *s1] = *original;
-            [*c0, *c1, *c2, *c3] = ssrc.to_be_bytes();
-        }
-        let packet = Bytes::from(packet);
-        let header = packet::read(&packet).ok_or(Refused::NothingRepaired)?;
-        self.ready(packet, &header, number, None, now)
+        let of = Of { track: self.id, layer, coding: self.coding };
+        let stream = self.streams.get_mut(usize::from(layer)).ok_or(Refused::Unbound)?;
+        stream.take_repair(of, wrapped, header, (payload_type, extras), now)
     }
 
-    fn ready(
-        &mut self,
-        packet: Bytes,
-        header: &Header,
-        number: u64,
-        audio_level: Option<u8>,
-        now: Instant,
-    ) -> Result<Incoming, Refused> {
-        if self.source != Source::Microphone && self.nack.note(number, now) == Noted::Broken {
-            self.keyframes.want();
+    /// Somebody needs a keyframe of this Layer.
+    pub(crate) fn want_keyframe(&mut self, layer: Layer) {
+        if let Some(stream) = self.streams.get_mut(usize::from(layer)) {
+            stream.keyframes.want();
         }
-        self.meter.note(packet.len(), now);
-        let payload = packet.slice(header.payload.clone());
-        let vp8 = (self.coding.codec == Codec::Vp8).then(|| vp8::read(&payload)).flatten();
-        let starts_keyframe = match self.coding.codec {
-            Codec::Opus => true,
-            Codec::Vp8 => vp8.is_some_and(|descriptor| descriptor.starts_keyframe),
-            Codec::H264 => h264::starts_keyframe(&payload),
-        };
-        self.size = vp8.and_then(|descriptor| descriptor.size).or(self.size);
-        let is_newest = self.unroll.highest() == Some(number);
-        if starts_keyframe && self.coding.codec != Codec::Opus {
-            if is_newest || number > self.forgotten {
-                self.keyframes.note_keyframe();
-            } else {
-                // Parts of it were not forwarded to those who wait, and are not here any more: they need the next one.
-                self.keyframes.want_again();
-            }
-        }
-        let incoming = Incoming {
-            track: self.id,
-            number,
-            timestamp: header.timestamp,
-            marker: header.marker,
-            coding: self.coding,
-            audio_level,
-            starts_run: starts_keyframe && !payload.is_empty() && (is_newest || number > self.forgotten),
-            is_newest,
-            vp8,
-            payload,
-            packet,
-        };
-        if self.source != Source::Microphone {
-            if self.recent.len() == RECENT
-                && let Some(oldest) = self.recent.pop_front()
-            {
-                self.forgotten = self.forgotten.max(oldest.number);
-            }
-            self.recent.push_back(incoming.clone());
-        }
-        Ok(incoming)
     }
 
     /// Forgets the last packets: a door moved or a mute changed, and nothing of before may be sent after.
     pub(crate) fn forget_recent(&mut self) {
-        self.recent.clear();
-        self.forgotten = self.unroll.highest().unwrap_or_default();
+        self.streams.iter_mut().for_each(Stream::forget_recent);
     }
 
-    /// What came already of the packets after this one, in their order.
-    pub(crate) fn after(&self, number: u64) -> Vec<Incoming> {
-        let mut after: Vec<Incoming> = self.recent.iter().filter(|packet| packet.number > number).cloned().collect();
-        after.sort_by_key(|packet| packet.number);
-        after
+    /// What came already of a Layer after this packet, in its order.
+    pub(crate) fn after(&self, layer: Layer, number: u64) -> Vec<Incoming> {
+        self.streams.get(usize::from(layer)).map_or_else(Vec::new, |stream| stream.after(number))
     }
 }
 

@@ -22,7 +22,7 @@ pub enum Source {
 pub enum Kind {
     /// Opus.
     Audio,
-    /// VP8 or H.264.
+    /// VP8, H.264, VP9 or AV1.
     Video,
 }
 
@@ -47,6 +47,10 @@ pub enum Codec {
     Vp8,
     /// RFC 6184 packetization mode 1, 90 kHz clock.
     H264,
+    /// RFC 9628, profile 0, 90 kHz clock.
+    Vp9,
+    /// The RTP payload format of the Alliance for Open Media, profile 0, 90 kHz clock.
+    Av1,
 }
 
 impl Codec {
@@ -55,7 +59,7 @@ impl Codec {
     pub const fn clock_rate(self) -> u32 {
         match self {
             Self::Opus => 48_000,
-            Self::Vp8 | Self::H264 => 90_000,
+            Self::Vp8 | Self::H264 | Self::Vp9 | Self::Av1 => 90_000,
         }
     }
 
@@ -64,7 +68,7 @@ impl Codec {
     pub const fn kind(self) -> Kind {
         match self {
             Self::Opus => Kind::Audio,
-            Self::Vp8 | Self::H264 => Kind::Video,
+            Self::Vp8 | Self::H264 | Self::Vp9 | Self::Av1 => Kind::Video,
         }
     }
 }

@@ -6,6 +6,11 @@ use std::net::SocketAddr;
 use wire::control::{Codec, Kind};
 
 use super::{Format, Section};
+use crate::rtp::extension::Ids;
+
+/// The name of the dependency descriptor.
+pub(super) const DEPENDENCY_URI: &str =
+    "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
 
 /// What we send on one section: fixed from its first answer on.
 #[derive(Clone, Debug)]
@@ -38,6 +43,7 @@ pub(crate) struct Answer<'a> {
     pub(crate) addresses: &'a [SocketAddr],
     /// Those over TCP, passive: below all of these.
     pub(crate) tcp_addresses: &'a [SocketAddr],
+    pub(crate) mixes_extensions: bool,
     pub(crate) sections: Vec<SectionAnswer<'a>>,
 }
 
@@ -59,6 +65,9 @@ fn write_all(out: &mut String, answer: &Answer<'_>) -> std::fmt::Result {
         write!(out, " {}", part.section.mid)?;
     }
     out.push_str("\r\na=msid-semantic: WMS *\r\n");
+    if answer.mixes_extensions {
+        out.push_str("a=extmap-allow-mixed\r\n");
+    }
     for part in &answer.sections {
         let section = part.section;
         let line = &section.line;
@@ -89,9 +98,15 @@ fn write_all(out: &mut String, answer: &Answer<'_>) -> std::fmt::Result {
         if section.has_reduced_size {
             out.push_str("a=rtcp-rsize\r\n");
         }
-        write_extensions(out, section, kind)?;
+        if section.mixes_extensions {
+            out.push_str("a=extmap-allow-mixed\r\n");
+        }
+        write_extensions(out, part, kind)?;
         for format in &section.formats {
             write_format(out, format, section.ids.transport_cc.is_some())?;
+        }
+        if part.receives {
+            write_layers(out, section)?;
         }
         if let Some(sending) = &part.sending {
             write_sending(out, sending, section.formats.iter().any(|format| format.rtx.is_some()))?;
@@ -129,7 +144,8 @@ fn write_candidates(out: &mut String, answer: &Answer<'_>) -> std::fmt::Result {
 }
 
 /// Only what the section offered, under its own ids: Firefox refuses transport-cc where it did not offer it.
-fn write_extensions(out: &mut String, section: &Section, kind: Kind) -> std::fmt::Result {
+fn write_extensions(out: &mut String, part: &SectionAnswer<'_>, kind: Kind) -> std::fmt::Result {
+    let section = part.section;
     if let Some(id) = section.ids.mid {
         write!(out, "a=extmap:{id} urn:ietf:params:rtp-hdrext:sdes:mid\r\n")?;
     }
@@ -140,7 +156,44 @@ fn write_extensions(out: &mut String, section: &Section, kind: Kind) -> std::fmt
         let uri = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
         write!(out, "a=extmap:{id} {uri}\r\n")?;
     }
+    // RFC 8285 section 6: what was offered one way is answered the other way.
+    let way = |id: u8| if section.ids.is_one_way(id) { "/recvonly" } else { "" };
+    if part.receives && !section.sources.rids.is_empty() {
+        for (id, name) in [(section.ids.rid, "rtp-stream-id"), (section.ids.repaired_rid, "repaired-rtp-stream-id")] {
+            if let Some(id) = id {
+                write!(out, "a=extmap:{id}{} urn:ietf:params:rtp-hdrext:sdes:{name}\r\n", way(id))?;
+            }
+        }
+    }
+    if let Some(id) = section.ids.dependency.filter(|_| uses_dependencies(section, part.receives)) {
+        write!(out, "a=extmap:{id}{} {DEPENDENCY_URI}\r\n", way(id))?;
+    }
     Ok(())
+}
+
+/// The descriptor is answered where VP9 or AV1 may flow: on a camera that sends one of them, and on slots. A camera that
+/// sends VP8 would put it into every packet for nothing.
+fn uses_dependencies(section: &Section, receives: bool) -> bool {
+    let is_layered = |format: &Format| matches!(format.codec, Codec::Vp9 | Codec::Av1);
+    if receives { section.formats.first().is_some_and(is_layered) } else { section.formats.iter().any(is_layered) }
+}
+
+/// The ids under which we may write header extensions on a section; `receives` says that we receive on it as well.
+pub(crate) fn writable_ids(section: &Section, receives: bool) -> Ids {
+    let is_answered = |id: &u8| uses_dependencies(section, receives) && !section.ids.is_one_way(*id);
+    Ids { dependency: section.ids.dependency.filter(is_answered), ..section.ids }
+}
+
+/// The Layers that we receive: all that were offered, in their order.
+fn write_layers(out: &mut String, section: &Section) -> std::fmt::Result {
+    let rids = &section.sources.rids;
+    if rids.is_empty() {
+        return Ok(());
+    }
+    for rid in rids {
+        write!(out, "a=rid:{rid} recv\r\n")?;
+    }
+    write!(out, "a=simulcast:recv {}\r\n", rids.join(";"))
 }
 
 fn write_format(out: &mut String, format: &Format, has_transport_cc: bool) -> std::fmt::Result {
@@ -149,11 +202,13 @@ fn write_format(out: &mut String, format: &Format, has_transport_cc: bool) -> st
         Codec::Opus => "opus/48000/2",
         Codec::Vp8 => "VP8/90000",
         Codec::H264 => "H264/90000",
+        Codec::Vp9 => "VP9/90000",
+        Codec::Av1 => "AV1/90000",
     };
     write!(out, "a=rtpmap:{payload_type} {name}\r\n")?;
     let usual = match format.codec {
         Codec::Opus => Some("minptime=10;useinbandfec=1"),
-        Codec::Vp8 | Codec::H264 => None,
+        Codec::Vp8 | Codec::H264 | Codec::Vp9 | Codec::Av1 => None,
     };
     if let Some(parameters) = format.parameters.as_deref().or(usual) {
         write!(out, "a=fmtp:{payload_type} {parameters}\r\n")?;

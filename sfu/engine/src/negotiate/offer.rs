@@ -1,13 +1,15 @@
 //! Reads an offer: rtc-sdp parses the text, this takes what we serve and refuses what cannot be used.
 
 use std::io::Cursor;
+use std::sync::Arc;
 
 use rtc_sdp::description::common::Attribute;
 use rtc_sdp::description::media::MediaDescription;
 use rtc_sdp::description::session::SessionDescription;
 use wire::control::{Codec, Kind, MAX_SDP_BYTES, Reason, Refusal};
 
-use super::{Format, FormatFeedback, Line, Offer, Section};
+use super::answer::DEPENDENCY_URI;
+use super::{Format, FormatFeedback, Line, Offer, Section, Sources};
 use crate::rtp::extension::Ids;
 
 /// Most m-lines of one offer: a visit of 16 people with camera and screen fits.
@@ -19,6 +21,10 @@ const LINE_BYTES: usize = 4096;
 const MID_BYTES: usize = 16;
 /// H.264 variants answered: browsers list one for each profile.
 const H264_VARIANTS: usize = 6;
+/// Most simulcast Layers of an m-line: browsers send three.
+const LAYERS: usize = 4;
+/// Longest name of a Layer: what the one-byte form of the header extension holds.
+const RID_BYTES: usize = 16;
 /// Longest format parameters repeated in the answer.
 const PARAMETER_BYTES: usize = 256;
 
@@ -65,7 +71,8 @@ pub(crate) fn read(text: &str) -> Result<Offer, Refusal> {
     if !matches!(find("setup"), Some("actpass" | "active")) {
         return Err(bad("the offer must leave us the DTLS server's role"));
     }
-    Ok(Offer { ufrag: ufrag.to_owned(), pwd: pwd.to_owned(), fingerprint, sections })
+    let mixes_extensions = has(&sdp.attributes, "extmap-allow-mixed");
+    Ok(Offer { ufrag: ufrag.to_owned(), pwd: pwd.to_owned(), fingerprint, mixes_extensions, sections })
 }
 
 /// The values of all attributes with this key.
@@ -128,6 +135,9 @@ fn read_section(media: &MediaDescription, bundle: &[&str]) -> Result<Section, Re
         && has(attributes, "rtcp-mux")
         && line.protocol == "UDP/TLS/RTP/SAVPF"
         && !formats.is_empty();
+    let ids = read_ids(attributes);
+    let sources =
+        if kind == Some(Kind::Video) { read_sources(attributes, ids.rid.is_some()) } else { read_voice(attributes) };
     Ok(Section {
         mid: mid.into(),
         line,
@@ -135,9 +145,10 @@ fn read_section(media: &MediaDescription, bundle: &[&str]) -> Result<Section, Re
         sends: sends && is_served,
         receives: receives && is_served,
         formats: if is_served { formats } else { Vec::new() },
-        ids: read_ids(attributes),
+        ids,
         has_reduced_size: has(attributes, "rtcp-rsize"),
-        sources: read_sources(attributes),
+        mixes_extensions: has(attributes, "extmap-allow-mixed"),
+        sources,
     })
 }
 
@@ -146,33 +157,97 @@ fn read_ids(attributes: &[Attribute]) -> Ids {
     let mut ids = Ids::default();
     for value in values(attributes, "extmap") {
         let Some((id, uri)) = value.split_once(' ') else { continue };
-        let id = id.split('/').next().and_then(|id| id.parse().ok()).filter(|id| (1..=14u8).contains(id));
+        let (id, direction) = id.split_once('/').map_or((id, ""), |(id, direction)| (id, direction));
+        let id = id.parse().ok().filter(|id| (1..=14u8).contains(id));
+        // What the browser only receives we have no use for, except what is answered both ways below.
+        if direction == "inactive" {
+            continue;
+        }
         match uri.split_whitespace().next() {
             Some("urn:ietf:params:rtp-hdrext:sdes:mid") => ids.mid = id,
             Some("urn:ietf:params:rtp-hdrext:ssrc-audio-level") => ids.audio_level = id,
             Some("http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01") => ids.transport_cc = id,
-            // The stream ids of simulcast are not answered as long as one Layer is received.
-            _ => {}
+            Some("urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id") => ids.rid = id,
+            Some("urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id") => ids.repaired_rid = id,
+            Some(DEPENDENCY_URI) => ids.dependency = id,
+            _ => continue,
+        }
+        if let Some(id) = id.filter(|_| direction == "sendonly") {
+            ids.one_way |= 1 << id;
         }
     }
     ids
 }
 
-/// The first FID pair, else the first SSRC.
-fn read_sources(attributes: &[Attribute]) -> Option<(u32, Option<u32>)> {
-    for group in values(attributes, "ssrc-group") {
-        let mut words = group.split_whitespace();
-        if words.next() == Some("FID")
-            && let (Some(Ok(main)), Some(Ok(rtx))) = (words.next().map(str::parse), words.next().map(str::parse))
-        {
-            return Some((main, Some(rtx)));
-        }
+/// The streams of a picture. `can_tell` says that packets can carry the name of their Layer.
+fn read_sources(attributes: &[Attribute], can_tell: bool) -> Sources {
+    let rids = read_rids(attributes);
+    let group = |name: &'static str| {
+        values(attributes, "ssrc-group").filter_map(move |group| {
+            let mut words = group.split_whitespace();
+            (words.next() == Some(name))
+                .then(|| words.filter_map(|word| word.parse::<u32>().ok()).take(LAYERS).collect::<Vec<_>>())
+        })
+    };
+    let repairs: Vec<(u32, u32)> =
+        group("FID").filter_map(|pair| Some((*pair.first()?, *pair.get(1)?))).take(LAYERS).collect();
+    if !rids.is_empty() {
+        // What packets say themselves is surer than an order of lines.
+        let named = if can_tell { Vec::new() } else { repairs.iter().map(|(main, rtx)| (*main, Some(*rtx))).collect() };
+        return Sources { rids, named };
     }
-    let first = values(attributes, "ssrc").find_map(|value| value.split_whitespace().next()?.parse().ok())?;
-    Some((first, None))
+    let with_repair = |main: u32| (main, repairs.iter().find(|(of, _)| *of == main).map(|(_, rtx)| *rtx));
+    let mains = group("SIM").next().filter(|mains| mains.len() > 1);
+    let mains = mains.or_else(|| repairs.first().map(|(main, _)| vec![*main]));
+    let named = match mains {
+        Some(mains) => mains.into_iter().map(with_repair).collect(),
+        None => return read_voice(attributes),
+    };
+    Sources { rids, named }
 }
 
-/// The formats that we serve, best first: VP8, then H.264 in the offer's order.
+/// One stream: the first SSRC, if there is one.
+fn read_voice(attributes: &[Attribute]) -> Sources {
+    let first = values(attributes, "ssrc").find_map(|value| value.split_whitespace().next()?.parse().ok());
+    Sources { rids: Vec::new(), named: first.map(|main| (main, None)).into_iter().collect() }
+}
+
+/// The Layers of `a=simulcast:send q;h;f` that have an `a=rid` of their own (RFC 8853); empty without simulcast. Of
+/// alternatives the first one counts, and a paused one (`~`) is negotiated like the others.
+fn read_rids(attributes: &[Attribute]) -> Vec<Arc<str>> {
+    let is_name = |rid: &&str| {
+        (1..=RID_BYTES).contains(&rid.len())
+            && rid.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
+    let sent: Vec<&str> = values(attributes, "rid")
+        .filter_map(|value| {
+            let mut words = value.split_whitespace();
+            let rid = words.next()?;
+            (words.next() == Some("send")).then_some(rid)
+        })
+        .filter(is_name)
+        .take(LAYERS)
+        .collect();
+    let mut rids: Vec<Arc<str>> = Vec::new();
+    for value in values(attributes, "simulcast") {
+        let mut words = value.split_whitespace();
+        while let (Some(direction), Some(list)) = (words.next(), words.next()) {
+            if direction != "send" {
+                continue;
+            }
+            let first = |layer: &'_ str| layer.split(',').next().map(|rid| rid.trim_start_matches('~').to_owned());
+            for rid in list.split(';').filter_map(first) {
+                if sent.contains(&rid.as_str()) && rids.len() < LAYERS && !rids.iter().any(|known| **known == *rid) {
+                    rids.push(rid.into());
+                }
+            }
+        }
+    }
+    if rids.len() > 1 { rids } else { Vec::new() }
+}
+
+/// The formats that we serve, best first: VP8, which everybody has, then H.264 in the offer's order, VP9 and AV1. An offer
+/// that begins with VP9 or AV1 was made so on purpose, for no browser does by itself: that one comes first.
 fn read_formats(media: &MediaDescription, kind: Kind) -> Vec<Format> {
     let attributes = &media.attributes;
     let listed: Vec<u8> =
@@ -198,6 +273,9 @@ fn read_formats(media: &MediaDescription, kind: Kind) -> Vec<Format> {
             (Kind::Audio, "opus/48000/2") => Codec::Opus,
             (Kind::Video, "vp8/90000") => Codec::Vp8,
             (Kind::Video, "h264/90000") if parameter("packetization-mode") == Some("1") => Codec::H264,
+            // Profile 0 is 8 bits of 4:2:0, which every browser decodes.
+            (Kind::Video, "vp9/90000") if matches!(parameter("profile-id"), None | Some("0")) => Codec::Vp9,
+            (Kind::Video, "av1/90000") if matches!(parameter("profile"), None | Some("0")) => Codec::Av1,
             (Kind::Video, "rtx/90000") => {
                 if let Some(Ok(of)) = parameter("apt").map(str::parse::<u8>) {
                     retransmissions.push((of, payload_type));
@@ -220,7 +298,7 @@ fn read_formats(media: &MediaDescription, kind: Kind) -> Vec<Format> {
         }
         let profile = match codec {
             Codec::H264 => parameter("profile-level-id").and_then(|id| u16::from_str_radix(id.get(..4)?, 16).ok()),
-            Codec::Opus | Codec::Vp8 => None,
+            Codec::Opus | Codec::Vp8 | Codec::Vp9 | Codec::Av1 => None,
         };
         let is_plain = |text: &&str| text.len() <= PARAMETER_BYTES && text.bytes().all(|b| (0x20..0x7f).contains(&b));
         let parameters = parameters.filter(is_plain).map(str::to_owned);
@@ -229,10 +307,13 @@ fn read_formats(media: &MediaDescription, kind: Kind) -> Vec<Format> {
     for format in &mut found {
         format.rtx = retransmissions.iter().find(|(of, _)| *of == format.payload_type).map(|(_, rtx)| *rtx);
     }
+    let chosen = found.first().map(|format| format.codec).filter(|codec| matches!(codec, Codec::Vp9 | Codec::Av1));
     let mut best: Vec<Format> = Vec::new();
-    for codec in [Codec::Opus, Codec::Vp8] {
-        best.extend(found.iter().find(|format| format.codec == codec).cloned());
+    for codec in chosen.into_iter().chain([Codec::Opus, Codec::Vp8, Codec::H264, Codec::Vp9, Codec::Av1]) {
+        let most = if codec == Codec::H264 { H264_VARIANTS } else { 1 };
+        if !best.iter().any(|format| format.codec == codec) {
+            best.extend(found.iter().filter(|format| format.codec == codec).take(most).cloned());
+        }
     }
-    best.extend(found.into_iter().filter(|format| format.codec == Codec::H264).take(H264_VARIANTS));
     best
 }

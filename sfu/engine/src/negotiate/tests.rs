@@ -114,6 +114,7 @@ fn answer_of(offer: &Offer) -> String {
         ufrag: "ourufrag",
         pwd: "ourpasswordourpasswordour",
         fingerprint: "AA:BB",
+        mixes_extensions: offer.mixes_extensions,
         addresses: &["192.0.2.9:5000".parse().unwrap(), "[2001:db8::1]:5000".parse().unwrap()],
         tcp_addresses: &[],
         sections: sections.collect(),
@@ -131,10 +132,16 @@ fn chromium_is_understood() {
     assert_eq!(codecs(audio), [(Codec::Opus, 111, None)]);
     assert_eq!(
         codecs(video),
-        [(Codec::Vp8, 96, Some(97)), (Codec::H264, 102, Some(103)), (Codec::H264, 106, Some(107))],
+        [
+            (Codec::Vp8, 96, Some(97)),
+            (Codec::H264, 102, Some(103)),
+            (Codec::H264, 106, Some(107)),
+            (Codec::Vp9, 98, Some(99)),
+            (Codec::Av1, 45, Some(46))
+        ],
         "packetization mode 0 is not served, and VP8 comes first wherever it stands"
     );
-    assert_eq!((audio.sources, video.sources), (Some((1001, None)), Some((2001, Some(2002)))));
+    assert_eq!((&audio.sources.named[..], &video.sources.named[..]), (&[(1001, None)][..], &[(2001, Some(2002))][..]));
     assert_eq!(audio.ids.audio_level, Some(1));
     assert_eq!((video.ids.mid, video.ids.transport_cc), (Some(4), Some(3)));
     assert_eq!(offer.ufrag, "oCq/");
@@ -145,7 +152,7 @@ fn chromium_is_understood() {
     assert_eq!(find_format(&video.formats, other).unwrap().payload_type, 102);
     let payloads = PayloadTable::of(&offer.sections);
     assert_eq!(payloads.find(97), Some(Payload::Rtx(96)));
-    assert_eq!(payloads.find(98), None);
+    assert_eq!((payloads.find(99), payloads.find(104)), (Some(Payload::Rtx(98)), None));
 }
 
 #[test]
@@ -153,8 +160,11 @@ fn firefox_is_understood_and_gets_no_transport_cc_where_it_offered_none() {
     let offer = read(&firefox()).unwrap();
     let [audio, video, data] = offer.sections.as_slice() else { unreachable!("three sections") };
     assert_eq!(codecs(audio), [(Codec::Opus, 109, None)]);
-    assert_eq!(codecs(video), [(Codec::Vp8, 120, Some(124)), (Codec::H264, 126, Some(127))]);
-    assert_eq!(video.sources, Some((3002, Some(3003))));
+    assert_eq!(
+        codecs(video),
+        [(Codec::Vp8, 120, Some(124)), (Codec::H264, 126, Some(127)), (Codec::Vp9, 121, Some(125))]
+    );
+    assert_eq!(video.sources.named, [(3002, Some(3003))]);
     assert_eq!((data.kind, data.sends, data.receives), (None, false, false));
     let answer = answer_of(&offer);
     let parts: Vec<&str> = answer.split("m=").collect();
@@ -173,7 +183,8 @@ fn the_answer_says_exactly_what_is_served() {
         "a=ice-lite",
         "a=group:BUNDLE 0 1",
         "m=audio 5000 UDP/TLS/RTP/SAVPF 111",
-        "m=video 5000 UDP/TLS/RTP/SAVPF 96 97 102 103 106 107",
+        "m=video 5000 UDP/TLS/RTP/SAVPF 96 97 102 103 106 107 98 99 45 46",
+        "a=extmap-allow-mixed",
         "c=IN IP4 192.0.2.9",
         "a=setup:passive",
         "a=sendrecv",
@@ -194,7 +205,7 @@ fn the_answer_says_exactly_what_is_served() {
     ] {
         assert!(answer.lines().any(|l| l == line), "missing: {line}\n{answer}");
     }
-    for word in ["red/", "VP9", "AV1", "abs-send-time", "stream-id", "packetization-mode=0", "actpass"] {
+    for word in ["red/", "abs-send-time", "stream-id", "packetization-mode=0", "actpass"] {
         assert!(!answer.contains(word), "too much: {word}");
     }
     assert!(answer.ends_with("\r\n") && answer.lines().all(|line| !line.is_empty()));
@@ -249,7 +260,14 @@ fn what_cannot_be_used_is_refused() {
         ("ragged fingerprint", good.replace("AA:BB", "AABB")),
         ("passive", good.replace("actpass", "passive")),
         ("no rtcp-mux", without("a=rtcp-mux\r\n")),
-        ("no codec of ours", good.replace("opus", "speex").replace("VP8", "VP7").replace("H264", "H263")),
+        (
+            "no codec of ours",
+            good.replace("opus", "speex")
+                .replace("VP8", "VP7")
+                .replace("H264", "H263")
+                .replace("VP9", "VP7")
+                .replace("AV1", "VP7"),
+        ),
         ("too large", good.clone() + &"a=x\r\n".repeat(MAX_SDP_BYTES / 5)),
         ("a long line", long_line),
         ("too many sections", good.clone() + &many),
@@ -266,6 +284,78 @@ fn a_stopped_section_stays_refused_and_a_bundled_one_is_served() {
     assert!(answer_of(&stopped).contains("m=video 0 UDP/TLS/RTP/SAVPF 96 97"));
     let bundled = read(&good.replace("m=video 9", "m=video 0").replace("a=mid:1", "a=bundle-only\r\na=mid:1")).unwrap();
     assert!(bundled.sections[1].kind.is_some());
+}
+
+/// The video section of an offer with simulcast, from `a=mid` on.
+fn with_layers(lines: &str) -> Offer {
+    let good = chromium("sendrecv");
+    let sources = good.find("a=ssrc-group:FID 2001").unwrap();
+    let text = format!("{}{lines}", &good[..sources]);
+    let ids = "a=extmap:11 urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id\r\na=extmap:13 \
+               https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension\r\na=mid:1\r\n";
+    read(&text.replace("a=mid:1\r\n", ids)).unwrap()
+}
+
+#[test]
+fn layers_are_answered_in_the_order_of_the_offer() {
+    let offer = with_layers("a=rid:q send\r\na=rid:h send\r\na=rid:f send\r\na=simulcast:send ~q;~h;f\r\n");
+    let sources = &offer.sections[1].sources;
+    assert_eq!(sources.rids.iter().map(|rid| &**rid).collect::<Vec<_>>(), ["q", "h", "f"]);
+    let answer = answer_of(&offer);
+    for line in [
+        "a=rid:q recv",
+        "a=rid:h recv",
+        "a=rid:f recv",
+        "a=simulcast:recv q;h;f",
+        "a=extmap:10 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id",
+        "a=extmap:11 urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id",
+    ] {
+        assert_eq!(answer.lines().filter(|l| *l == line).count(), 1, "{line}\n{answer}");
+    }
+    assert!(!answer.contains("dependency"), "VP8 has no use for it");
+    assert!(rtc_sdp::SessionDescription::unmarshal(&mut std::io::Cursor::new(&answer)).is_ok());
+}
+
+#[test]
+fn ids_offered_one_way_are_answered_the_other_way() {
+    let text = "a=rid:q send\r\na=rid:f send\r\na=simulcast:send q;f\r\na=extmap:7/sendonly \
+                urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\n";
+    let answer = answer_of(&with_layers(text));
+    assert!(answer.contains("a=extmap:7/recvonly urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\n"));
+}
+
+#[test]
+fn layers_without_names_are_those_of_the_groups() {
+    let groups = "a=ssrc-group:SIM 1 2 3\r\na=ssrc-group:FID 1 11\r\na=ssrc-group:FID 2 12\r\na=ssrc:1 cname:x\r\n";
+    let named = with_layers(groups).sections[1].sources.named.clone();
+    assert_eq!(named, [(1, Some(11)), (2, Some(12)), (3, None)]);
+}
+
+#[test]
+fn broken_layers_are_no_layers() {
+    for lines in [
+        "a=simulcast:send q;h;f\r\n",
+        "a=rid:q send\r\na=simulcast:send q\r\n",
+        "a=rid:q recv\r\na=rid:h recv\r\na=simulcast:recv q;h\r\n",
+        "a=rid:q send\r\na=rid:a\u{e9} send\r\na=simulcast:send q;a\u{e9}\r\n",
+        "a=rid:q send\r\na=rid:q send\r\na=simulcast:send q;q\r\n",
+    ] {
+        assert_eq!(with_layers(lines).sections[1].sources.rids, [], "{lines}");
+    }
+    let many: String = (0..20).map(|n| format!("a=rid:r{n} send\r\n")).collect();
+    let names: Vec<String> = (0..20).map(|n| format!("r{n}")).collect();
+    let many = format!("{many}a=simulcast:send {}\r\n", names.join(";"));
+    assert_eq!(with_layers(&many).sections[1].sources.rids.len(), 4);
+}
+
+#[test]
+fn a_codec_put_first_on_purpose_is_first_with_its_descriptor() {
+    let offer = chromium("sendrecv").replace("SAVPF 96 97 98 99", "SAVPF 45 46 96 97 98 99");
+    let offer = offer.replace("a=mid:1\r\n", "a=mid:1\r\na=extmap:13 https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension\r\n");
+    let offer = read(&offer).unwrap();
+    assert_eq!(offer.sections[1].formats[0].codec, Codec::Av1);
+    assert!(answer_of(&offer).contains("a=extmap:13 https://aomedia"));
+    assert_eq!(writable_ids(&offer.sections[1], true).dependency, Some(13));
 }
 
 proptest! {

@@ -7,6 +7,8 @@ use wire::{RoomId, TrackId};
 
 use super::Peer;
 use crate::context::Context;
+use crate::layer::Layer;
+use crate::rewrite::Clock;
 use crate::rtp::{feedback, nack, report, rtcp};
 
 /// Time between receiver reports: browsers expect about one a second.
@@ -37,12 +39,17 @@ impl Peer {
     }
 
     /// Tells the browser which instant a timestamp of this Track is, in the time base of the slot that carries it.
-    pub(crate) fn send_sender_report(&mut self, ctx: &mut Context, track: TrackId, ntp: u64, rtp: u32) {
+    pub(crate) fn send_sender_report(
+        &mut self,
+        ctx: &mut Context,
+        (track, layer): (TrackId, Layer),
+        (ntp, rtp): Clock,
+    ) {
         if !self.is_connected() {
             return;
         }
         let Some(slot) = self.slots.iter_mut().find(|slot| slot.carries(track)) else { return };
-        let Some(rtp) = slot.translate(rtp) else { return };
+        let Some(rtp) = slot.passage.translate(layer, rtp) else { return };
         slot.sent_reports.note(ntp, ctx.now);
         if let Some(packet) = report::sender_report(slot.sending.ssrc, ntp, rtp, slot.packets, slot.octets) {
             self.send_rtcp(ctx, &packet);
@@ -55,7 +62,8 @@ impl Peer {
             return;
         }
         self.feedback_sent = Some(ctx.now);
-        let media = self.tracks.iter().find_map(|track| track.ssrc).unwrap_or_default();
+        let media =
+            self.tracks.iter().flat_map(|track| &track.streams).find_map(|stream| stream.ssrc).unwrap_or_default();
         while let Some(packet) = self.feedback.poll(self.ssrc, media) {
             ctx.counters.transport_feedback_sent += 1;
             self.send_rtcp(ctx, &packet);
@@ -64,32 +72,36 @@ impl Peer {
 
     fn ask_for_missing(&mut self, ctx: &mut Context) {
         for index in 0..self.tracks.len() {
-            let Some(track) = self.tracks.get_mut(index) else { continue };
-            if track.nack.is_idle() {
-                continue;
-            }
-            // Nobody waits for what a Peer outside, or a muted Track, lost.
-            if self.door != Door::Admitted || track.is_muted {
-                track.nack.forget();
-                continue;
-            }
-            let due = track.nack.poll(ctx.now, self.round_trip);
-            let (Some(media), false) = (track.ssrc, due.is_empty()) else { continue };
-            if let Some(packet) = nack::request(self.ssrc, media, &due) {
-                ctx.counters.nacks_sent += due.len() as u64;
-                self.send_rtcp(ctx, &packet);
+            let layers = self.tracks.get(index).map_or(0, |track| track.streams.len());
+            for layer in 0..layers {
+                let Some(track) = self.tracks.get_mut(index) else { continue };
+                let is_muted = track.is_muted;
+                let Some(stream) = track.streams.get_mut(layer).filter(|stream| !stream.nack.is_idle()) else {
+                    continue;
+                };
+                // Nobody waits for what a Peer outside, or a muted Track, lost.
+                if self.door != Door::Admitted || is_muted {
+                    stream.nack.forget();
+                    continue;
+                }
+                let due = stream.nack.poll(ctx.now, self.round_trip);
+                let (Some(media), false) = (stream.ssrc, due.is_empty()) else { continue };
+                if let Some(packet) = nack::request(self.ssrc, media, &due) {
+                    ctx.counters.nacks_sent += due.len() as u64;
+                    self.send_rtcp(ctx, &packet);
+                }
             }
         }
     }
 
     fn send_reports(&mut self, ctx: &mut Context) {
         let mut blocks = Vec::new();
-        for track in &mut self.tracks {
-            if let Some(ssrc) = track.ssrc.filter(|_| track.reception.is_started()) {
-                blocks.push(track.reception.block(ssrc, ctx.now));
+        for stream in self.tracks.iter_mut().flat_map(|track| &mut track.streams) {
+            if let Some(ssrc) = stream.ssrc.filter(|_| stream.reception.is_started()) {
+                blocks.push(stream.reception.block(ssrc, ctx.now));
             }
-            if let Some(ssrc) = track.rtx_ssrc.filter(|_| track.rtx_reception.is_started()) {
-                blocks.push(track.rtx_reception.block(ssrc, ctx.now));
+            if let Some(ssrc) = stream.rtx_ssrc.filter(|_| stream.rtx_reception.is_started()) {
+                blocks.push(stream.rtx_reception.block(ssrc, ctx.now));
             }
         }
         if let Some(packet) = report::receiver_reports(self.ssrc, &blocks) {
@@ -97,25 +109,30 @@ impl Peer {
         }
     }
 
-    /// Asks the publisher of a Track for a keyframe, unless that was done just now.
-    pub(crate) fn request_keyframe(&mut self, ctx: &mut Context, track: usize, is_waited_for: bool) {
+    /// Asks the publisher of a Track for keyframes of the Layers that need one, unless that was done just now.
+    pub(crate) fn request_keyframes(&mut self, ctx: &mut Context, track: usize, is_waited_for: impl Fn(Layer) -> bool) {
         if !self.is_connected() {
             return;
         }
-        let Some(track) = self.tracks.get_mut(track) else { return };
-        let Some(media) = track.ssrc else { return };
-        if track.keyframes.poll(ctx.now, is_waited_for)
-            && let Some(packet) = rtcp::picture_loss(self.ssrc, media)
-        {
-            ctx.counters.keyframes_asked += 1;
-            self.send_rtcp(ctx, &packet);
+        let layers = self.tracks.get(track).map_or(0, |track| track.streams.len());
+        for layer in (0u8..).take(layers) {
+            let Some(track) = self.tracks.get_mut(track) else { return };
+            let Some(stream) = track.streams.get_mut(usize::from(layer)) else { return };
+            let Some(media) = stream.ssrc else { continue };
+            if stream.keyframes.poll(ctx.now, is_waited_for(layer), self.round_trip)
+                && let Some(packet) = rtcp::picture_loss(self.ssrc, media)
+            {
+                ctx.counters.keyframes_asked += 1;
+                self.send_rtcp(ctx, &packet);
+            }
         }
     }
 
     fn tell_quality(&mut self, ctx: &mut Context, room: RoomId) {
-        let totals = self.tracks.iter().fold((0, 0), |(expected, received), track| {
-            let (e, r) = track.reception.totals();
-            (expected + e, received + r + track.repaired)
+        let streams = self.tracks.iter().flat_map(|track| &track.streams);
+        let totals = streams.fold((0, 0), |(expected, received), stream| {
+            let (e, r) = stream.reception.totals();
+            (expected + e, received + r + stream.repaired)
         });
         let busy = self.slots.iter().filter(|slot| slot.subscription.is_some());
         let worst = busy.map(|slot| u32::from(slot.loss)).max().unwrap_or_default();

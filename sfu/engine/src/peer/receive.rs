@@ -5,9 +5,9 @@ use bytes::Bytes;
 use super::{Binding, Peer, Received};
 use crate::context::Context;
 use crate::negotiate::Payload;
-use crate::rtp::extension;
+use crate::rtp::extension::{self, Found};
 use crate::rtp::packet::{self, Header};
-use crate::track::Refused;
+use crate::track::{Extras, Refused};
 
 impl Peer {
     /// Authenticates, decrypts and reads one RTP packet; counts and drops what makes no sense.
@@ -42,21 +42,25 @@ impl Peer {
     fn take(&mut self, ctx: &mut Context, packet: Bytes, header: &Header) -> Result<Received, Refused> {
         let now = ctx.now;
         let found = extension::read(&packet, header, &self.ids);
-        let audio_level = found.audio_level;
+        let extras = Extras {
+            audio_level: found.audio_level,
+            descriptor: found.dependency.map(|bytes| packet.slice_ref(bytes)),
+        };
         if let Some(number) = found.transport_number {
             self.feedback.note(number, now);
         }
         let payload = self.payloads.find(header.payload_type).ok_or(Refused::UnknownFormat)?;
         let is_rtx = matches!(payload, Payload::Rtx(_));
-        let (track, mut is_new) = match self.bindings.get(&header.ssrc) {
-            Some(binding) if binding.is_rtx == is_rtx => (binding.track, false),
+        let (binding, mut is_new) = match self.bindings.get(&header.ssrc) {
+            Some(binding) if binding.is_rtx == is_rtx => (*binding, false),
             Some(_) => return Err(Refused::UnknownFormat),
-            None => self.bind(ctx, header.ssrc, found.mid.ok_or(Refused::Unbound)?, is_rtx)?,
+            None => self.bind(ctx, header.ssrc, &found, is_rtx)?,
         };
+        let Binding { track, layer, .. } = binding;
         let published = self.tracks.get_mut(track).ok_or(Refused::Unbound)?;
         match payload {
             Payload::Rtx(of) => {
-                let incoming = published.take_repair(&packet, header, of, now)?;
+                let incoming = published.take_repair(layer, &packet, header, (of, extras), now)?;
                 ctx.counters.repaired_up += 1;
                 Ok(Received { track, incoming, is_new })
             }
@@ -71,42 +75,61 @@ impl Peer {
                     *published = published.reborn(ctx.fresh_track(), coding, now);
                     is_new = true;
                 }
-                let incoming = published.take(packet, header, audio_level, now)?;
+                let incoming = published.take(layer, packet, header, extras, now)?;
                 Ok(Received { track, incoming, is_new })
             }
         }
     }
 
-    /// Binds an SSRC that the offer did not name, by its MID extension. Tells whether the Track became another one.
-    fn bind(&mut self, ctx: &mut Context, ssrc: u32, mid: &[u8], is_rtx: bool) -> Result<(usize, bool), Refused> {
+    /// Binds an SSRC that the offer did not name, by its MID extension and, of simulcast, by the name of its Layer. Tells
+    /// whether the Track became another one.
+    fn bind(
+        &mut self,
+        ctx: &mut Context,
+        ssrc: u32,
+        found: &Found<'_>,
+        is_rtx: bool,
+    ) -> Result<(Binding, bool), Refused> {
+        let mid = found.mid.ok_or(Refused::Unbound)?;
         let index = self
             .tracks
             .iter()
             .position(|track| track.is_sending && track.mid.as_bytes() == mid)
             .ok_or(Refused::Unbound)?;
         let track = self.tracks.get_mut(index).ok_or(Refused::Unbound)?;
+        let name = if is_rtx { found.repaired_rid } else { found.rid };
+        let is_named = |rid: Option<&str>| rid.is_none() || rid.map(str::as_bytes) == name;
+        // A Layer without a name is the only one of its Track, or the offer named its SSRC.
+        let place = track.streams.iter().position(|stream| is_named(stream.rid.as_deref()));
+        let place = place.filter(|_| track.streams.len() == 1 || name.is_some()).ok_or(Refused::Unbound)?;
+        let layer = u8::try_from(place).map_err(|_| Refused::Unbound)?;
+        let stream = track.streams.get_mut(place).ok_or(Refused::Unbound)?;
         let mut is_new = false;
         if is_rtx {
             // Browsers probe with RTX before the stream that it repairs is known.
-            if track.ssrc.is_none() {
+            if stream.ssrc.is_none() {
                 return Err(Refused::NothingRepaired);
             }
-            track.rtx_ssrc = Some(ssrc);
-        } else {
-            if track.ssrc.is_some() {
-                if !track.may_be_reborn(ctx.now) {
-                    return Err(Refused::Unbound);
-                }
-                *track = track.reborn(ctx.fresh_track(), track.coding, ctx.now);
-                track.rtx_ssrc = None;
-                is_new = true;
+            stream.rtx_ssrc = Some(ssrc);
+        } else if stream.ssrc.is_some() {
+            if !track.may_be_reborn(ctx.now) {
+                return Err(Refused::Unbound);
             }
-            track.ssrc = Some(ssrc);
+            *track = track.reborn(ctx.fresh_track(), track.coding, ctx.now);
+            is_new = true;
+            for (at, stream) in track.streams.iter_mut().enumerate() {
+                stream.ssrc = (at == place).then_some(ssrc);
+                stream.rtx_ssrc = None;
+            }
+        } else {
+            stream.ssrc = Some(ssrc);
         }
-        let (main, rtx) = (track.ssrc, track.rtx_ssrc);
+        let streams = &track.streams;
+        let is_known = |known: u32| streams.iter().any(|s| s.ssrc == Some(known) || s.rtx_ssrc == Some(known));
         // An SSRC that was replaced means nothing any more.
-        self.bindings.retain(|known, binding| binding.track != index || Some(*known) == main || Some(*known) == rtx);
-        self.bindings.insert(ssrc, Binding { track: index, is_rtx });
-        Ok((index, is_new))
+        self.bindings.retain(|known, binding| binding.track != index || is_known(*known));
+        let binding = Binding { track: index, layer, is_rtx };
+        self.bindings.insert(ssrc, binding);
+        Ok((binding, is_new))
     }
 }

@@ -4,10 +4,11 @@ use wire::control::Kind;
 
 use super::Peer;
 use crate::context::Context;
+use crate::passage::Held;
 use crate::rtp::extension::{self, NewBlock};
 use crate::rtp::packet::{self, NewHeader};
 use crate::rtp::sequence::wire;
-use crate::subscription::{Held, Leaving};
+use crate::subscription::Leaving;
 use crate::track::Incoming;
 
 impl Peer {
@@ -23,6 +24,7 @@ impl Peer {
             Err(held) => {
                 *match held {
                     Held::Switch => &mut ctx.counters.held_for_keyframe,
+                    Held::Layer => &mut ctx.counters.held_by_layer,
                     Held::Codec => &mut ctx.counters.held_by_codec,
                     Held::Number => &mut ctx.counters.padding_or_repeated,
                 } += 1;
@@ -40,8 +42,9 @@ impl Peer {
             ssrc: slot.sending.ssrc,
             has_extension: false,
         };
-        let Leaving { payload, patch, is_start, .. } = leaving;
-        let block = NewBlock { audio_level, transport_number };
+        let Leaving { payload, patch, dependency, is_start, .. } = leaving;
+        let dependency = dependency.as_deref().and_then(|bytes| Some((slot.ids.dependency?, bytes)));
+        let block = NewBlock { audio_level, transport_number, dependency };
         let has_left = self.send_rtp(ctx, header, &block, |out| {
             let at = out.len();
             out.extend_from_slice(&payload);
@@ -74,7 +77,8 @@ impl Peer {
             ssrc: slot.sending.rtx_ssrc,
             has_extension: false,
         };
-        let block = NewBlock { audio_level: None, transport_number };
+        let dependency = kept.dependency.as_deref().and_then(|bytes| Some((slot.ids.dependency?, bytes)));
+        let block = NewBlock { audio_level: None, transport_number, dependency };
         self.send_rtp(ctx, header, &block, |out| {
             out.extend_from_slice(&number.to_be_bytes());
             let at = out.len();
@@ -90,7 +94,7 @@ impl Peer {
         &mut self,
         ctx: &mut Context,
         mut header: NewHeader,
-        block: &NewBlock,
+        block: &NewBlock<'_>,
         payload: impl FnOnce(&mut Vec<u8>),
     ) -> bool {
         let Some(to) = self.transport.path() else { return false };

@@ -27,7 +27,7 @@ impl Peer {
     /// # Errors
     /// `BadOffer` when it contradicts what the connection is built on; nothing has changed then.
     pub(crate) fn apply(&mut self, ctx: &mut Context, room: RoomId, offer: Offer) -> Result<String, Refusal> {
-        let Offer { ufrag, pwd, fingerprint, sections } = offer;
+        let Offer { ufrag, pwd, fingerprint, mixes_extensions, sections } = offer;
         let remote = RemoteParameters { ufrag, pwd, fingerprint };
         let restarts = self.transport.set_remote(remote);
         if restarts.map_err(|error| Refusal::new(Reason::BadOffer, error.to_string()))? {
@@ -52,6 +52,7 @@ impl Peer {
             fingerprint: ctx.identity.fingerprint(),
             addresses: &ctx.addresses,
             tcp_addresses: &ctx.tcp_addresses,
+            mixes_extensions,
             sections: parts.collect(),
         };
         Ok(negotiate::write(&answer))
@@ -106,20 +107,17 @@ impl Peer {
                 // What it was coded in is no longer offered.
                 *track = track.reborn(ctx.fresh_track(), format.coding(), now);
             }
-            if let Some((main, rtx)) = section.sources {
-                if track.ssrc.is_some_and(|before| before != main) {
-                    *track = track.reborn(ctx.fresh_track(), track.coding, now);
-                    track.rtx_ssrc = None;
-                }
-                track.ssrc = Some(main);
-                track.rtx_ssrc = rtx.or(track.rtx_ssrc);
+            if track.set_sources(&section.sources, now) {
+                track.rename(ctx.fresh_track(), now);
             }
         }
         self.bindings.clear();
         for (index, track) in self.tracks.iter().enumerate() {
-            for (ssrc, is_rtx) in [(track.ssrc, false), (track.rtx_ssrc, true)] {
-                if let Some(ssrc) = ssrc {
-                    self.bindings.insert(ssrc, Binding { track: index, is_rtx });
+            for (stream, layer) in track.streams.iter().zip(0u8..) {
+                for (ssrc, is_rtx) in [(stream.ssrc, false), (stream.rtx_ssrc, true)] {
+                    if let Some(ssrc) = ssrc {
+                        self.bindings.insert(ssrc, Binding { track: index, layer, is_rtx });
+                    }
                 }
             }
         }
@@ -154,7 +152,8 @@ impl Peer {
             if let Some(slot) = self.slots.get_mut(index) {
                 slot.is_open = section.receives && slot.kind == kind;
                 slot.formats.clone_from(&section.formats);
-                slot.ids = section.ids;
+                let receives = self.tracks.iter().any(|track| track.is_sending && track.mid == section.mid);
+                slot.ids = negotiate::writable_ids(section, receives);
             }
         }
     }

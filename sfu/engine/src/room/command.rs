@@ -7,6 +7,7 @@ use super::Room;
 use crate::Output;
 use crate::context::{Context, PeerKey};
 use crate::door::{self, Move};
+use crate::layer::Layer;
 use crate::negotiate;
 use crate::peer::{NewPeer, Peer};
 use crate::tap::Tap;
@@ -147,13 +148,15 @@ impl Room {
         };
         track.is_muted = muted;
         track.forget_recent();
-        track.keyframes.want();
         let id = track.id;
+        let mut waiting = Vec::new();
         for (_, receiver) in &mut self.peers {
             for slot in receiver.slots.iter_mut().filter(|slot| slot.carries(id)) {
-                slot.set_muted(muted);
+                slot.set_muted(muted, ctx.now);
+                waiting.extend(slot.waits_for());
             }
         }
+        self.want_keyframes(&waiting);
         self.reconcile(ctx);
         Ok(Reply::Done)
     }
@@ -170,7 +173,8 @@ impl Room {
         self.tap = Some(Tap::start(ctx, self.id, recording));
         for (_, peer) in &mut self.peers {
             for track in &mut peer.tracks {
-                track.keyframes.want();
+                let layer = track.live(ctx.now).find(Layer::MAX).unwrap_or_default();
+                track.want_keyframe(layer);
             }
         }
         self.request_keyframes(ctx);

@@ -1,12 +1,16 @@
 //! RTCP of a Room's Peers: reports, requests for repairs and keyframes, each only as far as the door allows.
 
-use wire::PeerId;
 use wire::control::Kind;
+use wire::{PeerId, TrackId};
 
 use super::Room;
 use crate::context::Context;
 use crate::door;
+use crate::layer::Layer;
 use crate::rtp::rtcp::{self, Block, Compound, Rtcp};
+use crate::subscription::Slot;
+use crate::tap::Tap;
+use crate::track::Live;
 
 /// Numbers answered of one NACK packet. Browsers ask for a handful; more is a flood or a stream beyond repair.
 const REPAIRS: usize = 512;
@@ -54,20 +58,21 @@ impl Room {
         let from = publisher.door;
         let participant = publisher.participant;
         let Some(track) = publisher.tracks.get_mut(binding.track) else { return };
+        let (id, is_stopped) = (track.id, track.is_muted || !track.is_sending);
         let (ntp, rtp, _) = report;
-        if !track.note_report(ntp, rtp, ctx.now) || track.is_muted || !track.is_sending {
+        let Some(stream) = track.streams.get_mut(usize::from(binding.layer)) else { return };
+        if !stream.note_report(ntp, rtp, ctx.now) || is_stopped {
             return;
         }
-        let id = track.id;
         if door::may_tap(from)
             && self.consents.holds(participant)
             && let Some(tap) = &self.tap
         {
-            tap.report(ctx, id, report);
+            tap.report(ctx, (id, binding.layer), report);
         }
         for (other, receiver) in &mut self.peers {
             if other != index && door::may_forward(from, receiver.door) {
-                receiver.send_sender_report(ctx, id, ntp, rtp);
+                receiver.send_sender_report(ctx, (id, binding.layer), (ntp, rtp));
             }
         }
     }
@@ -105,41 +110,59 @@ impl Room {
         ctx.counters.keyframes_wanted += 1;
         let Some(receiver) = self.peers.get(index).filter(|peer| door::may_ask(peer.door)) else { return };
         let Some(slot) = receiver.slots.iter().find(|slot| slot.sending.ssrc == media) else { return };
-        let Some(wanted) = slot.subscription.as_ref().map(|subscription| subscription.carries.track) else { return };
-        for (_, publisher) in &mut self.peers {
-            if let Some(track) = publisher.tracks.iter_mut().find(|track| track.id == wanted) {
-                track.keyframes.want();
-            }
-        }
+        let Some(wanted) = slot.layer_in_need() else { return };
+        self.want_keyframes(&[wanted]);
         self.request_keyframes(ctx);
     }
 
     /// Marks every picture in the slots of one Peer as wanted.
     pub(super) fn want_keyframes_for(&mut self, index: usize) {
         let Some(receiver) = self.peers.get(index) else { return };
-        let carried: Vec<_> = receiver
-            .slots
-            .iter()
-            .filter_map(|slot| slot.subscription.as_ref().map(|subscription| subscription.carries.track))
-            .collect();
+        let carried: Vec<_> = receiver.slots.iter().filter_map(Slot::layer_in_need).collect();
+        self.want_keyframes(&carried);
+    }
+
+    /// Marks these Layers as wanted.
+    pub(super) fn want_keyframes(&mut self, wanted: &[(TrackId, Layer)]) {
         for (_, publisher) in &mut self.peers {
-            for track in publisher.tracks.iter_mut().filter(|track| carried.contains(&track.id)) {
-                track.keyframes.want();
+            for track in &mut publisher.tracks {
+                let id = track.id;
+                for (_, layer) in wanted.iter().filter(|(wanted, _)| *wanted == id) {
+                    track.want_keyframe(*layer);
+                }
+            }
+        }
+    }
+
+    /// Tells every way of a Track with several Layers which of them come in, so that none waits for one that does not.
+    pub(super) fn settle(&mut self, ctx: &Context) {
+        let mut all: Vec<(TrackId, Live)> = Vec::new();
+        for (_, publisher) in &self.peers {
+            let layered = publisher.tracks.iter().filter(|track| track.streams.len() > 1);
+            all.extend(layered.map(|track| (track.id, track.live(ctx.now))));
+        }
+        for (track, live) in all {
+            for (_, receiver) in &mut self.peers {
+                for slot in receiver.slots.iter_mut().filter(|slot| slot.carries(track)) {
+                    slot.passage.settle(live, ctx.now);
+                }
+            }
+            if let Some(tap) = &mut self.tap {
+                tap.settle(track, live, ctx.now);
             }
         }
     }
 
     /// Sends the keyframe requests that are due: those wished for, and repeats while somebody inside has no picture.
     pub(super) fn request_keyframes(&mut self, ctx: &mut Context) {
-        let waiting: Vec<_> = self
+        let mut waiting: Vec<(TrackId, Layer)> = self
             .peers
             .iter()
             .filter(|(_, receiver)| door::may_ask(receiver.door) && receiver.is_connected())
             .flat_map(|(_, receiver)| &receiver.slots)
-            .filter_map(|slot| slot.subscription.as_ref())
-            .filter(|subscription| subscription.switch.is_waiting())
-            .map(|subscription| subscription.carries.track)
+            .filter_map(Slot::waits_for)
             .collect();
+        waiting.extend(self.tap.iter().flat_map(Tap::waits_for));
         for (_, publisher) in &mut self.peers {
             if !door::may_ask(publisher.door) {
                 continue;
@@ -147,8 +170,8 @@ impl Room {
             for index in 0..publisher.tracks.len() {
                 let Some(track) = publisher.tracks.get(index) else { continue };
                 if track.source.kind() == Kind::Video && track.is_sending && !track.is_muted {
-                    let is_waited_for = waiting.contains(&track.id);
-                    publisher.request_keyframe(ctx, index, is_waited_for);
+                    let id = track.id;
+                    publisher.request_keyframes(ctx, index, |layer| waiting.contains(&(id, layer)));
                 }
             }
         }

@@ -7,6 +7,7 @@ use super::Room;
 use crate::context::Context;
 use crate::door;
 use crate::peer::Received;
+use crate::track::Live;
 
 impl Room {
     /// Handles one SRTP packet of a Peer.
@@ -31,15 +32,19 @@ impl Room {
         if let Some(tap) = &mut self.tap
             && self.consents.holds(participant)
         {
-            tap.packet(ctx, &publisher.slot_track(track), &incoming);
+            let live = if track.streams.len() > 1 { track.live(ctx.now) } else { Live::default() };
+            tap.packet(ctx, &publisher.slot_track(track), live, &incoming);
         }
         if let (Source::Microphone, Some(level)) = (track.source, incoming.audio_level) {
             self.speaker.note(participant, level, ctx.now);
         }
-        let clock = track.clock;
+        let clock = incoming.clock;
         // The first packet of a keyframe was overtaken: whoever begins with it gets what overtook it, too.
-        let overtook =
-            if incoming.starts_run && !incoming.is_newest { track.after(incoming.number) } else { Vec::new() };
+        let overtook = if incoming.starts_run && !incoming.is_newest {
+            track.after(incoming.layer, incoming.number)
+        } else {
+            Vec::new()
+        };
         for (other, receiver) in &mut self.peers {
             if other == index {
                 continue;
@@ -47,8 +52,8 @@ impl Room {
             if door::may_forward(from, receiver.door) {
                 if receiver.send_media(ctx, &incoming) {
                     // The publisher's next report may be seconds away, and lips and voice belong together from the start.
-                    if let Some((ntp, rtp)) = clock {
-                        receiver.send_sender_report(ctx, incoming.track, ntp, rtp);
+                    if let Some(clock) = clock {
+                        receiver.send_sender_report(ctx, (incoming.track, incoming.layer), clock);
                     }
                     for later in &overtook {
                         receiver.send_media(ctx, later);

@@ -10,6 +10,16 @@ pub(crate) struct Ids {
     pub(crate) repaired_rid: Option<u8>,
     pub(crate) audio_level: Option<u8>,
     pub(crate) transport_cc: Option<u8>,
+    pub(crate) dependency: Option<u8>,
+    /// One bit for each id that was offered as `sendonly`: it may be read, not written.
+    pub(crate) one_way: u16,
+}
+
+impl Ids {
+    /// True when the other side offered to send this id and not to receive it.
+    pub(crate) const fn is_one_way(&self, id: u8) -> bool {
+        self.one_way >> (id & 15) & 1 != 0
+    }
 }
 
 /// What a packet's extension block says.
@@ -21,7 +31,11 @@ pub(crate) struct Found<'a> {
     /// RFC 6464: the voice bit above 7 bits of -dBov.
     pub(crate) audio_level: Option<u8>,
     pub(crate) transport_number: Option<u16>,
+    pub(crate) dependency: Option<&'a [u8]>,
 }
+
+/// Longest value of the one-byte form.
+const SHORT: usize = 16;
 
 const ONE_BYTE: u16 = 0xbede;
 const TWO_BYTE: u16 = 0x1000;
@@ -63,6 +77,8 @@ pub(crate) fn read<'a>(packet: &'a [u8], header: &Header, ids: &Ids) -> Found<'a
             found.rid = Some(value);
         } else if id == ids.repaired_rid {
             found.repaired_rid = Some(value);
+        } else if id == ids.dependency {
+            found.dependency = Some(value);
         }
     }
     found
@@ -70,20 +86,25 @@ pub(crate) fn read<'a>(packet: &'a [u8], header: &Header, ids: &Ids) -> Found<'a
 
 /// What goes into a block that we write, each with the receiver's id (1 to 14).
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct NewBlock {
+pub(crate) struct NewBlock<'a> {
     pub(crate) audio_level: Option<(u8, u8)>,
     pub(crate) transport_number: Option<(u8, u16)>,
+    pub(crate) dependency: Option<(u8, &'a [u8])>,
 }
 
-impl NewBlock {
+impl NewBlock<'_> {
     pub(crate) const fn is_empty(&self) -> bool {
-        self.audio_level.is_none() && self.transport_number.is_none()
+        self.audio_level.is_none() && self.transport_number.is_none() && self.dependency.is_none()
     }
 }
 
 /// Appends the block, padded to whole words. Nothing when there is nothing to say.
-pub(crate) fn write(out: &mut Vec<u8>, block: &NewBlock) {
+pub(crate) fn write(out: &mut Vec<u8>, block: &NewBlock<'_>) {
     if block.is_empty() {
+        return;
+    }
+    if let Some((id, dependency)) = block.dependency {
+        write_long(out, block, id, dependency);
         return;
     }
     let mut elements = [0u8; 8];
@@ -109,6 +130,38 @@ pub(crate) fn write(out: &mut Vec<u8>, block: &NewBlock) {
     out.extend(elements.iter().take(usize::from(words) * 4));
 }
 
+/// A block with a dependency descriptor, which may be too long for the one-byte form.
+fn write_long(out: &mut Vec<u8>, block: &NewBlock<'_>, id: u8, dependency: &[u8]) {
+    let is_short = (1..=SHORT).contains(&dependency.len());
+    let begin = out.len();
+    let profile = if is_short { ONE_BYTE } else { TWO_BYTE };
+    out.extend_from_slice(&profile.to_be_bytes());
+    out.extend_from_slice(&[0, 0]);
+    let mut push = |id: u8, value: &[u8]| {
+        let Ok(len) = u8::try_from(value.len()) else { return };
+        if is_short {
+            out.push(id << 4 | len.wrapping_sub(1) & 15);
+        } else {
+            out.extend_from_slice(&[id, len]);
+        }
+        out.extend_from_slice(value);
+    };
+    if let Some((id, level)) = block.audio_level {
+        push(id, &[level]);
+    }
+    if let Some((id, number)) = block.transport_number {
+        push(id, &number.to_be_bytes());
+    }
+    push(id, dependency);
+    while !(out.len() - begin).is_multiple_of(4) {
+        out.push(0);
+    }
+    let words = u16::try_from((out.len() - begin) / 4 - 1).unwrap_or_default();
+    if let Some(place) = out.get_mut(begin + 2..begin + 4) {
+        place.copy_from_slice(&words.to_be_bytes());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -116,8 +169,15 @@ mod tests {
     use super::super::packet::{self, NewHeader};
     use super::*;
 
-    const IDS: Ids =
-        Ids { mid: Some(4), rid: Some(10), repaired_rid: Some(11), audio_level: Some(1), transport_cc: Some(3) };
+    const IDS: Ids = Ids {
+        mid: Some(4),
+        rid: Some(10),
+        repaired_rid: Some(11),
+        audio_level: Some(1),
+        transport_cc: Some(3),
+        dependency: Some(13),
+        one_way: 0,
+    };
 
     fn header(has_extension: bool) -> Vec<u8> {
         let mut out = Vec::new();
@@ -129,14 +189,21 @@ mod tests {
     #[test]
     fn written_reads_back() {
         for (level, number) in [(Some(0x85), Some(0xfffe)), (Some(1), None), (None, Some(7)), (None, None)] {
-            let block = NewBlock { audio_level: level.map(|l| (1, l)), transport_number: number.map(|n| (3, n)) };
-            let mut out = header(!block.is_empty());
-            write(&mut out, &block);
-            out.extend_from_slice(b"payload");
-            let header = packet::read(&out).unwrap();
-            let found = read(&out, &header, &IDS);
-            assert_eq!((found.audio_level, found.transport_number), (level, number));
-            assert_eq!(&out[header.payload], b"payload");
+            for dependency in [None, Some(&[7; 3][..]), Some(&[8; 16]), Some(&[9; 17]), Some(&[6; 120])] {
+                let block = NewBlock {
+                    audio_level: level.map(|l| (1, l)),
+                    transport_number: number.map(|n| (3, n)),
+                    dependency: dependency.map(|d| (13, d)),
+                };
+                let mut out = header(!block.is_empty());
+                write(&mut out, &block);
+                out.extend_from_slice(b"payload");
+                let header = packet::read(&out).unwrap();
+                let found = read(&out, &header, &IDS);
+                assert_eq!((found.audio_level, found.transport_number), (level, number));
+                assert_eq!(found.dependency, dependency);
+                assert_eq!(&out[header.payload], b"payload");
+            }
         }
     }
 

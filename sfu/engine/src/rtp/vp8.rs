@@ -11,6 +11,8 @@ pub(crate) struct Descriptor {
     pub(crate) picture_id: Option<(usize, bool)>,
     /// Where TL0PICIDX stands.
     pub(crate) tl0picidx: Option<usize>,
+    /// Temporal layer, and whether the frame builds on the lowest one alone.
+    pub(crate) temporal: Option<(u8, bool)>,
     /// Of a keyframe's first packet: width and height.
     pub(crate) size: Option<(u16, u16)>,
 }
@@ -33,6 +35,8 @@ pub(crate) fn read(payload: &[u8]) -> Option<Descriptor> {
             at += 1;
         }
         if bits & 0x30 != 0 {
+            let layer = *payload.get(at)?;
+            descriptor.temporal = (bits & 0x20 != 0).then_some((layer >> 6, layer & 0x20 != 0));
             at += 1;
         }
     }
@@ -64,6 +68,8 @@ mod tests {
         assert_eq!(read(&[0x90, 0xe0, 0x81]), None);
         let all = read(&[0x90, 0xe0, 0x05, 0x09, 0x20, 0x00]).unwrap();
         assert_eq!((all.picture_id, all.tl0picidx, all.starts_keyframe), (Some((2, false)), Some(3), true));
+        assert_eq!(all.temporal, Some((0, true)));
+        assert_eq!(read(&[0x90, 0x10, 0xff, 0x01]).unwrap().temporal, None);
         let key = [0x10, 0x10, 0, 0, 0x9d, 0x01, 0x2a, 0x80, 0x42, 0x68, 0x01];
         assert_eq!(read(&key).unwrap().size, Some((640, 360)));
         assert_eq!(read(&key[..10]).unwrap().size, None);

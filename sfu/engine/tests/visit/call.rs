@@ -115,7 +115,8 @@ fn a_lost_picture_is_asked_for_with_spacing() {
         world.run(Duration::from_millis(10));
     }
     let asked = world.seats[0].client.stats().plis_received - before;
-    assert!((3..=5).contains(&asked), "{asked} in a second");
+    // The one at the beginning counts: after three in five seconds it is one a second.
+    assert!((2..=3).contains(&asked), "{asked} in a second");
 }
 
 #[test]
