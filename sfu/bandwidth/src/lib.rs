@@ -7,6 +7,9 @@ mod allocate;
 mod bitrate;
 mod estimate;
 mod pace;
+#[cfg(any(test, feature = "testing"))]
+#[doc(hidden)]
+pub mod testing;
 
 pub use allocate::{Allocator, Budget, Claim, Class, Emphasis, Grant, Granted, Rung, Shape};
 pub use bitrate::Bitrate;

@@ -1,0 +1,76 @@
+//! How long packets wait beyond the shortest delay of late.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::estimate::record::Resolved;
+
+/// The shortest delay is that of so long: a longer memory would take a new route for a queue for ever.
+const MEMORY: Duration = Duration::from_secs(10);
+const BUCKET: Duration = Duration::from_millis(250);
+
+#[derive(Debug)]
+pub(in crate::estimate) struct Queue {
+    /// An origin for send times; delays are differences of two clocks and mean nothing by themselves.
+    origin: Option<Instant>,
+    shortest: VecDeque<(Instant, f64)>,
+    typical: f64,
+    least: f64,
+    before: f64,
+    scratch: Vec<f64>,
+}
+
+impl Queue {
+    pub(in crate::estimate) fn new() -> Self {
+        Self { origin: None, shortest: VecDeque::new(), typical: 0.0, least: 0.0, before: 0.0, scratch: Vec::new() }
+    }
+
+    /// The median wait of the last report, in milliseconds.
+    pub(in crate::estimate) fn typical(&self) -> f64 {
+        self.typical
+    }
+
+    /// The shortest wait of the last report, in milliseconds: what is left of the queue when jitter is taken out.
+    pub(in crate::estimate) fn least(&self) -> f64 {
+        self.least
+    }
+
+    /// Whether the last report told of less waiting than the one before.
+    pub(in crate::estimate) fn is_falling(&self) -> bool {
+        self.typical < self.before
+    }
+
+    pub(in crate::estimate) fn handle_arrivals(&mut self, now: Instant, arrived: &[Resolved]) {
+        self.scratch.clear();
+        for packet in arrived {
+            let Some(arrival) = packet.arrival else { continue };
+            let origin = *self.origin.get_or_insert(packet.sent);
+            let sent = match packet.sent.checked_duration_since(origin) {
+                Some(after) => after.as_secs_f64() * 1e3,
+                None => -(origin.saturating_duration_since(packet.sent).as_secs_f64() * 1e3),
+            };
+            self.scratch.push(arrival - sent);
+        }
+        if self.scratch.is_empty() {
+            return;
+        }
+        self.scratch.sort_unstable_by(f64::total_cmp);
+        let least = self.scratch.first().copied().unwrap_or_default();
+        let median = self.scratch.get(self.scratch.len() / 2).copied().unwrap_or(least);
+        self.remember(now, least);
+        let base = self.shortest.iter().map(|&(_, delay)| delay).fold(f64::INFINITY, f64::min);
+        self.before = self.typical;
+        self.typical = median - base;
+        self.least = least - base;
+    }
+
+    fn remember(&mut self, now: Instant, least: f64) {
+        while self.shortest.front().is_some_and(|&(at, _)| now.saturating_duration_since(at) > MEMORY) {
+            self.shortest.pop_front();
+        }
+        match self.shortest.back_mut() {
+            Some((at, shortest)) if now.saturating_duration_since(*at) < BUCKET => *shortest = shortest.min(least),
+            _ => self.shortest.push_back((now, least)),
+        }
+    }
+}
