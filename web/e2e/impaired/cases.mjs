@@ -5,7 +5,8 @@ const MOSTLY_REAL = 30;
 
 /**
  * `network` is imposed on a running call for `seconds` (`before`: on the whole of it, the join included); `picture: false` where
- * sound alone is asked for while it lasts; `concealed` is how much of the sound may be made up at most, in percent.
+ * sound alone is asked for while it lasts; `concealed` is how much of the sound may be made up at most, in percent; `path` is what
+ * the patient's way to the server must be; `relay` forbids every other than the relay's.
  * `short` ones also run in `make test`.
  */
 export const CASES = [
@@ -20,4 +21,8 @@ export const CASES = [
   { name: '20 s outage', network: { down: true }, seconds: 20, outage: true, backMs: 10_000 },
   { name: 'Firefox: 5 % loss', patient: 'firefox', network: { delayMs: 20, loss: 0.05 }, seconds: 15, concealed: MOSTLY_REAL },
   { name: 'Firefox: 500 kbit/s, 300 ms queue', patient: 'firefox', network: { kbps: 500, queueMs: 300, delayMs: 20 }, seconds: 20, concealed: MOSTLY_REAL },
+  { name: 'UDP blocked', before: { block: ['udp'] }, network: { block: ['udp'] }, seconds: 10, concealed: 5, path: /\/tcp$/ },
+  { name: 'UDP blocked, 50 ms delay and 1 % loss', before: { block: ['udp'], delayMs: 50, loss: 0.01 }, network: { block: ['udp'], delayMs: 50, loss: 0.01 }, seconds: 15, concealed: MOSTLY_REAL, path: /\/tcp$/ },
+  { name: 'relay alone', relay: true, before: {}, network: {}, seconds: 10, concealed: 5, path: /^relay\/udp$/ },
+  { name: 'relay alone, UDP blocked', relay: true, before: { block: ['udp'] }, network: { block: ['udp'] }, seconds: 10, concealed: 5, path: /^relay\/tcp$/ },
 ];

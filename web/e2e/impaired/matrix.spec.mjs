@@ -37,7 +37,7 @@ describe('a visit on a bad network', () => {
     if (!wanted(one)) return;
     it(one.name, async () => {
       await network.set(one.before ?? {});
-      const call = await openCall(practice, { patient: one.patient, withinMs: one.before ? 40_000 : 20_000 });
+      const call = await openCall(practice, { patient: one.patient, relay: one.relay, withinMs: one.before ? 40_000 : 20_000 });
       try {
         await run(call, one);
       } catch (error) {
@@ -63,6 +63,7 @@ describe('a visit on a bad network', () => {
       const whole = typeof recovered === 'number';
       report.add({ name: one.name, network: one.network, sides, ...(whole ? { recoverMs: recovered } : { notes: [recovered.message] }) });
       assert.ok(whole, `the visit goes on: ${recovered.message}`);
+      if (one.path) assert.match(sides.patient.path ?? '', one.path, "the patient's way to the server");
       if (one.outage) {
         assert.ok(recovered <= one.backMs, `whole again within ${one.backMs} ms, took ${recovered} ms`);
         return;

@@ -57,7 +57,7 @@ const EVERY_MS = 500;
 
 /** Watches one page until stopped; `total()` is what was counted since the watch began, over all its connections. */
 export function watch(page) {
-  const total = { seconds: 0, connections: 0 };
+  const total = { seconds: 0, connections: 0, stillSeconds: 0 };
   const rtts = [];
   let last = null;
   let stopped = false;
@@ -69,6 +69,8 @@ export function watch(page) {
     total.seconds = (next.at - began) / 1000;
     if (next.now.rttMs !== null) rtts.push(next.now.rttMs);
     if (last === null || last.peer !== next.peer) total.connections += 1;
+    // Browsers count a freeze when it ends; one that lasts shows here alone.
+    if (last?.peer === next.peer && last.sum.frames === next.sum.frames) total.stillSeconds += (next.at - last.at) / 1000;
     for (const [name, value] of Object.entries(next.sum)) {
       const before = last === null ? value : last.peer === next.peer ? last.sum[name] : 0;
       // A stream that ended takes its numbers with it.
@@ -148,6 +150,7 @@ export function summary(side) {
     height: side.height ?? 0,
     freezes: side.freezes ?? 0,
     freezeSeconds: round(side.freezeSeconds ?? 0, 1),
+    stillSeconds: round(side.stillSeconds, 1),
     kbpsIn: Math.round(((side.bytes ?? 0) * 8) / 1000 / seconds),
     kbpsOut: Math.round(((side.sentBytes ?? 0) * 8) / 1000 / seconds),
     lossPercent: round((100 * (side.lost ?? 0)) / Math.max(1, (side.lost ?? 0) + (side.packets ?? 0)), 1),

@@ -3,7 +3,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { arch, cpus, platform, release } from 'node:os';
 
-const COLUMNS = ['side', 'fps', 'frames', 'height', 'freezes', 'freezeSeconds', 'kbpsIn', 'kbpsOut', 'lossPercent', 'audioEnergy', 'concealedPercent', 'rttMs', 'path', 'connections'];
+const COLUMNS = ['side', 'fps', 'frames', 'height', 'freezes', 'freezeSeconds', 'stillSeconds', 'kbpsIn', 'kbpsOut', 'lossPercent', 'audioEnergy', 'concealedPercent', 'rttMs', 'path', 'connections'];
 
 export function openReport(file) {
   const results = [];
