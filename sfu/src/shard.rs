@@ -6,7 +6,6 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use engine::{Engine, EngineConfig, Input, Output};
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::mpsc;
@@ -19,7 +18,7 @@ use wire::tap_link::TapExchange;
 
 use crate::Error;
 use crate::metrics::{MetricsSlot, ShardStats};
-use crate::socket::UdpPort;
+use crate::socket::{BATCH, UdpPort};
 use crate::tap::Taps;
 
 /// Commands wait here for the shard; when it is full, control waits.
@@ -106,6 +105,8 @@ pub(crate) struct Shard {
     engine: Engine,
     port: UdpPort,
     inbox: mpsc::Receiver<Request>,
+    /// The waker rang and the inbox has not been seen empty since.
+    inbox_waits: bool,
     waker: Arc<OwnedFd>,
     events: mpsc::Sender<Event>,
     events_dropped: u64,
@@ -142,12 +143,12 @@ impl Shard {
             engine,
             port,
             inbox,
+            inbox_waits: false,
             waker: Arc::clone(&waker),
             events,
             events_dropped: 0,
             outlet: Outlet {
                 taps: Taps::new(exchange),
-                outgoing: Vec::with_capacity(SEND_BATCH + 64),
                 events: VecDeque::new(),
                 replies: HashMap::new(),
                 wake_at: None,
@@ -169,9 +170,12 @@ impl Shard {
             pin(core);
         }
         loop {
-            self.port.wait(self.waker.as_raw_fd(), self.next_wait());
-            let stopping = self.drain_waker();
-            self.take_commands();
+            let is_rung = self.port.wait(self.waker.as_raw_fd(), self.next_wait());
+            let stopping = is_rung && self.drain_waker();
+            self.inbox_waits |= is_rung;
+            if self.inbox_waits {
+                self.take_commands();
+            }
             self.take_datagrams();
             self.take_time();
             self.retry();
@@ -202,7 +206,10 @@ impl Shard {
             }
             match self.inbox.try_recv() {
                 Ok(request) => self.handle_request(request),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return,
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => {
+                    self.inbox_waits = false;
+                    return;
+                }
             }
         }
         // More may be waiting: come back without sleeping.
@@ -241,10 +248,10 @@ impl Shard {
                 engine.handle_input(*last, Input::Datagram { from: datagram.from.into(), bytes: datagram.bytes });
                 outlet.drain(engine, *last);
             });
-            if self.outlet.outgoing.len() >= SEND_BATCH {
+            if self.engine.outgoing().len() >= SEND_BATCH {
                 self.send();
             }
-            if count < 64 {
+            if count < BATCH {
                 return;
             }
         }
@@ -300,9 +307,10 @@ impl Shard {
     }
 
     fn send(&mut self) {
-        if !self.outlet.outgoing.is_empty() {
-            self.port.send(&self.outlet.outgoing);
-            self.outlet.outgoing.clear();
+        let outgoing = self.engine.outgoing();
+        if !outgoing.is_empty() {
+            self.port.send(outgoing);
+            outgoing.clear();
         }
     }
 
@@ -319,7 +327,6 @@ impl Shard {
 #[derive(Debug)]
 struct Outlet {
     taps: Taps,
-    outgoing: Vec<(SocketAddr, Bytes)>,
     /// Events on their way to signaling. Bounded by [`EVENTS_WAITING`] plus what running Rooms can still cause without commands.
     events: VecDeque<Event>,
     replies: HashMap<u64, ReplyTo>,
@@ -332,8 +339,7 @@ impl Outlet {
     fn drain(&mut self, engine: &mut Engine, now: Instant) {
         let mut gone = Vec::new();
         loop {
-            match engine.poll_output() {
-                Output::Send { to, bytes } => self.outgoing.push((to.remote, bytes)),
+            match engine.poll_control() {
                 Output::Reply { ticket, result } => {
                     if let Some(reply) = self.replies.remove(&ticket) {
                         reply.answer(result);
@@ -349,6 +355,8 @@ impl Outlet {
                         gone.push(recording);
                     }
                 }
+                // Datagrams are sent in batches, from where they lie.
+                Output::Send { to, bytes } => engine.outgoing().push(to, &bytes),
                 Output::Wait(until) => {
                     self.wake_at = until;
                     let Some(recording) = gone.pop() else { return };

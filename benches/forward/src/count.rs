@@ -1,5 +1,8 @@
 //! The system's allocator, counting what the engine asks of it.
-#![allow(unsafe_code, reason = "an allocator is unsafe by its trait; every call goes to the system's allocator as it came")]
+#![allow(
+    unsafe_code,
+    reason = "an allocator is unsafe by its trait; every call goes to the system's allocator as it came"
+)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};

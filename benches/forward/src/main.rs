@@ -1,26 +1,37 @@
 //! What the engine alone costs for each forwarded packet: two-party visits on virtual time, without sockets. Prints CPU time,
 //! allocations and memory.
 //!
-//! `forward [--visits 60] [--seconds 5] [--cm] [--idle]`
+//! `forward [--visits 60] [--seconds 5] [--cm] [--idle] [--sockets]`
 
 mod count;
+mod sockets;
 mod visits;
 
 use std::process::ExitCode;
 
-use visits::{Visits, Shape};
+use visits::{Shape, Visits};
 
 #[global_allocator]
 static ALLOCATOR: count::Counting = count::Counting;
 
 fn main() -> ExitCode {
     match Shape::read(std::env::args().skip(1)) {
+        Some(shape) if shape.over_sockets => match sockets::run(&shape) {
+            Ok(outcome) => {
+                print_outcome(&outcome);
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::FAILURE
+            }
+        },
         Some(shape) => {
             print(&shape);
             ExitCode::SUCCESS
         }
         None => {
-            eprintln!("forward [--visits 60] [--seconds 5] [--cm] [--idle]");
+            eprintln!("forward [--visits 60] [--seconds 5] [--cm] [--idle] [--sockets]");
             ExitCode::FAILURE
         }
     }
@@ -44,4 +55,12 @@ fn print(shape: &Shape) {
     println!("allocations per packet     {:.3}", middle.allocations_per_packet());
     println!("kB per connected visit     {}", connected / visits_count / 1000);
     println!("kB per active visit        {}", count::so_far().1 / visits_count / 1000);
+}
+
+#[allow(clippy::print_stdout, clippy::cast_precision_loss, reason = "a benchmark's result")]
+fn print_outcome(outcome: &sockets::Outcome) {
+    let packets = outcome.arrived.max(1) as f64;
+    let (user, system) = (outcome.micros.0 / packets, outcome.micros.1 / packets);
+    println!("packets sent, arrived      {} {}", outcome.sent, outcome.arrived);
+    println!("us per packet              {:.2} (user {user:.2}, system {system:.2})", user + system);
 }

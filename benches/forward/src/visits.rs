@@ -16,12 +16,12 @@ use crate::count;
 
 const MS: Duration = Duration::from_millis(1);
 /// Milliseconds between frames: 26 in a second, near enough.
-const FRAME: u64 = 38;
+pub(crate) const FRAME: u64 = 38;
 /// Milliseconds between Opus packets.
-const VOICE: u64 = 20;
+pub(crate) const VOICE: u64 = 20;
 /// Five packets of 1,150 bytes, with the descriptors that the client adds.
-const FRAME_BYTES: usize = 5 * 1140;
-const VOICE_BYTES: usize = 80;
+pub(crate) const FRAME_BYTES: usize = 5 * 1140;
+pub(crate) const VOICE_BYTES: usize = 80;
 /// Datagrams that one system call reads.
 const BATCH: usize = 64;
 
@@ -32,18 +32,21 @@ pub(crate) struct Shape {
     pub(crate) seconds: usize,
     /// SRTP_AES128_CM_HMAC_SHA1_80 instead of GCM.
     pub(crate) without_gcm: bool,
+    /// Over loopback sockets, in real time.
+    pub(crate) over_sockets: bool,
     /// Nobody sends media.
     pub(crate) is_idle: bool,
 }
 
 impl Shape {
     pub(crate) fn read(mut words: impl Iterator<Item = String>) -> Option<Self> {
-        let mut shape = Self { visits: 60, seconds: 5, without_gcm: false, is_idle: false };
+        let mut shape = Self { visits: 60, seconds: 5, without_gcm: false, over_sockets: false, is_idle: false };
         while let Some(word) = words.next() {
             match word.as_str() {
                 "--visits" => shape.visits = words.next()?.parse().ok()?,
                 "--seconds" => shape.seconds = words.next()?.parse().ok()?,
                 "--cm" => shape.without_gcm = true,
+                "--sockets" => shape.over_sockets = true,
                 "--idle" => shape.is_idle = true,
                 _ => return None,
             }
@@ -104,7 +107,13 @@ impl Visits {
         #[allow(clippy::disallowed_methods, reason = "the origin of virtual time")]
         let now = Instant::now();
         let server: SocketAddr = ([192, 0, 2, 1], 5000).into();
-        let config = EngineConfig { addresses: vec![server], seed: [7; 32], epoch: (now, NodeMicros(0)) };
+        let config = EngineConfig {
+            addresses: vec![server],
+            tcp_addresses: Vec::new(),
+            shard: 0,
+            seed: [7; 32],
+            epoch: (now, NodeMicros(0)),
+        };
         let engine = count::counted(|| Engine::new(config)).expect("an engine with an address starts");
         let mut visits = Self {
             shape: *shape,
@@ -199,7 +208,7 @@ impl Visits {
         for batch in incoming.chunks(BATCH) {
             self.measured(|visits| {
                 for (from, bytes) in batch {
-                    visits.engine.handle_input(visits.now, Input::Datagram { from: *from, bytes });
+                    visits.engine.handle_input(visits.now, Input::Datagram { from: (*from).into(), bytes });
                     visits.drain();
                 }
             });
@@ -227,7 +236,7 @@ impl Visits {
     fn drain(&mut self) {
         loop {
             match self.engine.poll_output() {
-                Output::Send { to, bytes } => self.sent.push((to, bytes)),
+                Output::Send { to, bytes } => self.sent.push((to.remote, bytes)),
                 Output::Reply { result, .. } => self.replies.extend(result),
                 Output::Wait(until) => {
                     self.wait = until;

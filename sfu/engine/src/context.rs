@@ -5,22 +5,23 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rustc_hash::FxHashMap;
 use wire::control::Event;
 use wire::tap::{NodeMicros, TapFrame};
-use wire::{PeerId, RecordingId, RoomId, TrackId};
+use wire::{RecordingId, RoomId, TrackId};
 
+use crate::outgoing::Outgoing;
 use crate::transport::{Demux, Identity, Path};
 use crate::{Counters, EngineConfig, Error, Output};
 
-/// By what the demultiplexer names a Peer.
+/// By what the demultiplexer names a Peer: the place of its Room in the Engine, and its own in the Room. A place is given to
+/// another only after the demultiplexer forgot the Peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PeerKey {
-    pub(crate) room: RoomId,
-    pub(crate) peer: PeerId,
+    pub(crate) room: usize,
+    pub(crate) peer: usize,
 }
 
 /// Shared by all Rooms of one Engine, lent to one of them at a time.
@@ -32,6 +33,8 @@ pub(crate) struct Context {
     pub(crate) from: Path,
     /// Drained by the caller after each input, so its length is bounded by what one input causes.
     pub(crate) outputs: VecDeque<Output>,
+    /// Datagrams to send: drained like the other outputs, or in batches.
+    pub(crate) outgoing: Outgoing,
     pub(crate) counters: Counters,
     pub(crate) demux: Demux<PeerKey>,
     pub(crate) rng: StdRng,
@@ -42,8 +45,6 @@ pub(crate) struct Context {
     /// The Room of each running Tap.
     pub(crate) taps: FxHashMap<RecordingId, RoomId>,
     epoch: (Instant, NodeMicros),
-    /// Where packets are put together before they are encrypted: no allocation on the way.
-    pub(crate) scratch: Vec<u8>,
 }
 
 impl Context {
@@ -55,6 +56,7 @@ impl Context {
             now: config.epoch.0,
             from: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)).into(),
             outputs: VecDeque::new(),
+            outgoing: Outgoing::default(),
             counters: Counters::default(),
             demux: Demux::new(),
             rng: StdRng::from_seed(config.seed),
@@ -64,7 +66,6 @@ impl Context {
             shard: config.shard,
             taps: FxHashMap::default(),
             epoch: config.epoch,
-            scratch: Vec::with_capacity(2048),
         })
     }
 
@@ -74,10 +75,19 @@ impl Context {
         NodeMicros(self.epoch.1.0.saturating_add(u64::try_from(since).unwrap_or(u64::MAX)))
     }
 
-    pub(crate) fn send(&mut self, to: Path, bytes: Bytes) {
+    pub(crate) fn send(&mut self, to: Path, bytes: &[u8]) {
+        self.write(to, |out, _| {
+            out.extend_from_slice(bytes);
+            true
+        });
+    }
+
+    /// Lets `write` put a datagram together where it is sent from. False when `write` says no.
+    pub(crate) fn write(&mut self, to: Path, write: impl FnOnce(&mut Vec<u8>, usize) -> bool) -> bool {
+        let Some(length) = self.outgoing.write(to, write) else { return false };
         self.counters.datagrams_out += 1;
-        self.counters.bytes_out += bytes.len() as u64;
-        self.outputs.push_back(Output::Send { to, bytes });
+        self.counters.bytes_out += length as u64;
+        true
     }
 
     pub(crate) fn tell(&mut self, event: Event) {

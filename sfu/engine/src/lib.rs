@@ -14,6 +14,7 @@ mod keyframe;
 mod layer;
 mod meter;
 mod negotiate;
+mod outgoing;
 mod passage;
 mod peer;
 mod quality;
@@ -32,6 +33,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
+use slab::Slab;
 use wire::control::{Command, Event, Reason, Refusal, Reply, TapEnd};
 use wire::tap::{NodeMicros, TapFrame};
 use wire::{RecordingId, Redacted, RoomId};
@@ -42,6 +44,7 @@ use transport::{Class, Path, classify};
 
 pub use counters::Counters;
 pub use error::Error;
+pub use outgoing::Outgoing;
 
 /// What an Engine needs to know before its first datagram.
 #[derive(Clone, Debug)]
@@ -129,7 +132,9 @@ const TICK: Duration = Duration::from_millis(10);
 /// One media node: Rooms, their Peers and everything that flows between them. Single owner, never blocks, reads no clock.
 #[derive(Debug)]
 pub struct Engine {
-    rooms: FxHashMap<RoomId, Room>,
+    rooms: Slab<Room>,
+    /// Where each Room is in `rooms`.
+    places: FxHashMap<RoomId, usize>,
     ctx: Context,
     next_tick: Instant,
 }
@@ -141,7 +146,7 @@ impl Engine {
     /// [`Error::Config`] without an address to announce, [`Error::Identity`] when the certificate cannot be made.
     pub fn new(config: EngineConfig) -> Result<Self, Error> {
         let next_tick = config.epoch.0;
-        Ok(Self { rooms: FxHashMap::default(), ctx: Context::new(config)?, next_tick })
+        Ok(Self { rooms: Slab::new(), places: FxHashMap::default(), ctx: Context::new(config)?, next_tick })
     }
 
     /// Takes one input. `now` must not run backwards. Drain [`Self::poll_output`] before the next input.
@@ -151,8 +156,9 @@ impl Engine {
             Input::Datagram { from, bytes } => self.handle_datagram(from, bytes),
             Input::Command { ticket, command } => self.handle_command(ticket, command),
             Input::TapClosed { recording } => {
-                if let Some(room) = self.ctx.taps.get(&recording).copied() {
-                    self.within(room, |room, ctx| room.handle_tap_closed(ctx, recording));
+                let room = self.ctx.taps.get(&recording).and_then(|room| self.find_place(*room));
+                if let Some(place) = room {
+                    self.within(place, |room, ctx| room.handle_tap_closed(ctx, recording));
                 }
             }
             Input::Timeout => {}
@@ -166,6 +172,20 @@ impl Engine {
 
     /// The next thing to do; call until [`Output::Wait`].
     pub fn poll_output(&mut self) -> Output {
+        match self.ctx.outgoing.pop_first() {
+            Some((to, bytes)) => Output::Send { to, bytes },
+            None => self.poll_control(),
+        }
+    }
+
+    /// The datagrams to send, for a caller that sends many at once: it clears them, and drains the rest by
+    /// [`Self::poll_control`].
+    pub const fn outgoing(&mut self) -> &mut Outgoing {
+        &mut self.ctx.outgoing
+    }
+
+    /// The next thing to do that is not [`Output::Send`]; call until [`Output::Wait`].
+    pub fn poll_control(&mut self) -> Output {
         let is_idle = self.ctx.counters.peers == 0;
         self.ctx.outputs.pop_front().unwrap_or(Output::Wait((!is_idle).then_some(self.next_tick)))
     }
@@ -212,57 +232,73 @@ impl Engine {
         let result = match command {
             Command::OpenRoom { .. } => self.open(id),
             Command::CloseRoom { .. } => {
-                self.within(id, |room, ctx| room.close(ctx));
-                self.rooms.remove(&id);
+                if let Some(place) = self.find_place(id) {
+                    self.within(place, |room, ctx| room.close(ctx));
+                }
+                if let Some(place) = self.places.remove(&id) {
+                    self.rooms.try_remove(place);
+                }
                 Ok(Reply::Done)
             }
             // Removing what is gone is a success, also when its Room went with it.
-            Command::Remove { .. } | Command::StopTap { .. } if !self.rooms.contains_key(&id) => Ok(Reply::Done),
-            command if self.rooms.contains_key(&id) => {
-                self.within(id, |room, ctx| room.handle_command(ctx, ticket, command));
-                // A Room that failed may have taken the reply with it, or failed after it.
-                let is_reply = |output: &Output| matches!(output, Output::Reply { ticket: t, .. } if *t == ticket);
-                if self.rooms.contains_key(&id) || self.ctx.outputs.iter().any(is_reply) {
-                    return;
+            Command::Remove { .. } | Command::StopTap { .. } if self.find_place(id).is_none() => Ok(Reply::Done),
+            command => match self.find_place(id) {
+                Some(place) => {
+                    self.within(place, |room, ctx| room.handle_command(ctx, ticket, command));
+                    // A Room that failed may have taken the reply with it, or failed after it.
+                    let is_reply = |output: &Output| matches!(output, Output::Reply { ticket: t, .. } if *t == ticket);
+                    if self.find_place(id).is_some() || self.ctx.outputs.iter().any(is_reply) {
+                        return;
+                    }
+                    Err(Refusal::new(Reason::Unavailable, "the room failed"))
                 }
-                Err(Refusal::new(Reason::Unavailable, "the room failed"))
-            }
-            _ => Err(Refusal::new(Reason::UnknownRoom, "no such room on this node")),
+                None => Err(Refusal::new(Reason::UnknownRoom, "no such room on this node")),
+            },
         };
         self.ctx.outputs.push_back(Output::Reply { ticket, result });
     }
 
     fn open(&mut self, id: RoomId) -> Result<Reply, Refusal> {
-        if !self.rooms.contains_key(&id) {
+        if self.find_place(id).is_none() {
             if self.rooms.len() >= ROOMS {
                 self.ctx.counters.refused_by_limit += 1;
                 return Err(Refusal::new(Reason::Capacity, "the node is full"));
             }
-            self.rooms.insert(id, Room::new(id, self.ctx.now));
+            let vacant = self.rooms.vacant_entry();
+            self.places.insert(id, vacant.key());
+            let room = Room::new(id, vacant.key(), self.ctx.now);
+            vacant.insert(room);
         }
         Ok(Reply::Done)
     }
 
     fn tick(&mut self) {
-        let ids: Vec<RoomId> = self.rooms.keys().copied().collect();
-        for id in ids {
-            self.within(id, |room, ctx| room.tick(ctx));
+        for place in 0..self.rooms.capacity() {
+            if self.rooms.get(place).is_some_and(|room| room.is_due(self.ctx.now)) {
+                self.within(place, |room, ctx| room.tick(ctx));
+            }
         }
     }
 
+    fn find_place(&self, room: RoomId) -> Option<usize> {
+        self.places.get(&room).copied()
+    }
+
     /// Works inside one Room. A panic there ends that Room alone: its people are told to rejoin, the others go on.
-    fn within(&mut self, id: RoomId, work: impl FnOnce(&mut Room, &mut Context)) {
-        let Some(room) = self.rooms.get_mut(&id) else { return };
+    fn within(&mut self, place: usize, work: impl FnOnce(&mut Room, &mut Context)) {
+        let Some(room) = self.rooms.get_mut(place) else { return };
         let ctx = &mut self.ctx;
         // What the work left half done is dropped with the Room; the Context holds queues and numbers, each of which is
         // changed by whole calls.
         if catch_unwind(AssertUnwindSafe(|| work(room, ctx))).is_err() {
-            self.fail(id);
+            self.fail(place);
         }
     }
 
-    fn fail(&mut self, id: RoomId) {
-        let Some(room) = self.rooms.remove(&id) else { return };
+    fn fail(&mut self, place: usize) {
+        let Some(room) = self.rooms.try_remove(place) else { return };
+        let id = room.id;
+        self.places.remove(&id);
         let ctx = &mut self.ctx;
         ctx.counters.room_panics += 1;
         for key in room.keys() {

@@ -21,11 +21,17 @@ use crate::transport::{Path, StunVerdict, TransportEvent};
 
 /// How often the loudest voice is looked for.
 const SPEAKER_INTERVAL: Duration = Duration::from_millis(200);
+/// A Room in which nothing came for so long has nothing in flight: no repair, no handshake, no pacing.
+const QUIET: Duration = Duration::from_secs(2);
+/// Time between the ticks of a quiet Room. Consent, reports and bars, which are left then, are seconds apart.
+const QUIET_TICK: Duration = Duration::from_millis(100);
 
 /// One live Room.
 #[derive(Debug)]
 pub(crate) struct Room {
-    id: RoomId,
+    pub(crate) id: RoomId,
+    /// Where the Engine keeps it.
+    place: usize,
     /// At most MAX_PEERS_PER_ROOM.
     peers: Slab<Peer>,
     places: FxHashMap<PeerId, usize>,
@@ -34,6 +40,9 @@ pub(crate) struct Room {
     tap: Option<Tap>,
     speaker: Speaker,
     speaker_polled: Instant,
+    /// When a command, a handshake or media last came.
+    stirred: Instant,
+    ticked: Instant,
     /// Lets a test see what a panic inside does.
     #[cfg(test)]
     pub(crate) explodes: bool,
@@ -42,9 +51,10 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    pub(crate) fn new(id: RoomId, now: Instant) -> Self {
+    pub(crate) fn new(id: RoomId, place: usize, now: Instant) -> Self {
         Self {
             id,
+            place,
             peers: Slab::new(),
             places: FxHashMap::default(),
             generation: 0,
@@ -52,6 +62,8 @@ impl Room {
             tap: None,
             speaker: Speaker::default(),
             speaker_polled: now,
+            stirred: now,
+            ticked: now,
             #[cfg(test)]
             explodes: false,
             #[cfg(test)]
@@ -67,12 +79,27 @@ impl Room {
 
     /// The names of all Peers, for the demultiplexer to forget.
     pub(crate) fn keys(&self) -> impl Iterator<Item = PeerKey> {
-        self.places.keys().map(|peer| PeerKey { room: self.id, peer: *peer })
+        self.peers.iter().map(|(index, _)| self.key(index))
     }
 
-    pub(crate) fn handle_stun(&mut self, ctx: &mut Context, peer: PeerId, from: Path, bytes: &[u8]) {
-        let key = PeerKey { room: self.id, peer };
-        let Some((index, found)) = self.find_mut(peer) else { return };
+    /// By what the demultiplexer names the Peer at this place.
+    const fn key(&self, peer: usize) -> PeerKey {
+        PeerKey { room: self.place, peer }
+    }
+
+    /// Whether it is time for [`Self::tick`]: at every tick of the Engine while something happens, seldom in a quiet Room.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.stirred) < QUIET || now.saturating_duration_since(self.ticked) >= QUIET_TICK
+    }
+
+    /// Something happened that timers follow from.
+    pub(crate) const fn stir(&mut self, now: Instant) {
+        self.stirred = now;
+    }
+
+    pub(crate) fn handle_stun(&mut self, ctx: &mut Context, index: usize, from: Path, bytes: &[u8]) {
+        let key = self.key(index);
+        let Some(found) = self.peers.get_mut(index) else { return };
         let before = found.transport.path();
         match found.transport.handle_stun(ctx.now, from, bytes) {
             StunVerdict::Bound { .. } => {
@@ -91,8 +118,9 @@ impl Room {
         self.after_transport(ctx, index);
     }
 
-    pub(crate) fn handle_dtls(&mut self, ctx: &mut Context, peer: PeerId, bytes: &[u8]) {
-        let Some((index, found)) = self.find_mut(peer) else { return };
+    pub(crate) fn handle_dtls(&mut self, ctx: &mut Context, index: usize, bytes: &[u8]) {
+        self.stirred = ctx.now;
+        let Some(found) = self.peers.get_mut(index) else { return };
         found.transport.handle_dtls(ctx.now, bytes);
         self.after_transport(ctx, index);
     }
@@ -101,6 +129,7 @@ impl Room {
     pub(crate) fn tick(&mut self, ctx: &mut Context) {
         #[cfg(test)]
         Self::explode(self.explodes);
+        self.ticked = ctx.now;
         let due: Vec<usize> = self
             .peers
             .iter()
@@ -199,7 +228,7 @@ impl Room {
         self.places.remove(&peer.id);
         peer.transport.close(ctx.now);
         peer.flush(ctx);
-        ctx.demux.remove(PeerKey { room: self.id, peer: peer.id });
+        ctx.demux.remove(self.key(index));
         ctx.counters.peers = ctx.counters.peers.saturating_sub(1);
         if peer.is_counted {
             ctx.counters.connected = ctx.counters.connected.saturating_sub(1);

@@ -38,6 +38,11 @@ impl Bench {
         result
     }
 
+    fn room(&mut self, room: RoomId) -> &mut Room {
+        let place = self.engine.find_place(room).unwrap();
+        &mut self.engine.rooms[place]
+    }
+
     fn open(&mut self) -> RoomId {
         let room = RoomId::random();
         self.command(Command::OpenRoom { room }).unwrap();
@@ -55,7 +60,7 @@ fn a_panic_inside_one_room_ends_that_room_alone() {
     let recording = RecordingId::random();
     bench.command(Command::StartTap { room: bad, recording }).unwrap();
     bench.outputs.clear();
-    bench.engine.rooms.get_mut(&bad).unwrap().explodes = true;
+    bench.room(bad).explodes = true;
     bench.now += Duration::from_secs(1);
     let wait = bench.input(Input::Timeout);
     assert!(wait.is_some(), "the other room still has work");
@@ -81,7 +86,7 @@ fn a_panic_inside_one_room_ends_that_room_alone() {
 fn a_command_that_fails_inside_is_still_answered() {
     let mut bench = Bench::new();
     let room = bench.open();
-    bench.engine.rooms.get_mut(&room).unwrap().explodes_at_commands = true;
+    bench.room(room).explodes_at_commands = true;
     let peer = PeerId::random();
     let refusal = bench.command(Command::Admit { room, peer }).unwrap_err();
     assert_eq!(refusal.reason, Reason::Unavailable);

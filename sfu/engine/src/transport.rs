@@ -3,6 +3,7 @@
 pub mod demux;
 mod dtls;
 pub mod gate;
+mod gcm;
 pub mod hello;
 mod ice;
 mod path;
@@ -264,11 +265,11 @@ impl Transport {
         }
     }
 
-    /// Authenticates and decrypts one SRTP packet.
+    /// Authenticates and decrypts one SRTP packet. Packets of one Peer share blocks of memory: keep them for a short while only.
     ///
     /// # Errors
     /// Why it was dropped; counted already.
-    pub fn unprotect_rtp(&mut self, bytes: &[u8]) -> Result<BytesMut, DropReason> {
+    pub fn unprotect_rtp(&mut self, bytes: &[u8]) -> Result<Bytes, DropReason> {
         self.with_srtp(|srtp| srtp.unprotect_rtp(bytes))
     }
 
@@ -280,12 +281,13 @@ impl Transport {
         self.with_srtp(|srtp| srtp.unprotect_rtcp(bytes))
     }
 
-    /// Encrypts one RTP packet of ours. Its sequence numbers must start below 32,768.
+    /// Encrypts the RTP packet of ours that `packet` holds from `start` on. Sequence numbers must start below 32,768, and a
+    /// number may not be used for two packets.
     ///
     /// # Errors
-    /// Why it cannot be sent; counted already.
-    pub fn protect_rtp(&mut self, plain: &[u8]) -> Result<BytesMut, DropReason> {
-        self.with_srtp(|srtp| srtp.protect_rtp(plain))
+    /// Why it cannot be sent; counted already. What is then behind `start` means nothing.
+    pub fn protect_rtp(&mut self, packet: &mut Vec<u8>, start: usize) -> Result<(), DropReason> {
+        self.with_srtp(|srtp| srtp.protect_rtp(packet, start))
     }
 
     /// Encrypts one compound RTCP packet of ours.

@@ -1,7 +1,9 @@
 //! The port against ordinary sockets of the standard library.
 
 use std::net::UdpSocket;
+use std::time::UNIX_EPOCH;
 
+use super::receive::on_loop_clock;
 use super::*;
 
 fn clocks() -> (Instant, SystemTime) {
@@ -38,7 +40,10 @@ fn batches_cross_both_ways_over_ipv4() {
     // Runs of one size, a shorter end, another size and a lone one: all arrive as the datagrams they were.
     let to = peer.local_addr().unwrap();
     let sizes = [1100, 1100, 1100, 400, 80, 80, 1200, 1, 1300, 1300];
-    let outgoing: Vec<_> = sizes.iter().zip(0_u8..).map(|(size, fill)| (to, Bytes::from(vec![fill; *size]))).collect();
+    let mut outgoing = Outgoing::default();
+    for (size, fill) in sizes.iter().zip(0_u8..) {
+        outgoing.push(to.into(), &vec![fill; *size]);
+    }
     port.send(&outgoing);
     let mut buffer = [0; 2048];
     for (size, fill) in sizes.iter().zip(0_u8..) {
@@ -52,12 +57,11 @@ fn batches_cross_both_ways_over_ipv4() {
 fn more_than_one_batch_goes_out_in_order() {
     let mut port = UdpPort::bind(0).unwrap();
     let peers: Vec<_> = (0..3).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
-    let outgoing: Vec<_> = (0..300_u16)
-        .map(|number| {
-            let peer = &peers[usize::from(number) % 3];
-            (peer.local_addr().unwrap(), Bytes::from(number.to_be_bytes().to_vec()))
-        })
-        .collect();
+    let mut outgoing = Outgoing::default();
+    for number in 0..300_u16 {
+        let peer = &peers[usize::from(number) % 3];
+        outgoing.push(peer.local_addr().unwrap().into(), &number.to_be_bytes());
+    }
     port.send(&outgoing);
     for (index, peer) in peers.iter().enumerate() {
         peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
@@ -79,7 +83,9 @@ fn ipv6_peers_keep_their_address() {
     peer.send_to(b"six", ("::1", port.port())).unwrap();
     let got = receive_all(&mut port, 1);
     assert_eq!(got[0].0, peer.local_addr().unwrap());
-    port.send(&[(got[0].0, Bytes::from_static(b"back"))]);
+    let mut outgoing = Outgoing::default();
+    outgoing.push(got[0].0.into(), b"back");
+    port.send(&outgoing);
     peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     let mut buffer = [0; 8];
     assert_eq!(peer.recv(&mut buffer).unwrap(), 4);
@@ -101,7 +107,10 @@ fn an_unreachable_destination_does_not_stop_the_others() {
     let mut port = UdpPort::bind(0).unwrap();
     let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
     let nowhere: SocketAddr = "255.255.255.255:9".parse().unwrap();
-    port.send(&[(nowhere, Bytes::from_static(b"x")), (peer.local_addr().unwrap(), Bytes::from_static(b"y"))]);
+    let mut outgoing = Outgoing::default();
+    outgoing.push(nowhere.into(), b"x");
+    outgoing.push(peer.local_addr().unwrap().into(), b"y");
+    port.send(&outgoing);
     peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     assert_eq!(peer.recv(&mut [0; 8]).unwrap(), 1);
     assert_eq!(port.counters.send_dropped, 1);
@@ -111,7 +120,7 @@ fn an_unreachable_destination_does_not_stop_the_others() {
 fn a_wall_clock_that_was_set_back_does_not_move_arrivals() {
     let (now, wall) = clocks();
     let epoch = wall.duration_since(UNIX_EPOCH).unwrap();
-    assert_eq!(on_loop_clock(epoch + Duration::from_secs(300), now, wall), now);
-    assert_eq!(on_loop_clock(epoch - Duration::from_secs(300), now, wall), now);
-    assert_eq!(on_loop_clock(epoch - Duration::from_millis(3), now, wall), now - Duration::from_millis(3));
+    assert_eq!(on_loop_clock(epoch + Duration::from_secs(300), now, epoch), now);
+    assert_eq!(on_loop_clock(epoch - Duration::from_secs(300), now, epoch), now);
+    assert_eq!(on_loop_clock(epoch - Duration::from_millis(3), now, epoch), now - Duration::from_millis(3));
 }

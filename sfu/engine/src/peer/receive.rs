@@ -18,7 +18,6 @@ impl Peer {
         };
         self.silence.note_rtp(ctx.now);
         self.note_authentic(ctx);
-        let packet = packet.freeze();
         let Some(header) = packet::read(&packet) else {
             ctx.counters.malformed += 1;
             return None;

@@ -99,27 +99,27 @@ impl Peer {
     ) -> bool {
         let Some(to) = self.transport.path() else { return false };
         header.has_extension = !block.is_empty();
-        ctx.scratch.clear();
-        packet::write(&mut ctx.scratch, &header);
-        extension::write(&mut ctx.scratch, block);
-        payload(&mut ctx.scratch);
-        let Ok(bytes) = self.transport.protect_rtp(&ctx.scratch) else { return false };
-        ctx.send(to, bytes.freeze());
-        true
+        let transport = &mut self.transport;
+        ctx.write(to, |out, start| {
+            packet::write(out, &header);
+            extension::write(out, block);
+            payload(out);
+            transport.protect_rtp(out, start).is_ok()
+        })
     }
 
     /// Encrypts and queues one RTCP packet of ours.
     pub(crate) fn send_rtcp(&mut self, ctx: &mut Context, plain: &[u8]) {
         let Some(to) = self.transport.path() else { return };
         if let Ok(bytes) = self.transport.protect_rtcp(plain) {
-            ctx.send(to, bytes.freeze());
+            ctx.send(to, &bytes);
         }
     }
 
     /// Queues what the transport has to send.
     pub(crate) fn flush(&mut self, ctx: &mut Context) {
         while let Some((to, bytes)) = self.transport.poll_transmit() {
-            ctx.send(to, bytes);
+            ctx.send(to, &bytes);
         }
     }
 }

@@ -26,12 +26,12 @@ impl Peer {
     ///
     /// # Errors
     /// `BadOffer` when it contradicts what the connection is built on; nothing has changed then.
-    pub(crate) fn apply(&mut self, ctx: &mut Context, room: RoomId, offer: Offer) -> Result<String, Refusal> {
+    pub(crate) fn apply(&mut self, ctx: &mut Context, key: PeerKey, offer: Offer) -> Result<String, Refusal> {
         let Offer { ufrag, pwd, fingerprint, mixes_extensions, sections } = offer;
         let remote = RemoteParameters { ufrag, pwd, fingerprint };
         let restarts = self.transport.set_remote(remote);
         if restarts.map_err(|error| Refusal::new(Reason::BadOffer, error.to_string()))? {
-            self.restart(ctx, room)?;
+            self.restart(ctx, key)?;
         }
         self.payloads = PayloadTable::of(&sections);
         self.ids = negotiate::all_ids(&sections);
@@ -59,9 +59,9 @@ impl Peer {
     }
 
     /// ICE begins anew with other credentials of ours; what flows goes on by the old ones meanwhile.
-    fn restart(&mut self, ctx: &mut Context, room: RoomId) -> Result<(), Refusal> {
+    fn restart(&mut self, ctx: &mut Context, key: PeerKey) -> Result<(), Refusal> {
         let ours = IceCredentials::generate(&mut ctx.rng, ctx.shard);
-        if !ctx.demux.insert(&ours.ufrag, PeerKey { room, peer: self.id }) {
+        if !ctx.demux.insert(&ours.ufrag, key) {
             return Err(Refusal::new(Reason::Unavailable, "no unused credentials were found"));
         }
         self.transport.restart(ours.clone());

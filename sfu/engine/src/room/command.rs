@@ -5,7 +5,7 @@ use wire::{ParticipantId, PeerId, RecordingId, Redacted};
 
 use super::Room;
 use crate::Output;
-use crate::context::{Context, PeerKey};
+use crate::context::Context;
 use crate::door::{self, Move};
 use crate::layer::Layer;
 use crate::negotiate;
@@ -23,6 +23,7 @@ impl Room {
     pub(crate) fn handle_command(&mut self, ctx: &mut Context, ticket: u64, command: Command) {
         #[cfg(test)]
         Self::explode(self.explodes_at_commands);
+        self.stir(ctx.now);
         let result = match command {
             Command::OpenRoom { .. } | Command::CloseRoom { .. } => Ok(Reply::Done),
             Command::AddPeer { peer, participant, door, .. } => self.add_peer(ctx, peer, participant, door),
@@ -92,7 +93,8 @@ impl Room {
             return Err(Refusal::new(Reason::Door, "a peer cannot begin as removed"));
         }
         let ours = IceCredentials::generate(&mut ctx.rng, ctx.shard);
-        if !ctx.demux.insert(&ours.ufrag, PeerKey { room: self.id, peer: id }) {
+        let key = self.key(self.peers.vacant_key());
+        if !ctx.demux.insert(&ours.ufrag, key) {
             return Err(Refusal::new(Reason::Unavailable, "no unused credentials were found"));
         }
         self.generation += 1;
@@ -118,10 +120,11 @@ impl Room {
     }
 
     fn answer(&mut self, ctx: &mut Context, peer: PeerId, sdp: &Redacted<String>) -> Result<Reply, Refusal> {
-        let room = self.id;
-        let (_, peer) = self.find_mut(peer).ok_or_else(unknown_peer)?;
+        let (index, _) = self.find(peer).ok_or_else(unknown_peer)?;
+        let key = self.key(index);
+        let peer = self.peers.get_mut(index).ok_or_else(unknown_peer)?;
         let offer = negotiate::read(sdp.reveal())?;
-        let sdp = Redacted::new(peer.apply(ctx, room, offer)?);
+        let sdp = Redacted::new(peer.apply(ctx, key, offer)?);
         Ok(Reply::Answer { sdp })
     }
 

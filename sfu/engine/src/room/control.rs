@@ -1,7 +1,7 @@
 //! RTCP of a Room's Peers: reports, requests for repairs and keyframes, each only as far as the door allows.
 
+use wire::TrackId;
 use wire::control::Kind;
-use wire::{PeerId, TrackId};
 
 use super::Room;
 use crate::context::Context;
@@ -19,8 +19,8 @@ const SMOOTHING: u32 = 8;
 
 impl Room {
     /// Handles one SRTCP packet of a Peer.
-    pub(crate) fn handle_rtcp(&mut self, ctx: &mut Context, peer: PeerId, bytes: &[u8]) {
-        let Some((index, peer)) = self.find_mut(peer) else { return };
+    pub(crate) fn handle_rtcp(&mut self, ctx: &mut Context, index: usize, bytes: &[u8]) {
+        let Some(peer) = self.peers.get_mut(index) else { return };
         let Ok(plain) = peer.transport.unprotect_rtcp(bytes) else {
             ctx.counters.srtp_refused += 1;
             return;

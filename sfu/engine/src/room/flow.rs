@@ -1,6 +1,5 @@
 //! A packet's way through a Room: from its publisher past the door to the Tap and to everybody inside.
 
-use wire::PeerId;
 use wire::control::Source;
 
 use super::Room;
@@ -11,8 +10,9 @@ use crate::track::Live;
 
 impl Room {
     /// Handles one SRTP packet of a Peer.
-    pub(crate) fn handle_rtp(&mut self, ctx: &mut Context, peer: PeerId, bytes: &[u8]) {
-        let Some((index, publisher)) = self.find_mut(peer) else { return };
+    pub(crate) fn handle_rtp(&mut self, ctx: &mut Context, index: usize, bytes: &[u8]) {
+        self.stir(ctx.now);
+        let Some(publisher) = self.peers.get_mut(index) else { return };
         let Some(Received { track, incoming, is_new }) = publisher.receive_rtp(ctx, bytes) else { return };
         if is_new {
             self.reconcile(ctx);

@@ -56,13 +56,20 @@ pub fn find_ufrag(bytes: &[u8]) -> Option<&str> {
     None
 }
 
+/// What one key is found by.
+#[derive(Debug, Default)]
+struct Bound {
+    ufrags: Vec<String>,
+    /// The longest unused first; at most [`MAX_PATHS`].
+    paths: Vec<Path>,
+}
+
 /// Whose datagram it is: bound path to key, and ufrag to key. `K` is whatever the Engine names a Peer by.
 #[derive(Debug)]
 pub struct Demux<K> {
     paths: FxHashMap<Path, K>,
     ufrags: FxHashMap<String, K>,
-    /// The paths of each key, the longest unused first; at most [`MAX_PATHS`].
-    bound: FxHashMap<K, Vec<Path>>,
+    bound: FxHashMap<K, Bound>,
 }
 
 impl<K> Default for Demux<K> {
@@ -84,12 +91,16 @@ impl<K: Copy + Eq + Hash> Demux<K> {
             return false;
         }
         self.ufrags.insert(ufrag.to_owned(), key);
+        self.bound.entry(key).or_default().ufrags.push(ufrag.to_owned());
         true
     }
 
     /// Forgets a ufrag that no longer holds; the paths that it bound stay.
     pub fn forget(&mut self, ufrag: &str) {
-        self.ufrags.remove(ufrag);
+        let Some(key) = self.ufrags.remove(ufrag) else { return };
+        if let Some(bound) = self.bound.get_mut(&key) {
+            bound.ufrags.retain(|other| other != ufrag);
+        }
     }
 
     /// The Peer that authenticated STUN bound this path to.
@@ -110,7 +121,7 @@ impl<K: Copy + Eq + Hash> Demux<K> {
         if self.paths.get(&path).is_some_and(|holder| *holder != key) {
             return false;
         }
-        let bound = self.bound.entry(key).or_default();
+        let bound = &mut self.bound.entry(key).or_default().paths;
         if bound.last() == Some(&path) {
             return true;
         }
@@ -125,10 +136,13 @@ impl<K: Copy + Eq + Hash> Demux<K> {
 
     /// Forgets a Peer, its paths and its ufrags.
     pub fn remove(&mut self, key: K) {
-        for path in self.bound.remove(&key).unwrap_or_default() {
+        let Bound { ufrags, paths } = self.bound.remove(&key).unwrap_or_default();
+        for path in paths {
             self.paths.remove(&path);
         }
-        self.ufrags.retain(|_, holder| *holder != key);
+        for ufrag in ufrags {
+            self.ufrags.remove(&ufrag);
+        }
     }
 
     /// How many paths are bound in all.

@@ -1,8 +1,8 @@
-//! SRTP and SRTCP of one Peer: two one-way contexts, replay windows, and no memory for strangers' SSRCs.
+//! SRTP and SRTCP of one Peer: a cipher each way, replay windows, and no memory for strangers' SSRCs.
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use rtc_crypto::RTCCryptoProvider;
 use rtc_rtp::Header;
 use rtc_shared::error::Error as RtcError;
@@ -14,9 +14,11 @@ use rtc_srtp::protection_profile::ProtectionProfile;
 use rustc_hash::FxHashSet;
 
 use super::DropReason;
+use super::gcm::{self, Clear, Gcm};
 
-/// Packets later than this behind the newest are refused: about 2 s of video, more than a retransmission waits.
+/// The same for both ciphers.
 const RTP_WINDOW: usize = 1024;
+const _: () = assert!(RTP_WINDOW as u64 == gcm::WINDOW);
 const RTCP_WINDOW: usize = 64;
 
 /// After this many failures of SSRCs never seen authentic, the context that tried them is thrown away with all it remembers.
@@ -58,11 +60,15 @@ impl SrtpKeys {
 
 /// Both directions.
 ///
-/// `rtc-srtp` keeps state for every SSRC *before* it authenticates a packet. So an unknown SSRC is tried in a context of its own, and
-/// only a packet that is authentic there reaches the lasting one. The trial context is replaced after [`MAX_STRANGERS`] failures:
-/// a flood of forged SSRCs costs no memory and shuts nobody out.
+/// RTP under AEAD_AES_128_GCM is ours, in place; the rest goes through `rtc-srtp`. That keeps state for every SSRC *before* it
+/// authenticates a packet. So an unknown SSRC is tried in a context of its own, and only a packet that is authentic there reaches
+/// the lasting one. The trial context is replaced after [`MAX_STRANGERS`] failures: a flood of forged SSRCs costs no memory and
+/// shuts nobody out.
 pub(super) struct Srtp {
     keys: SrtpKeys,
+    gcm: Option<Gcm>,
+    /// Received packets are decrypted here, one behind the other, and share its memory until the last of them is dropped.
+    block: BytesMut,
     outbound: Context,
     inbound: Context,
     probation: Context,
@@ -72,9 +78,21 @@ pub(super) struct Srtp {
     known_rtcp: FxHashSet<u32>,
 }
 
+/// One allocation for about 14 packets of video. A packet that is kept keeps its block, so a Peer's history wastes two of them at
+/// most; a silent Peer holds one.
+const BLOCK: usize = 16 * 1024;
+
 impl Srtp {
     pub(super) fn new(keys: SrtpKeys) -> Result<Self, RtcError> {
+        let gcm = matches!(keys.config.profile, ProtectionProfile::AeadAes128Gcm).then(|| {
+            let pairs = &keys.config.keys;
+            let local = (&*pairs.local_master_key, &*pairs.local_master_salt);
+            let remote = (&*pairs.remote_master_key, &*pairs.remote_master_salt);
+            Gcm::new(local, remote, keys.crypto.crypto())
+        });
         Ok(Self {
+            gcm: gcm.flatten(),
+            block: BytesMut::new(),
             outbound: keys.outbound()?,
             inbound: keys.inbound()?,
             probation: keys.probation()?,
@@ -85,7 +103,29 @@ impl Srtp {
         })
     }
 
-    pub(super) fn unprotect_rtp(&mut self, bytes: &[u8]) -> Result<BytesMut, DropReason> {
+    pub(super) fn unprotect_rtp(&mut self, bytes: &[u8]) -> Result<Bytes, DropReason> {
+        let Some(gcm) = &mut self.gcm else { return self.unprotect_by_crate(bytes).map(BytesMut::freeze) };
+        let clear = Clear::read(bytes).ok_or(DropReason::MalformedMedia)?;
+        if gcm.known() >= MAX_SSRCS && !gcm.is_known(clear.ssrc) {
+            return Err(DropReason::TooManySources);
+        }
+        if self.block.capacity() < bytes.len() {
+            self.block = BytesMut::with_capacity(BLOCK.max(bytes.len()));
+        }
+        self.block.extend_from_slice(bytes);
+        match gcm.open(clear, &mut self.block) {
+            Ok(length) => {
+                self.block.truncate(length);
+                Ok(self.block.split().freeze())
+            }
+            Err(reason) => {
+                self.block.clear();
+                Err(reason)
+            }
+        }
+    }
+
+    fn unprotect_by_crate(&mut self, bytes: &[u8]) -> Result<BytesMut, DropReason> {
         let header = read_header(bytes)?;
         if !self.known_rtp.contains(&header.ssrc) {
             self.check_room(self.known_rtp.len())?;
@@ -119,9 +159,17 @@ impl Srtp {
         self.inbound.decrypt_rtcp(bytes).map_err(|error| refusal(&error))
     }
 
-    pub(super) fn protect_rtp(&mut self, plain: &[u8]) -> Result<BytesMut, DropReason> {
+    /// Encrypts the packet that begins at `start`, in place or by a copy. What is there after an error means nothing.
+    pub(super) fn protect_rtp(&mut self, packet: &mut Vec<u8>, start: usize) -> Result<(), DropReason> {
+        if let Some(gcm) = &mut self.gcm {
+            return gcm.seal(packet, start);
+        }
+        let plain = packet.get(start..).ok_or(DropReason::NotProtected)?;
         let header = read_header(plain)?;
-        self.outbound.encrypt_rtp_with_header(plain, &header).map_err(|_| DropReason::NotProtected)
+        let protected = self.outbound.encrypt_rtp_with_header(plain, &header).map_err(|_| DropReason::NotProtected)?;
+        packet.truncate(start);
+        packet.extend_from_slice(&protected);
+        Ok(())
     }
 
     pub(super) fn protect_rtcp(&mut self, plain: &[u8]) -> Result<BytesMut, DropReason> {
@@ -146,7 +194,8 @@ impl Srtp {
 
     /// How many SSRCs have state here: proven ones of both kinds, and at most that many on probation.
     pub(super) fn remembered(&self) -> (usize, u32) {
-        (self.known_rtp.len() + self.known_rtcp.len(), self.strangers)
+        let known = self.gcm.as_ref().map_or(self.known_rtp.len(), Gcm::known);
+        (known + self.known_rtcp.len(), self.strangers)
     }
 }
 

@@ -183,6 +183,12 @@ pub(super) struct Pair {
 }
 
 impl Pair {
+    /// One packet of ours by itself.
+    pub(super) fn protect(&mut self, plain: &[u8]) -> Result<Vec<u8>, DropReason> {
+        let mut packet = plain.to_vec();
+        self.transport.protect_rtp(&mut packet, 0).map(|()| packet)
+    }
+
     /// Both ends, STUN done, the ClientHello on its way.
     pub(super) fn new(profiles: Vec<SrtpProtectionProfile>) -> Self {
         Self::with_fingerprint(profiles, None)
