@@ -70,6 +70,8 @@ impl Default for Loss {
 pub enum Protocol {
     /// Sound and picture, usually.
     Udp,
+    /// The same, over IPv4 alone: what is left is IPv6.
+    Udp4,
     /// Pages, the WebSocket, and media where UDP is blocked.
     Tcp,
     /// `ping` and its IPv6 sister.

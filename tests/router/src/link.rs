@@ -128,7 +128,7 @@ impl Link {
             self.counters.outage += 1;
             return;
         }
-        if self.conditions.block.contains(&packet::protocol(bytes)) {
+        if self.conditions.block.iter().any(|by| packet::is_stopped(*by, bytes)) {
             self.counters.blocked += 1;
             return;
         }

@@ -7,6 +7,15 @@ const TCP: u8 = 6;
 const UDP: u8 = 17;
 const ICMP_V6: u8 = 58;
 
+/// True when a firewall that names this stops the packet.
+#[must_use]
+pub fn is_stopped(by: Protocol, packet: &[u8]) -> bool {
+    match by {
+        Protocol::Udp4 => protocol(packet) == Protocol::Udp && packet.first().is_some_and(|byte| byte >> 4 == 4),
+        Protocol::Udp | Protocol::Tcp | Protocol::Icmp | Protocol::Other => protocol(packet) == by,
+    }
+}
+
 /// The protocol above IP. IPv6 extension headers are not followed: nothing here sends them.
 #[must_use]
 pub fn protocol(packet: &[u8]) -> Protocol {
@@ -42,6 +51,14 @@ mod tests {
         assert_eq!([v4(17), v6(17)], [Protocol::Udp; 2]);
         assert_eq!([v4(6), v6(6)], [Protocol::Tcp; 2]);
         assert_eq!([v4(1), v6(58)], [Protocol::Icmp; 2]);
+        let stopped = |by, first, at, number| {
+            let mut bytes = [0_u8; 40];
+            (bytes[0], bytes[at]) = (first, number);
+            is_stopped(by, &bytes)
+        };
+        assert!(stopped(Protocol::Udp, 0x45, 9, 17) && stopped(Protocol::Udp, 0x60, 6, 17));
+        assert!(stopped(Protocol::Udp4, 0x45, 9, 17) && !stopped(Protocol::Udp4, 0x60, 6, 17));
+        assert!(!stopped(Protocol::Udp4, 0x45, 9, 6) && !stopped(Protocol::Tcp, 0x45, 9, 17));
         assert_eq!([protocol(&[]), protocol(&[0x45]), protocol(&[0xff; 40])], [Protocol::Other; 3]);
     }
 }
