@@ -1,10 +1,8 @@
 //! What an operator may set about the media node.
 
-use std::net::IpAddr;
-
 use serde::Deserialize;
 
-use crate::Error;
+use crate::{Address, Error};
 
 /// Settings of the sfu role: table `[sfu]` of the settings file, or `ANTEROOM_MEDIA_UDP_PORT` and so on.
 #[derive(Clone, Debug, Deserialize)]
@@ -12,9 +10,15 @@ use crate::Error;
 pub struct SfuConfig {
     /// First UDP port for media; shard `i` listens on this port plus `i`. 0 takes free ports.
     pub media_udp_port: u16,
-    /// Addresses that browsers are told, comma-separated in the environment. Empty: every address of this machine.
+    /// Whether browsers whose network lets no UDP through may bring media over TCP.
+    pub media_tcp: bool,
+    /// The TCP port for that, shared by all shards. 0: the number of the first UDP port.
+    pub media_tcp_port: u16,
+    /// Addresses that browsers are told, comma-separated in the environment, best first. Empty: every address of this machine.
+    /// Behind a NAT that maps one to one, `public=private` announces the public one and checks that the private one is ours; name
+    /// the private one again beside it where browsers of the same network should go there directly.
     #[serde(deserialize_with = "addresses")]
-    pub addresses: Vec<IpAddr>,
+    pub addresses: Vec<Address>,
     /// Whether loopback addresses are among "every address of this machine".
     pub announce_loopback: bool,
     /// Media threads, each with its own port and its own Rooms. One carries several hundred two-party visits.
@@ -25,14 +29,22 @@ pub struct SfuConfig {
 
 impl Default for SfuConfig {
     fn default() -> Self {
-        Self { media_udp_port: 4430, addresses: Vec::new(), announce_loopback: false, shards: 1, pin_shards: false }
+        Self {
+            media_udp_port: 4430,
+            media_tcp: true,
+            media_tcp_port: 0,
+            addresses: Vec::new(),
+            announce_loopback: false,
+            shards: 1,
+            pin_shards: false,
+        }
     }
 }
 
 impl SfuConfig {
     /// The names of all fields, for the environment.
     pub const FIELDS: &'static [&'static str] =
-        &["media_udp_port", "addresses", "announce_loopback", "shards", "pin_shards"];
+        &["media_udp_port", "media_tcp", "media_tcp_port", "addresses", "announce_loopback", "shards", "pin_shards"];
 
     /// Checks what types cannot.
     ///
@@ -46,29 +58,29 @@ impl SfuConfig {
         if self.media_udp_port != 0 && ports_end > usize::from(u16::MAX) + 1 {
             return Err(Error::Config("`media_udp_port` plus `shards` goes beyond port 65535"));
         }
-        if self.addresses.iter().any(|a| a.is_unspecified() || a.is_multicast()) {
+        if !self.addresses.iter().all(Address::is_usable) {
             return Err(Error::Config("`addresses` must be addresses that browsers can reach"));
+        }
+        if self.addresses.len() > 16 {
+            return Err(Error::Config("`addresses` may hold 16 at most: browsers try each of them"));
         }
         Ok(())
     }
 }
 
-fn addresses<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<IpAddr>, D::Error> {
+fn addresses<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Address>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Form {
-        List(Vec<IpAddr>),
+        List(Vec<String>),
         Text(String),
     }
-    match Form::deserialize(deserializer)? {
-        Form::List(list) => Ok(list),
-        Form::Text(text) => text
-            .split(',')
-            .map(str::trim)
-            .filter(|part| !part.is_empty())
-            .map(|part| part.parse().map_err(|_| serde::de::Error::custom(format!("`{part}` is not an address"))))
-            .collect(),
-    }
+    let parts = match Form::deserialize(deserializer)? {
+        Form::List(list) => list,
+        Form::Text(text) => text.split(',').map(str::to_owned).collect(),
+    };
+    let parts = parts.iter().map(|part| part.trim()).filter(|part| !part.is_empty());
+    parts.map(|part| part.parse().map_err(serde::de::Error::custom)).collect()
 }
 
 #[cfg(test)]
@@ -84,15 +96,22 @@ mod tests {
     #[test]
     fn addresses_are_comma_separated_in_the_environment() {
         let config =
-            load(&[("ANTEROOM_ADDRESSES", "192.0.2.1, 2001:db8::1"), ("ANTEROOM_MEDIA_UDP_PORT", "5000")]).unwrap();
-        assert_eq!(config.addresses.len(), 2);
+            load(&[("ANTEROOM_ADDRESSES", "192.0.2.1=10.0.0.5, 2001:db8::1"), ("ANTEROOM_MEDIA_UDP_PORT", "5000")])
+                .unwrap();
+        let [mapped, six] = config.addresses[..] else { panic!("two addresses") };
+        assert_eq!((mapped.public, mapped.private), ([192, 0, 2, 1].into(), Some([10, 0, 0, 5].into())));
+        assert_eq!((six.public.is_ipv6(), six.private), (true, None));
         assert_eq!(config.media_udp_port, 5000);
+        assert!(config.media_tcp);
+        assert!(!load(&[("ANTEROOM_MEDIA_TCP", "false")]).unwrap().media_tcp);
         config.validate().unwrap();
     }
 
     #[test]
     fn nonsense_is_refused_in_words() {
-        assert!(load(&[("ANTEROOM_ADDRESSES", "example")]).is_err());
+        for bad in ["example", "192.0.2.1=", "=192.0.2.1", "192.0.2.1=2001:db8::1", "192.0.2.1=10.0.0.1=10.0.0.2"] {
+            assert!(load(&[("ANTEROOM_ADDRESSES", bad)]).is_err(), "{bad}");
+        }
         assert!(SfuConfig { shards: 0, ..SfuConfig::default() }.validate().is_err());
         assert!(SfuConfig { media_udp_port: 65_535, shards: 2, ..SfuConfig::default() }.validate().is_err());
         assert!(SfuConfig { addresses: vec!["0.0.0.0".parse().unwrap()], ..SfuConfig::default() }.validate().is_err());

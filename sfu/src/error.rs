@@ -13,6 +13,17 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// The port for media over TCP cannot be had.
+    #[error("cannot open TCP port {port} for media: {source}. `media_tcp = false` does without")]
+    BindTcp {
+        /// The port asked for.
+        port: u16,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// An address of the settings is not one of this machine.
+    #[error("`addresses` says that {0} is an address of this machine, which it is not")]
+    NotOurs(std::net::IpAddr),
     /// The machine's addresses cannot be listed.
     #[error("cannot list the addresses of this machine: {0}")]
     Interfaces(io::Error),

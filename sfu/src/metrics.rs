@@ -1,11 +1,13 @@
 //! What the node counts, as OpenMetrics text. Shards publish a copy of their counters once a second.
 
 use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use engine::Counters;
 
 use crate::socket::SocketCounters;
+use crate::tcp::{AcceptCounters, TcpCounters};
 
 type Read = fn(&Counters) -> u64;
 
@@ -34,6 +36,7 @@ pub struct ShardStats {
     /// The engine's counters.
     pub engine: Counters,
     pub(crate) socket: SocketCounters,
+    pub(crate) tcp: TcpCounters,
     /// Frames that a slow recorder made us drop.
     pub tap_dropped: u64,
     /// Replaceable events that a slow signaling made us drop.
@@ -44,6 +47,7 @@ pub struct ShardStats {
 #[derive(Clone, Debug)]
 pub struct Metrics {
     shards: Arc<Vec<Mutex<ShardStats>>>,
+    accepted: Arc<AcceptCounters>,
 }
 
 /// Where one shard puts its figures.
@@ -55,7 +59,11 @@ pub(crate) struct MetricsSlot {
 
 impl Metrics {
     pub(crate) fn new(shards: usize) -> Self {
-        Self { shards: Arc::new((0..shards).map(|_| Mutex::default()).collect()) }
+        Self { shards: Arc::new((0..shards).map(|_| Mutex::default()).collect()), accepted: Arc::default() }
+    }
+
+    pub(crate) fn accepted(&self) -> Arc<AcceptCounters> {
+        Arc::clone(&self.accepted)
     }
 
     pub(crate) fn slot(&self, index: usize) -> MetricsSlot {
@@ -85,10 +93,30 @@ impl Metrics {
         counter("sfu_datagrams_sent", "Datagrams given to the kernel.", &|s| s.socket.sent);
         counter("sfu_datagrams_truncated", "Datagrams longer than any of ours may be.", &|s| s.socket.truncated);
         counter("sfu_send_dropped", "Datagrams that the kernel did not take.", &|s| s.socket.send_dropped);
+        counter("sfu_tcp_accepted", "TCP connections that named a peer of the shard.", &|s| s.tcp.accepted);
+        counter("sfu_tcp_frames_received", "Frames read from TCP connections.", &|s| s.tcp.received);
+        counter("sfu_tcp_frames_sent", "Frames queued for TCP connections.", &|s| s.tcp.sent);
+        counter("sfu_tcp_dropped", "Frames for a TCP connection that is full or gone.", &|s| s.tcp.dropped);
+        counter("sfu_tcp_closed", "TCP connections closed because of what they said, or left unsaid.", &|s| {
+            s.tcp.closed
+        });
         counter("sfu_tap_dropped", "Packets dropped because a recorder was slow.", &|s| s.tap_dropped);
         counter("sfu_events_dropped", "Replaceable events dropped because signaling was slow.", &|s| s.events_dropped);
         for (name, help, value) in ENGINE_COUNTERS {
             counter(name, help, &|s| value(&s.engine));
+        }
+        let refused = self.accepted.refused.load(Ordering::Relaxed);
+        let strangers = self.accepted.strangers.load(Ordering::Relaxed);
+        let _ = writeln!(
+            text,
+            "# HELP sfu_tcp_refused TCP connections refused because there were too many, in all or from one address.\n\
+             # TYPE sfu_tcp_refused counter\nsfu_tcp_refused_total {refused}\n\
+             # HELP sfu_tcp_strangers TCP connections that named no peer in time.\n\
+             # TYPE sfu_tcp_strangers counter\nsfu_tcp_strangers_total {strangers}"
+        );
+        let _ = writeln!(text, "# HELP sfu_tcp_connections Open TCP connections.\n# TYPE sfu_tcp_connections gauge");
+        for (index, shard) in shards.iter().enumerate() {
+            let _ = writeln!(text, "sfu_tcp_connections{{shard=\"{index}\"}} {}", shard.tcp.connections);
         }
         let mut gauge = |name: &str, help: &str, value: &dyn Fn(&Counters) -> u64| {
             let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");

@@ -2,10 +2,11 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use engine::transport::Local;
 use engine::{Engine, EngineConfig, Input, Output};
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::mpsc;
@@ -20,6 +21,7 @@ use crate::Error;
 use crate::metrics::{MetricsSlot, ShardStats};
 use crate::socket::{BATCH, UdpPort};
 use crate::tap::Taps;
+use crate::tcp::{TcpDesk, TcpPaths};
 
 /// Commands wait here for the shard; when it is full, control waits.
 const INBOX: usize = 256;
@@ -43,6 +45,15 @@ const NO_TICKET: u64 = u64::MAX;
 pub(crate) struct ShardInbox {
     requests: mpsc::Sender<Request>,
     waker: Arc<OwnedFd>,
+    /// Where connections for this shard are left.
+    pub(crate) desk: TcpDesk,
+}
+
+/// What browsers are told of one shard.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Announced {
+    pub(crate) udp: Vec<SocketAddr>,
+    pub(crate) tcp: Vec<SocketAddr>,
 }
 
 impl ShardInbox {
@@ -104,6 +115,7 @@ impl Clock {
 pub(crate) struct Shard {
     engine: Engine,
     port: UdpPort,
+    tcp: TcpPaths,
     inbox: mpsc::Receiver<Request>,
     /// The waker rang and the inbox has not been seen empty since.
     inbox_waits: bool,
@@ -122,26 +134,29 @@ pub(crate) struct Shard {
 
 impl Shard {
     pub(crate) fn new(
+        index: u8,
         port: UdpPort,
-        addresses: Vec<SocketAddr>,
+        announced: Announced,
         events: mpsc::Sender<Event>,
         exchange: TapExchange,
         metrics: MetricsSlot,
     ) -> Result<(Self, ShardInbox), Error> {
         let clock = Clock::start();
         let engine = Engine::new(EngineConfig {
-            addresses,
-            tcp_addresses: Vec::new(),
-            shard: 0,
+            addresses: announced.udp,
+            tcp_addresses: announced.tcp,
+            shard: index,
             seed: rand::random(),
             epoch: (clock.started, clock.started_at),
         })?;
         let waker = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map_err(|e| Error::Shard(e.into()))?;
         let waker = Arc::new(waker);
+        let (tcp, desk) = TcpPaths::new(&waker, clock.started).map_err(Error::Shard)?;
         let (requests, inbox) = mpsc::channel(INBOX);
         let shard = Self {
             engine,
             port,
+            tcp,
             inbox,
             inbox_waits: false,
             waker: Arc::clone(&waker),
@@ -161,7 +176,7 @@ impl Shard {
             metrics,
             published: clock.started,
         };
-        Ok((shard, ShardInbox { requests, waker }))
+        Ok((shard, ShardInbox { requests, waker, desk }))
     }
 
     /// Runs until stopped. A panic inside a Room ends that Room only; the engine sees to it.
@@ -170,13 +185,14 @@ impl Shard {
             pin(core);
         }
         loop {
-            let is_rung = self.port.wait(self.waker.as_raw_fd(), self.next_wait());
+            let is_rung = self.port.wait(self.tcp.as_raw_fd(), self.next_wait());
             let stopping = is_rung && self.drain_waker();
             self.inbox_waits |= is_rung;
             if self.inbox_waits {
                 self.take_commands();
             }
             self.take_datagrams();
+            self.take_frames();
             self.take_time();
             self.retry();
             self.send();
@@ -257,6 +273,20 @@ impl Shard {
         }
     }
 
+    /// What came over TCP. Frames carry no time of their own: they are as old as the moment at which they are read.
+    fn take_frames(&mut self) {
+        if self.tcp.is_idle() {
+            return;
+        }
+        let now = self.tick();
+        let Self { tcp, engine, outlet, .. } = &mut *self;
+        tcp.receive(now, |path, bytes| {
+            engine.handle_input(now, Input::Datagram { from: path, bytes });
+            outlet.drain(engine, now);
+        });
+        tcp.sweep(now, |path| engine.is_bound(path));
+    }
+
     fn take_time(&mut self) {
         let now = self.tick();
         if self.outlet.wake_at.is_some_and(|at| at <= now) {
@@ -268,6 +298,7 @@ impl Shard {
             self.metrics.publish(ShardStats {
                 engine: *self.engine.counters(),
                 socket: self.port.counters,
+                tcp: self.tcp.counters,
                 tap_dropped: self.outlet.taps.dropped,
                 events_dropped: self.events_dropped,
             });
@@ -310,6 +341,14 @@ impl Shard {
         let outgoing = self.engine.outgoing();
         if !outgoing.is_empty() {
             self.port.send(outgoing);
+            if !self.tcp.is_idle() {
+                for (to, bytes) in outgoing.iter() {
+                    if let Local::Tcp(connection) = to.local {
+                        self.tcp.send(connection, bytes);
+                    }
+                }
+                self.tcp.flush();
+            }
             outgoing.clear();
         }
     }

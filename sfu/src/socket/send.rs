@@ -100,6 +100,10 @@ impl SendBatch {
         for ((path, bytes), index) in outgoing.iter().zip(0..NONE) {
             let to = path.remote;
             self.next.push(NONE);
+            // Those of TCP connections have another way out.
+            if path.is_tcp() {
+                continue;
+            }
             let Some(place) = self.places.get_mut(place_of(&to)) else { continue };
             let open = self.runs.get_mut(*place as usize).filter(|run| run.to == to && self.segmentation);
             if let Some(run) = open
