@@ -16,11 +16,10 @@ use keys::Development;
 use postgres::Postgres;
 use recorder::RecorderConfig;
 use sfu::SfuConfig;
-use signaling::SignalingConfig;
 use signaling::config::Profile;
 use signaling::db::Db;
 use signaling::recording::Vault;
-use tokio_util::sync::CancellationToken;
+use signaling::{SignalingConfig, Stop};
 use vault::{LocalKey, StoreConfig, StoreKind};
 use wire::{Redacted, settings};
 
@@ -29,6 +28,21 @@ use crate::roles::{self, Roles};
 
 /// How long requests under way may take after a stop: everything together ends within 5 s.
 const STOP_GRACE: Duration = Duration::from_secs(1);
+
+/// What variables can say to `anteroom dev` beside its options.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct DevSettings {
+    /// As in `serve`, but visits do not hold up whoever stops a server that they are trying.
+    #[serde(with = "humantime_serde")]
+    drain_limit: Duration,
+}
+
+impl DevSettings {
+    fn load() -> Result<Self, Error> {
+        Ok(settings::load("signaling", &["drain_limit"], None, settings::env)?)
+    }
+}
 
 /// What `anteroom dev` may be told.
 #[derive(Clone, Debug, clap::Args)]
@@ -65,12 +79,7 @@ pub(crate) async fn run(options: Options) -> Result<(), Error> {
     result
 }
 
-async fn serve(
-    options: &Options,
-    data_dir: &Path,
-    postgres: &mut Postgres,
-    stop: CancellationToken,
-) -> Result<(), Error> {
+async fn serve(options: &Options, data_dir: &Path, postgres: &mut Postgres, stop: Stop) -> Result<(), Error> {
     let development = Development::find_or_create(data_dir)?;
     let signing = keys::signing(data_dir)?;
     Db::migrate(&Redacted::new(postgres.owner_url())).await?;
@@ -83,6 +92,7 @@ async fn serve(
         database_url: Redacted::new(postgres.app_url()),
         key_dir: keys::folder(data_dir)?,
         stop_grace: STOP_GRACE,
+        drain_limit: DevSettings::load()?.drain_limit,
         demo: Some(people::demo(development.organization)),
         ..SignalingConfig::default()
     };

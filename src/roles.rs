@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use recorder::RecorderConfig;
 use sfu::{Sfu, SfuConfig};
-use signaling::SignalingConfig;
 use signaling::auth::keys::Keys;
 use signaling::recording::Vault;
+use signaling::{SignalingConfig, Stop};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -31,12 +31,12 @@ pub(crate) struct Roles {
     pub(crate) vault: Vault,
 }
 
-/// Runs all three until told to stop, or until one fails, which stops the others. `on_ready` is called once, with the address of the
+/// Runs all three until told to stop, or until one fails, which stops the others. Told to drain, it waits until signaling has. `on_ready` is called once, with the address of the
 /// pages, when visits can be held.
 ///
 /// # Errors
 /// The first role's that failed.
-pub(crate) async fn run(roles: Roles, on_ready: impl FnOnce(SocketAddr), stop: CancellationToken) -> Result<(), Error> {
+pub(crate) async fn run(roles: Roles, on_ready: impl FnOnce(SocketAddr), stop: Stop) -> Result<(), Error> {
     let (signaling_end, sfu_end) = wire::link::in_process();
     let taps = TapExchange::default();
     let sfu = Sfu::bind(roles.sfu)?;
@@ -47,8 +47,8 @@ pub(crate) async fn run(roles: Roles, on_ready: impl FnOnce(SocketAddr), stop: C
     let [stop_signaling, stop_sfu, stop_recorder] = [(); 3].map(|()| CancellationToken::new());
     let mut recorder = tokio::spawn(recorder::run(roles.recorder, store, kek, taps.clone(), stop_recorder.clone()));
     let mut sfu = tokio::spawn(sfu.run(sfu_end, taps, stop_sfu.clone()));
-    let mut signaling =
-        tokio::spawn(signaling::run(settings, roles.keys, signaling_end, ready, stop_signaling.clone()));
+    let told = Stop { drain: stop.drain.clone(), now: stop_signaling.clone() };
+    let mut signaling = tokio::spawn(signaling::run(settings, roles.keys, signaling_end, ready, told));
 
     let announce = async {
         match is_ready.await {
@@ -58,13 +58,16 @@ pub(crate) async fn run(roles: Roles, on_ready: impl FnOnce(SocketAddr), stop: C
         }
     };
     let mut failed: Option<Error> = tokio::select! {
-        () = async { announce.await; stop.cancelled().await } => None,
-        () = stop.cancelled() => None,
+        biased;
+        // Signaling cancels this itself when it has drained; its end, and the media node's that follows, are then no failures.
+        () = stop_signaling.cancelled() => None,
+        () = async { announce.await; stop.now.cancelled().await } => None,
+        () = stop.now.cancelled() => None,
         ended = &mut signaling => Some(early("signaling", ended)),
         ended = &mut sfu => Some(early("the media node", ended)),
         ended = &mut recorder => Some(early("the recorder", ended)),
     };
-    stop.cancel();
+    stop.now.cancel();
     stop_signaling.cancel();
     // Signaling bounds its own end by its settings.
     end("signaling", signaling, Duration::from_secs(60), &mut failed).await;

@@ -1,25 +1,27 @@
-//! SIGTERM and Ctrl-C as one token that everything watches.
+//! SIGTERM and Ctrl-C: the first asks to leave in order, the second to leave now.
 
+use signaling::Stop;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
-/// A token that is cancelled by the first SIGTERM or SIGINT.
+/// A first SIGTERM or SIGINT cancels `drain`, a second one `now`.
 ///
 /// # Errors
 /// When the signals cannot be listened to.
-pub(crate) fn on_signal() -> std::io::Result<CancellationToken> {
+pub(crate) fn on_signal() -> std::io::Result<Stop> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let stop = CancellationToken::new();
-    let token = stop.clone();
+    let stop = Stop::default();
+    let told = stop.clone();
     tokio::spawn(async move {
-        let name = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-            () = token.cancelled() => return,
-        };
-        tracing::info!(signal = name, "stopping");
-        token.cancel();
+        for token in [&told.drain, &told.now] {
+            let name = tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+                () = told.now.cancelled() => return,
+            };
+            tracing::info!(signal = name, at_once = told.drain.is_cancelled(), "stopping");
+            token.cancel();
+        }
     });
     Ok(stop)
 }

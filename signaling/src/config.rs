@@ -40,6 +40,10 @@ pub struct SignalingConfig {
     /// How long requests under way may take after a stop was asked for. Default `3s`.
     #[serde(with = "humantime_serde")]
     pub stop_grace: Duration,
+    /// How long visits that run may go on after a stop was asked for. Nothing new begins meanwhile. Default `15m`; `0s` ends them
+    /// at once.
+    #[serde(with = "humantime_serde")]
+    pub drain_limit: Duration,
     /// How long quality samples are kept. Default `90days`.
     #[serde(with = "humantime_serde")]
     pub quality_kept: Duration,
@@ -94,6 +98,7 @@ impl Default for SignalingConfig {
             trusted_proxies: Vec::new(),
             join_opens_before: Duration::from_secs(10 * 60),
             stop_grace: Duration::from_secs(3),
+            drain_limit: Duration::from_secs(15 * 60),
             quality_kept: Duration::from_secs(90 * 24 * 60 * 60),
             demo: None,
             vault: None,
@@ -113,6 +118,7 @@ impl SignalingConfig {
         "key_dir",
         "join_opens_before",
         "stop_grace",
+        "drain_limit",
         "quality_kept",
     ];
 

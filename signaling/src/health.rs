@@ -11,6 +11,7 @@ use wire::control::Command;
 use wire::ids::RoomId;
 
 use crate::app::App;
+use crate::drain;
 use crate::error::Result;
 use crate::problem::Code;
 
@@ -27,8 +28,8 @@ pub async fn live() -> &'static str {
 /// # Errors
 /// `UNAVAILABLE`, naming what is away.
 pub async fn ready(State(app): State<App>) -> Result<Response> {
-    if app.stop.is_cancelled() {
-        return Err(Code::Unavailable.with("The service is stopping.").into());
+    if app.stop.is_cancelled() || app.live.is_draining() {
+        return Err(drain::come_back().into());
     }
     if !matches!(tokio::time::timeout(PATIENCE, app.db.ping()).await, Ok(Ok(()))) {
         return Err(Code::Unavailable.with("The database does not answer.").into());

@@ -13,6 +13,7 @@ pub mod clock;
 pub mod config;
 pub mod consent;
 pub mod db;
+pub mod drain;
 pub mod error;
 pub mod health;
 pub mod ids;
@@ -41,6 +42,7 @@ use wire::link::SignalingEnd;
 
 pub use crate::app::App;
 pub use crate::config::SignalingConfig;
+pub use crate::drain::Stop;
 pub use crate::error::{Error, Result};
 
 use crate::auth::keys::Keys;
@@ -48,8 +50,9 @@ use crate::clock::Clock;
 use crate::config::PublicAddress;
 use crate::db::Db;
 
-/// Runs the role until `stop` is cancelled: migrates if it may, checks the database role, binds `config.http`, says on `ready`
-/// where it listens, and serves. After the stop, requests under way have `config.stop_grace` to finish.
+/// Runs the role until told to stop: migrates if it may, checks the database role, binds `config.http`, says on `ready` where it
+/// listens, and serves. Told to drain, it begins nothing new and ends with the last visit, at the latest after
+/// `config.drain_limit`. After the stop, requests under way have `config.stop_grace` to finish.
 ///
 /// # Errors
 /// When it cannot start; after that, only when the listener fails.
@@ -58,8 +61,9 @@ pub async fn run(
     keys: Keys,
     link: SignalingEnd,
     ready: oneshot::Sender<SocketAddr>,
-    stop: CancellationToken,
+    stop: impl Into<Stop>,
 ) -> Result<()> {
+    let stop = stop.into();
     config.validate()?;
     if let Some(owner) = &config.migration_url {
         Db::migrate(owner).await?;
@@ -68,7 +72,7 @@ pub async fn run(
     let db = Db::connect(&config, clock.clone()).await?;
     let listener = TcpListener::bind(config.http).await?;
     let address = listener.local_addr()?;
-    let app = build(config, keys, db, clock, &link, address, stop.clone())?;
+    let app = build(config, keys, db, clock, &link, address, stop.now.clone())?;
     serve(app, link, listener, ready, stop).await
 }
 
@@ -109,13 +113,15 @@ async fn serve(
     link: SignalingEnd,
     listener: TcpListener,
     ready: oneshot::Sender<SocketAddr>,
-    stop: CancellationToken,
+    drain: Stop,
 ) -> Result<()> {
+    let stop = drain.now.clone();
     let address = listener.local_addr()?;
     let grace = app.config.stop_grace;
     // The link lives as long as the pump: when it is dropped, the media node knows that signaling is gone.
     let pump = tokio::spawn(live::sfu::pump(link, app.live.clone(), stop.clone()));
     let jobs = tokio::spawn(recording::watch_jobs(app.clone()));
+    let drainer = tokio::spawn(drain::run(app.clone(), drain));
     let samples = tokio::spawn(quality::writer::run(app.clone()));
     let service = router::router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
     let server = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
@@ -133,7 +139,7 @@ async fn serve(
         }
         () = drained => tracing::warn!("signaling stopped with requests still under way"),
     }
-    for task in [pump, jobs, samples] {
+    for task in [pump, jobs, samples, drainer] {
         if let Err(error) = task.await {
             tracing::error!(%error, "a task of signaling failed");
         }

@@ -16,12 +16,13 @@ use wire::control::Event;
 use wire::{ParticipantId, RecordingId, RoomId, VisitId};
 
 use crate::auth::Actor;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::live::room::{Joining, Outside, RoomState};
 use crate::live::roster::{Moment, SocketId};
 use crate::problem::{Code, Problem};
 use crate::ws::message::ClientMessage;
 
+pub(crate) use directory::Closed;
 pub use directory::Directory;
 
 /// What waits for a Room's task. When full, whoever sends waits: sockets stop reading, and so their clients slow down.
@@ -39,6 +40,9 @@ pub(crate) enum Request {
     End(Option<Actor>, oneshot::Sender<()>),
     Revoked(ParticipantId),
     Superseded(ParticipantId),
+    /// The process stops at this time; the visit may go on until then.
+    Draining(Timestamp),
+    /// The process stops.
     Drain,
     StartRecording(Actor, oneshot::Sender<Result<RecordingId, Problem>>),
     StopRecording(Actor, oneshot::Sender<Result<RecordingId, Problem>>),
@@ -214,6 +218,7 @@ async fn handle<O: Outside>(state: &mut RoomState<O>, now: Moment, request: Requ
         }
         Request::Revoked(participant) => Box::pin(state.handle_revoked(now, participant)).await,
         Request::Superseded(participant) => state.handle_superseded(now, participant),
+        Request::Draining(deadline) => Box::pin(state.handle_draining(now, deadline)).await,
         Request::Drain => Box::pin(state.handle_drain(now)).await,
         Request::StartRecording(actor, reply) => drop(reply.send(Box::pin(state.handle_start(now, actor)).await)),
         Request::StopRecording(actor, reply) => drop(reply.send(Box::pin(state.handle_stop(now, actor)).await)),

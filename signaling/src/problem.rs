@@ -98,6 +98,8 @@ codes! {
     RateLimited = "RATE_LIMITED", TOO_MANY_REQUESTS, "Too many attempts. Please wait a moment.";
     /// Something of ours is broken.
     Internal = "INTERNAL", INTERNAL_SERVER_ERROR, "Something went wrong on our side.";
+    /// Nothing new begins, because the process is about to stop.
+    Draining = "DRAINING", SERVICE_UNAVAILABLE, "We are about to restart. Please try again in a moment.";
     /// The media node or the database is away.
     Unavailable = "UNAVAILABLE", SERVICE_UNAVAILABLE, "The service is not available right now. Please try again.";
 }

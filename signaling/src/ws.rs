@@ -17,12 +17,13 @@ use crate::app::App;
 use crate::auth::{Actor, Permission, extract, origin};
 use crate::body::Params;
 use crate::db;
+use crate::drain;
 use crate::error::Error;
 use crate::ids::OrgId;
 use crate::live::room::{Joining, RoomFacts, RoomState, close};
 use crate::live::roster::Person;
 use crate::live::world::World;
-use crate::live::{self, RoomHandle};
+use crate::live::{self, Closed, RoomHandle};
 use crate::organization;
 use crate::participant::{self, Participant, Role};
 use crate::problem::{Code, Problem};
@@ -132,7 +133,11 @@ const fn to_view(role: Role) -> RoleView {
 async fn attend(app: App, mut socket: WebSocket, guest: Guest) {
     let Some(resume) = session::read_hello(&mut socket).await else { return };
     for _ in 0..TRIES {
-        let Some(room) = open_room(&app, &guest) else { break };
+        let room = match open_room(&app, &guest) {
+            Ok(room) => room,
+            Err(Closed::NoSfu) => break,
+            Err(Closed::Draining) => return refuse(&mut socket, &drain::come_back()).await,
+        };
         let (line, outgoing) = session::new_line();
         let id = line.socket;
         let token = Redacted::new(URL_SAFE_NO_PAD.encode(rand::random::<[u8; 24]>()));
@@ -147,7 +152,7 @@ async fn attend(app: App, mut socket: WebSocket, guest: Guest) {
     refuse(&mut socket, &Code::Unavailable.problem()).await;
 }
 
-fn open_room(app: &App, guest: &Guest) -> Option<RoomHandle> {
+fn open_room(app: &App, guest: &Guest) -> Result<RoomHandle, Closed> {
     let visit = guest.visit.id;
     app.live.open(visit, |room: RoomId| {
         let may_record = guest.visit.recording_policy == RecordingPolicy::OptIn;
@@ -165,7 +170,8 @@ async fn refuse(socket: &mut WebSocket, problem: &Problem) {
     } else {
         let members = problem.members.iter().cloned().collect();
         let (code, detail) = (problem.code.as_str(), problem.detail.clone().into_owned());
-        (ServerMessage::Error { id: None, code, detail, members }, close::FAILED)
+        let close = if problem.code == Code::Draining { close::DRAINING } else { close::FAILED };
+        (ServerMessage::Error { id: None, code, detail, members }, close)
     };
     let text = axum::extract::ws::Utf8Bytes::from(message.to_text(1));
     // A socket that is gone needs no reason.

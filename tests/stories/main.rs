@@ -7,6 +7,7 @@
 
 mod crash;
 mod doors;
+mod drain;
 mod join;
 mod process;
 mod recording;

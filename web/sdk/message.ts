@@ -92,8 +92,9 @@ export type ServerMessage = { seq: number } & (
   | { type: 'paused'; mid: string; paused: boolean }
   | { type: 'audio_budget'; bitrate: number; ptimeMs: number }
   | { type: 'restart_ice' }
+  | { type: 'draining'; deadline: string }
   | { type: 'ok'; id: string }
-  | { type: 'error'; id?: string; code: string; detail: string; missing?: string[] }
+  | { type: 'error'; id?: string; code: string; detail: string; missing?: string[]; retryAfterSeconds?: number }
   | { type: 'pong'; id: string; serverTime: string }
   | { type: 'ended'; reason: EndReason }
 );
@@ -103,7 +104,7 @@ export type ServerMessageType = ServerMessage['type'];
 const KNOWN: ReadonlySet<string> = new Set<ServerMessageType>([
   'welcome', 'waiting', 'waiting_list', 'admitted', 'sent_back', 'answer', 'slot', 'slots_wanted', 'roster',
   'consent_request', 'recording', 'recording_stored', 'speaking', 'quality', 'encode', 'paused', 'audio_budget',
-  'restart_ice', 'ok', 'error', 'pong', 'ended',
+  'restart_ice', 'draining', 'ok', 'error', 'pong', 'ended',
 ]);
 
 /** A frame of the server as a message; `unknown` for a type of a later version, which section 0 tells clients to ignore. */

@@ -36,6 +36,9 @@ const REQUEST_WITHIN_MS = 15_000;
 /** Time for the TCP, TLS and WebSocket handshakes. */
 const OPEN_WITHIN_MS = 10_000;
 
+/** A server that restarts names a few seconds; one that names more is not believed. */
+const MAX_COME_BACK_MS = 60_000;
+
 interface Pending {
   resolve: (message: ServerMessage) => void;
   reject: (error: ApiError) => void;
@@ -54,6 +57,8 @@ export class VisitSocket extends Emitter<SocketEvents> {
   #deadTimer: ReturnType<typeof setTimeout> | undefined;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
   #ended = false;
+  /** The server asked to be left alone for so long. */
+  #comeBackMs: number | null = null;
 
   constructor(options: SocketOptions) {
     super();
@@ -144,6 +149,9 @@ export class VisitSocket extends Emitter<SocketEvents> {
     if (message.type === 'unknown') return;
     if (message.type === 'pong') this.#options.clock.learn(message.serverTime);
     if ('id' in message && message.id !== undefined) this.#settle(message.id, message);
+    if (message.type === 'error' && message.retryAfterSeconds !== undefined) {
+      this.#comeBackMs = Math.min(MAX_COME_BACK_MS, Math.max(0, message.retryAfterSeconds * 1000));
+    }
     if (message.type === 'ended') {
       if (message.reason === 'failed') this.#resume = null;
       else this.#ended = true;
@@ -160,9 +168,11 @@ export class VisitSocket extends Emitter<SocketEvents> {
     if (code === 4401) return this.#finish('unauthenticated');
     if (code === 4409) return this.#finish('superseded');
     // The room failed, or the server could not read us: what we knew of the session is of no use.
-    if (code === 4500 || code === 4400) this.#resume = null;
+    if (code === 4500 || code === 4503 || code === 4400) this.#resume = null;
     this.#setLink('broken');
-    this.#retryTimer = setTimeout(() => this.connect(), this.#backoff.next());
+    const wait = code === 4503 && this.#comeBackMs !== null ? this.#comeBackMs : this.#backoff.next();
+    this.#comeBackMs = null;
+    this.#retryTimer = setTimeout(() => this.connect(), wait);
   }
 
   #opened(): void {

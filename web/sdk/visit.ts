@@ -48,6 +48,8 @@ export interface VisitState {
   quality: ReadonlyMap<string, Quality>;
   own: MediaSample | null;
   ended: EndReason | 'unauthenticated' | null;
+  /** The service restarts at this time; a visit that goes on longer is connected anew by itself. */
+  restartsAt: string | null;
 }
 
 export interface VisitEvents {
@@ -75,6 +77,7 @@ const START: VisitState = {
   phase: 'connecting', link: 'connecting', media: 'none', brokenSince: null, you: null, info: null, waiting: null,
   waitingList: [], roster: [], remotes: [], recording: { state: 'off', recordingId: null, since: null },
   consentRequest: null, stored: [], speaking: null, quality: new Map(), own: null, ended: null,
+  restartsAt: null,
 };
 
 export class Visit extends Emitter<VisitEvents> {
@@ -278,6 +281,9 @@ export class Visit extends Emitter<VisitEvents> {
         break;
       case 'audio_budget':
         this.#media?.setAudioBudget(message);
+        break;
+      case 'draining':
+        this.#set({ restartsAt: message.deadline });
         break;
       case 'restart_ice':
         this.#media?.restartIce();

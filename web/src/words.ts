@@ -30,6 +30,11 @@ export function pausedWords(isStaff: boolean): string {
   return isStaff ? 'Picture paused for sound.' : 'We turned the picture off so you can hear each other. It comes back by itself.';
 }
 
+/** What staff read when the service is about to restart while their visit runs. */
+export function restartWords(at: string): string {
+  return `The video service restarts at ${clockTime(at)}. If your visit is still running then, everybody is connected again by itself.`;
+}
+
 export type Patience = 'calm' | 'soon' | 'late';
 
 /** Amber at 3 minutes, red at 5. */

@@ -117,6 +117,20 @@ describe('VisitSocket', () => {
     expect(FakeSocket.all).toHaveLength(1);
   });
 
+  it('comes back when a server that restarts said to, and not before', () => {
+    const socket = make();
+    FakeSocket.last().open();
+    FakeSocket.last().tell({ type: 'error', seq: 1, code: 'DRAINING', detail: 'We are about to restart.', retryAfterSeconds: 10 });
+    FakeSocket.last().break(4503);
+    expect(socket.link).toBe('broken');
+    vi.advanceTimersByTime(9_999);
+    expect(FakeSocket.all).toHaveLength(1);
+    vi.advanceTimersByTime(1);
+    expect(FakeSocket.all).toHaveLength(2);
+    FakeSocket.last().open();
+    expect(FakeSocket.last().sent[0]).toEqual({ type: 'hello', protocol: 1 });
+  });
+
   it('notices a path that died in silence', () => {
     const socket = make();
     FakeSocket.last().open();

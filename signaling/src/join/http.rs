@@ -21,10 +21,11 @@ use crate::auth::extract::{Caller, SESSION_COOKIE, set_cookie};
 use crate::body::{Body, Id};
 use crate::clock::Timestamp;
 use crate::db;
+use crate::drain;
 use crate::error::{Error, Result};
 use crate::ids::VisitId;
 use crate::join::redeem::{self, Credential, Invitation, Refused};
-use crate::join::{self, DEFAULT_TTL_MINUTES, Minted, RedeemError, TTL_MINUTES, store};
+use crate::join::{self, DEFAULT_TTL_MINUTES, Minted, RedeemError, Shown, TTL_MINUTES, store};
 use crate::participant::{self, Role, short_name};
 use crate::problem::{Code, Problem};
 use crate::visit;
@@ -147,7 +148,8 @@ enum Mode {
 /// Says what a link is for, or spends it and sets the session cookie.
 ///
 /// # Errors
-/// `TOKEN_INVALID`, `TOKEN_NOT_YET_VALID`, `TOKEN_ALREADY_USED`, `TOKEN_EXPIRED`, `TOKEN_REVOKED`, `RATE_LIMITED`.
+/// `TOKEN_INVALID`, `TOKEN_NOT_YET_VALID`, `TOKEN_ALREADY_USED`, `TOKEN_EXPIRED`, `TOKEN_REVOKED`, `RATE_LIMITED`,
+/// `DRAINING`.
 pub async fn redeem(State(app): State<App>, Address(from): Address, Body(body): Body<RedeemBody>) -> Result<Response> {
     let credential = match (&body.token, &body.short_code) {
         (Some(token), None) => Credential::Jwt(token.reveal()),
@@ -166,25 +168,36 @@ pub async fn redeem(State(app): State<App>, Address(from): Address, Body(body): 
             }
             Err(refused) => Err(refusal(&app, from, text, &refused)),
         },
-        Mode::Redeem => match redeem::redeem(&app, &shown).await? {
-            Ok(redeemed) => {
-                tracing::info!(visit_id = ?redeemed.invitation.visit.id, participant_id = ?redeemed.participant, "a join link was redeemed");
-                if let Some(room) = app.live.find(redeemed.invitation.visit.id) {
-                    room.supersede(redeemed.participant).await;
-                }
-                let mut view = invitation_view(&redeemed.invitation);
-                if let Value::Object(map) = &mut view {
-                    map.insert("visitId".to_owned(), json!(redeemed.invitation.visit.id));
-                    map.insert("participantId".to_owned(), json!(redeemed.participant));
-                }
-                let value = redeemed.session.to_cookie_value();
-                let cookie = set_cookie(SESSION_COOKIE, Some((&value, redeemed.expires_at)), app.now())?;
-                let mut response = ([(header::CACHE_CONTROL, "no-store")], Json(view)).into_response();
-                response.headers_mut().append(header::SET_COOKIE, cookie);
-                Ok(response)
-            }
+        // A link that is not spent works at whoever takes over; a visit that runs here still takes its people in.
+        Mode::Redeem if app.live.is_draining() => match redeem::validate(&app, &shown).await? {
+            Ok(invitation) if app.live.find(invitation.visit.id).is_none() => Err(drain::come_back().into()),
+            Ok(_) => spend(&app, from, text, &shown).await,
             Err(refused) => Err(refusal(&app, from, text, &refused)),
         },
+        Mode::Redeem => spend(&app, from, text, &shown).await,
+    }
+}
+
+/// Spends a link and sets the session cookie.
+async fn spend(app: &App, from: IpAddr, text: &str, shown: &Shown) -> Result<Response> {
+    match redeem::redeem(app, shown).await? {
+        Ok(redeemed) => {
+            tracing::info!(visit_id = ?redeemed.invitation.visit.id, participant_id = ?redeemed.participant, "a join link was redeemed");
+            if let Some(room) = app.live.find(redeemed.invitation.visit.id) {
+                room.supersede(redeemed.participant).await;
+            }
+            let mut view = invitation_view(&redeemed.invitation);
+            if let Value::Object(map) = &mut view {
+                map.insert("visitId".to_owned(), json!(redeemed.invitation.visit.id));
+                map.insert("participantId".to_owned(), json!(redeemed.participant));
+            }
+            let value = redeemed.session.to_cookie_value();
+            let cookie = set_cookie(SESSION_COOKIE, Some((&value, redeemed.expires_at)), app.now())?;
+            let mut response = ([(header::CACHE_CONTROL, "no-store")], Json(view)).into_response();
+            response.headers_mut().append(header::SET_COOKIE, cookie);
+            Ok(response)
+        }
+        Err(refused) => Err(refusal(app, from, text, &refused)),
     }
 }
 

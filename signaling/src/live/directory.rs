@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
 use wire::control::Command;
 use wire::link::Requester;
 use wire::{RoomId, VisitId};
 
+use crate::clock::Timestamp;
 use crate::live::{RoomHandle, sfu};
 
 /// All live Rooms of this process.
@@ -14,6 +16,8 @@ use crate::live::{RoomHandle, sfu};
 pub struct Directory {
     requester: Requester,
     rooms: Mutex<Rooms>,
+    /// Told whenever a Room has ended.
+    forgotten: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -22,13 +26,24 @@ struct Rooms {
     by_room: HashMap<RoomId, RoomHandle>,
     /// The media node is gone: nothing new opens.
     is_closed: bool,
+    /// The process stops at this time: nothing new opens.
+    draining: Option<Timestamp>,
+}
+
+/// Why no Room opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closed {
+    /// The media node is gone.
+    NoSfu,
+    /// The process is about to stop.
+    Draining,
 }
 
 impl Directory {
     /// An empty directory in front of one media node.
     #[must_use]
     pub fn new(requester: Requester) -> Arc<Self> {
-        Arc::new(Self { requester, rooms: Mutex::default() })
+        Arc::new(Self { requester, rooms: Mutex::default(), forgotten: Notify::new() })
     }
 
     /// The live Room of a Visit.
@@ -61,19 +76,50 @@ impl Directory {
         !self.lock().is_closed
     }
 
-    /// The live Room of a Visit, made by `make` when there is none. `None` when the media node is gone.
-    pub(crate) fn open(&self, visit: VisitId, make: impl FnOnce(RoomId) -> RoomHandle) -> Option<RoomHandle> {
+    /// True when nothing new begins, because the process is about to stop.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.lock().draining.is_some()
+    }
+
+    /// From now on no Room opens; gives those that live, to be told.
+    pub(crate) fn drain(&self, deadline: Timestamp) -> Vec<RoomHandle> {
+        let mut rooms = self.lock();
+        rooms.draining = Some(deadline);
+        rooms.by_visit.values().filter(|handle| !handle.is_over()).cloned().collect()
+    }
+
+    /// Comes back when no Room lives.
+    pub(crate) async fn emptied(&self) {
+        loop {
+            // Before the look, so that an end between the two is not missed.
+            let forgotten = self.forgotten.notified();
+            if self.is_empty() {
+                return;
+            }
+            forgotten.await;
+        }
+    }
+
+    /// The live Room of a Visit, made by `make` when there is none.
+    ///
+    /// # Errors
+    /// When none lives and none may open.
+    pub(crate) fn open(&self, visit: VisitId, make: impl FnOnce(RoomId) -> RoomHandle) -> Result<RoomHandle, Closed> {
         let mut rooms = self.lock();
         if rooms.is_closed {
-            return None;
+            return Err(Closed::NoSfu);
         }
         if let Some(handle) = rooms.by_visit.get(&visit).filter(|handle| !handle.is_over()) {
-            return Some(handle.clone());
+            return Ok(handle.clone());
+        }
+        if rooms.draining.is_some() {
+            return Err(Closed::Draining);
         }
         let handle = make(RoomId::random());
         rooms.by_room.insert(handle.room(), handle.clone());
         rooms.by_visit.insert(visit, handle.clone());
-        Some(handle)
+        Ok(handle)
     }
 
     /// A Room's task has ended. A newer Room of the same Visit stays.
@@ -83,6 +129,8 @@ impl Directory {
         if rooms.by_visit.get(&visit).is_some_and(|handle| handle.room() == room) {
             rooms.by_visit.remove(&visit);
         }
+        drop(rooms);
+        self.forgotten.notify_waiters();
     }
 
     /// The media node is gone: gives all Rooms, to be told, and opens no more.

@@ -9,6 +9,7 @@ mod tests;
 
 use std::time::Duration;
 
+use time::OffsetDateTime;
 use wire::control::{Command, Door, Reason, Refusal};
 use wire::{ParticipantId, Redacted, RoomId};
 
@@ -49,6 +50,8 @@ pub(crate) mod close {
     pub(crate) const TOO_MANY: u16 = 4429;
     /// The room failed: come back.
     pub(crate) const FAILED: u16 = 4500;
+    /// Nothing new begins here: come back a little later.
+    pub(crate) const DRAINING: u16 = 4503;
 }
 
 /// Why something asked of a Room was not done; becomes an `error` message or a problem.
@@ -85,6 +88,8 @@ pub(crate) struct RoomState<O> {
     is_open: bool,
     is_over: bool,
     empty_since: Option<Duration>,
+    /// The process stops at this time.
+    draining: Option<OffsetDateTime>,
 }
 
 impl<O: Outside> RoomState<O> {
@@ -100,6 +105,7 @@ impl<O: Outside> RoomState<O> {
             is_open: false,
             is_over: false,
             empty_since: Some(now.steady),
+            draining: None,
         }
     }
 
@@ -111,7 +117,12 @@ impl<O: Outside> RoomState<O> {
     /// When `handle_time` must run next, on the steady clock.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         let seats = self.roster.iter().filter_map(|s| s.away_since).map(|at| at + SEAT_KEPT);
-        seats.chain(self.empty_since.map(|at| at + EMPTY_KEPT)).min()
+        seats.chain(self.empty_since.map(|at| at + self.empty_kept())).min()
+    }
+
+    /// A process that is about to stop does not wait for people to come back to an empty Room: another one takes them.
+    const fn empty_kept(&self) -> Duration {
+        if self.draining.is_some() { Duration::ZERO } else { EMPTY_KEPT }
     }
 
     /// A socket said hello. `Err` means that it gets no seat.
@@ -180,7 +191,7 @@ impl<O: Outside> RoomState<O> {
         for who in gone {
             self.give_up_seat(who).await;
         }
-        if is_due(self.empty_since, EMPTY_KEPT) {
+        if is_due(self.empty_since, self.empty_kept()) {
             self.close().await;
         }
         self.publish();
@@ -219,6 +230,18 @@ impl<O: Outside> RoomState<O> {
             seat.end(now, EndReason::Superseded, close::SUPERSEDED);
         }
         self.publish();
+    }
+
+    /// The process is about to stop: people are told until when they can go on here.
+    pub(crate) async fn handle_draining(&mut self, now: Moment, deadline: OffsetDateTime) {
+        self.now = now;
+        self.draining = Some(deadline);
+        for seat in self.roster.iter_mut() {
+            seat.send(now, &ServerMessage::Draining { deadline });
+        }
+        if self.roster.is_empty() {
+            self.close().await;
+        }
     }
 
     /// The process stops: capture ends in order, and people come back to whoever takes over.
@@ -374,6 +397,9 @@ impl<O: Outside> RoomState<O> {
         let resume_token = seat.resume_token.clone();
         let ice_servers = Vec::new();
         seat.send(now, &ServerMessage::Welcome { you, visit, resume_token, server_time: now.wall, ice_servers });
+        if let Some(deadline) = self.draining {
+            seat.send(now, &ServerMessage::Draining { deadline });
+        }
         // Whoever comes while people are asked, or while a capture runs, is asked too, before admission.
         if let Some((text, by)) = asked.filter(|_| seat.consent == ConsentStatus::Pending)
             && (is_capturing || seat.is_admitted())

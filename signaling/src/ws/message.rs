@@ -572,6 +572,12 @@ pub enum ServerMessage {
         #[serde(with = "time::serde::rfc3339")]
         server_time: OffsetDateTime,
     },
+    /// The service stops at this time; until then the visit goes on.
+    Draining {
+        /// When.
+        #[serde(with = "time::serde::rfc3339")]
+        deadline: OffsetDateTime,
+    },
     /// The last message.
     Ended {
         /// Why.

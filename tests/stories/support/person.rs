@@ -50,6 +50,12 @@ impl Practice {
         Person::enter(&self.addr, &format!("/ws?visit={}", self.visit), bearer).await
     }
 
+    /// The clinician at the desk of a server that begins nothing new: its error, and the code it closes with.
+    pub(crate) async fn is_turned_away(&self) -> (Value, u16) {
+        let bearer = ("authorization", format!("Bearer {}", self.token));
+        Socket::turned_away(&self.addr, &format!("/ws?visit={}", self.visit), &[bearer]).await
+    }
+
     /// The patient, by a link of their own.
     pub(crate) async fn patient_arrives(&self) -> Person {
         let code = self.link().await;

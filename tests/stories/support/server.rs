@@ -59,12 +59,22 @@ impl Server {
 
     /// Asks it to stop and waits until it has; the time it took.
     pub(crate) async fn stop(&mut self) -> Duration {
-        let asked = tokio::time::Instant::now();
+        self.ask_to_stop();
+        self.ended().await
+    }
+
+    /// Sends SIGTERM.
+    pub(crate) fn ask_to_stop(&self) {
         let pid = rustix::process::Pid::from_raw(i32::try_from(self.child.id().unwrap()).unwrap()).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// Waits until it has ended, as it should; how long that took.
+    pub(crate) async fn ended(&mut self) -> Duration {
+        let from = tokio::time::Instant::now();
         let status = soon("the end after SIGTERM", self.child.wait()).await.unwrap();
         assert!(status.success(), "{status}");
-        asked.elapsed()
+        from.elapsed()
     }
 
     /// Kills it as a power cut would, and starts it again on the same data.

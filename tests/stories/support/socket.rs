@@ -21,6 +21,18 @@ pub(crate) struct Socket {
 impl Socket {
     /// Opens it with these headers and says `hello`.
     pub(crate) async fn open(addr: &str, path: &str, headers: &[(&'static str, String)]) -> Self {
+        let mut socket = Self::greet(addr, path, headers).await;
+        socket.welcome = socket.hear("welcome").await;
+        socket
+    }
+
+    /// Opens it and is refused after `hello`: the error, and the close code.
+    pub(crate) async fn turned_away(addr: &str, path: &str, headers: &[(&'static str, String)]) -> (Value, u16) {
+        let mut socket = Self::greet(addr, path, headers).await;
+        (socket.hear("error").await, socket.closed().await)
+    }
+
+    async fn greet(addr: &str, path: &str, headers: &[(&'static str, String)]) -> Self {
         let mut request = format!("ws://{addr}{path}").into_client_request().unwrap();
         request.headers_mut().insert("sec-websocket-protocol", "anteroom.v1".parse().unwrap());
         for (name, value) in headers {
@@ -29,7 +41,6 @@ impl Socket {
         let (stream, _) = soon("the WebSocket", tokio_tungstenite::connect_async(request)).await.unwrap();
         let mut socket = Self { stream, passed_by: Vec::new(), next_id: 1, welcome: Value::Null };
         socket.say(&json!({"type": "hello", "protocol": 1})).await;
-        socket.welcome = socket.hear("welcome").await;
         socket
     }
 

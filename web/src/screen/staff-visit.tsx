@@ -15,7 +15,7 @@ import { useShortcuts } from '../part/shortcuts';
 import { Stage } from '../part/stage';
 import { WaitingPanel } from '../part/waiting-panel';
 import { sound } from '../sound';
-import { statusWords } from '../words';
+import { restartWords, statusWords } from '../words';
 import { useRecordingSign } from './call';
 
 type Go = (path: string) => void;
@@ -139,6 +139,7 @@ function Live({ visit, view, go }: { visit: Visit; view: VisitView; go: Go }) {
             {local.microphoneProblem ? 'Nobody can hear you: allow the microphone in your browser, then reload.' : 'Nobody can see you: allow the camera in your browser, then reload.'}
           </p>
         )}
+        {state.restartsAt && <p role="status" data-testid="restarts">{restartWords(state.restartsAt)}</p>}
         <WaitingPanel visit={visit} state={state} onProblem={setProblem} />
         {record.words && <p role="status" data-testid="record-words">{record.words}</p>}
         {(state.stored.length > 0 || state.recording.state !== 'off') && (

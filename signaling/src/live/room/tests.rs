@@ -1,5 +1,6 @@
 //! Rooms on virtual time, with a scripted media node and database.
 
+mod drain;
 mod media;
 
 use std::collections::{BTreeMap, BTreeSet};
