@@ -144,8 +144,9 @@ export class LocalMedia extends Emitter<LocalEvents> {
 
   #videoWish(): MediaTrackConstraints {
     return {
-      width: { ideal: 640, max: 1280 },
-      height: { ideal: 360, max: 720 },
+      // Three sizes are made of it, and the smallest must still be a face.
+      width: { ideal: 1280, max: 1280 },
+      height: { ideal: 720, max: 720 },
       frameRate: { ideal: 30, max: 30 },
       facingMode: 'user',
     };

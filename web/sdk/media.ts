@@ -3,7 +3,7 @@
 import { Emitter } from './emitter';
 import type { LocalMedia } from './local';
 import type { Encoding, Source } from './message';
-import { boundedBudget, limitVoice, setAwake, withPtime, type AudioBudget } from './sender';
+import { boundedBudget, cameraLayers, limitVoice, setEncoding, withPtime, type AudioBudget } from './sender';
 import { SlotTable, type Carried, type Remote } from './slot';
 
 export type MediaState = 'connecting' | 'connected' | 'shaky' | 'failed';
@@ -22,8 +22,6 @@ export interface MediaOptions {
   createPeer?: (config: RTCConfiguration) => RTCPeerConnection;
 }
 
-/** A face at 360p30 is good below this, and a screen share still fits beside it on a home uplink. */
-const CAMERA_MAX_BITRATE = 1_200_000;
 /** ICE mends short breaks by itself; after this a new connection is quicker. */
 const SHAKY_FOR_MS = 5_000;
 /** From the first offer to a connected transport. */
@@ -54,7 +52,7 @@ export class MediaLink extends Emitter<MediaEvents> {
     this.peer.addTransceiver(local.microphone ?? 'audio', { direction: 'sendrecv' });
     this.peer.addTransceiver(local.camera ?? 'video', {
       direction: 'sendrecv',
-      sendEncodings: [{ maxBitrate: CAMERA_MAX_BITRATE }],
+      sendEncodings: cameraLayers(),
     });
     this.#stopListening = local.on('track', (kind) => void this.#takeTrack(kind));
     this.#timer = setTimeout(() => this.#fail(), CONNECT_WITHIN_MS);
@@ -169,7 +167,7 @@ export class MediaLink extends Emitter<MediaEvents> {
     if (this.#budget && voice) void limitVoice(voice, this.#budget.bitrate);
     const picture = sender('video');
     const encoding = this.#encodings.get('camera');
-    if (encoding && picture) void setAwake(picture, encoding);
+    if (encoding && picture) void setEncoding(picture, encoding);
   }
 
   async #takeTrack(kind: 'audio' | 'video'): Promise<void> {

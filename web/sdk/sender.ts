@@ -14,6 +14,19 @@ const PTIMES = [10, 20, 40, 60, 120];
 const MIN_VOICE = 6_000;
 const MAX_VOICE = 510_000;
 
+/**
+ * The camera in three sizes, smallest first as the server reads them. All are offered from the start, because no browser
+ * adds an encoding to a sender later; those that are not active take neither work nor bandwidth. A visit begins with two
+ * people, so the best one alone is active until the server asks for all.
+ */
+export function cameraLayers(): RTCRtpEncodingParameters[] {
+  return [
+    { rid: 'q', active: false, scaleResolutionDownBy: 4, maxBitrate: 150_000 },
+    { rid: 'h', active: false, scaleResolutionDownBy: 2, maxBitrate: 500_000 },
+    { rid: 'f', active: true, scaleResolutionDownBy: 1, maxBitrate: 1_500_000 },
+  ];
+}
+
 /** A budget inside what an encoder can do, whatever the server said. */
 export function boundedBudget({ bitrate, ptimeMs }: AudioBudget): AudioBudget {
   const wanted = Number.isFinite(bitrate) ? bitrate : MAX_VOICE;
@@ -44,19 +57,22 @@ export async function limitVoice(sender: RTCRtpSender, bitrate: number): Promise
   });
 }
 
-/** Puts a picture's encoder to sleep or wakes it. A sender with one encoding has nothing to choose between its layers. */
-export async function setAwake(sender: RTCRtpSender, wanted: Encoding): Promise<boolean> {
-  return change(sender, (encoding) => {
-    encoding.active = wanted !== 'asleep';
+/** Which sizes of a picture are made: none, the best alone, or all. The last encoding is the best one. */
+export async function setEncoding(sender: RTCRtpSender, wanted: Encoding): Promise<boolean> {
+  return change(sender, (encoding, isBest) => {
+    encoding.active = wanted === 'layers' || (wanted === 'single' && isBest);
   });
 }
 
-async function change(sender: RTCRtpSender, edit: (encoding: RTCRtpEncodingParameters) => void): Promise<boolean> {
+async function change(
+  sender: RTCRtpSender,
+  edit: (encoding: RTCRtpEncodingParameters, isBest: boolean) => void,
+): Promise<boolean> {
   try {
     const parameters = sender.getParameters();
     // Before the first answer some browsers list none.
     if (parameters.encodings.length === 0) return false;
-    parameters.encodings.forEach(edit);
+    parameters.encodings.forEach((encoding, index, all) => edit(encoding, index === all.length - 1));
     await sender.setParameters(parameters);
     return true;
   } catch {

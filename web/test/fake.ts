@@ -121,7 +121,10 @@ export class FakePeer {
     this.#handlers.push(handler);
   }
 
-  addTransceiver(what: string | FakeTrack, init: { direction: string }): FakeTransceiver {
+  addTransceiver(
+    what: string | FakeTrack,
+    init: { direction: string; sendEncodings?: Record<string, unknown>[] },
+  ): FakeTransceiver {
     const kind = (typeof what === 'string' ? what : what.kind) as 'audio' | 'video';
     const replaced: unknown[] = [];
     const one: FakeTransceiver = {
@@ -129,7 +132,7 @@ export class FakePeer {
       direction: init.direction,
       sender: {
         replaced,
-        parameters: { encodings: [{}] },
+        parameters: { encodings: init.sendEncodings ?? [{}] },
         replaceTrack: async (track) => void replaced.push(track),
         getParameters: () => structuredClone(one.sender.parameters),
         setParameters: async (parameters) => {

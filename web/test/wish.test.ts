@@ -153,14 +153,18 @@ describe('Visit and what the server wishes', () => {
     expect(offers()).toBe(before);
   });
 
-  it('lets an encoder sleep that nobody looks at', async () => {
+  it('makes the best size alone, all sizes, or none, as the server asks', async () => {
     await start('admitted');
     await answerOffer();
-    const encodings = () => FakePeer.last().transceivers[1]?.sender.parameters.encodings;
-    for (const [encoding, active] of [['asleep', false], ['layers', true], ['asleep', false], ['single', true]] as const) {
+    const active = () => {
+      const encodings = FakePeer.last().transceivers[1]?.sender.parameters.encodings ?? [];
+      return encodings.filter((one) => one['active']).map((one) => String(one['rid'])).join('');
+    };
+    expect(active()).toBe('f');
+    for (const [encoding, rids] of [['asleep', ''], ['layers', 'qhf'], ['asleep', ''], ['single', 'f']] as const) {
       FakeSocket.last().tell({ type: 'encode', seq: next(), source: 'camera', encoding });
       await settle();
-      expect(encodings()).toEqual([{ active }]);
+      expect(active()).toBe(rids);
     }
   });
 
