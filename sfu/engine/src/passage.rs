@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::filter::{Filter, Pass};
 use crate::history::Patch;
 use crate::layer::{Layer, LayerStep, Switch, Verdict};
-use crate::rewrite::{Late, Numbers, Rewrite};
+use crate::rewrite::{Numbers, Rewrite};
 use crate::rtp::dependency;
 use crate::rtp::sequence::wire;
 use crate::track::{Detail, Incoming, Live};
@@ -53,8 +53,8 @@ pub(crate) struct Passage {
     live: Live,
     /// Something of the present Track left already.
     has_begun: bool,
-    /// The Layer before the present one.
-    before: Option<Layer>,
+    /// The Layer before the present one, and what flowed of it.
+    before: Option<(Layer, Filter)>,
 }
 
 impl Passage {
@@ -117,6 +117,10 @@ impl Passage {
         self.switch.waits_for().or_else(|| self.switch.flows().filter(|_| self.filter.lacks_keyframe()))
     }
 
+    fn is_before(&self, layer: Layer) -> bool {
+        self.switch.flows().is_some() && self.before.as_ref().is_some_and(|(before, _)| *before == layer)
+    }
+
     fn steer(&mut self, now: Instant) {
         let Some(wanted) = self.wanted.filter(|_| !self.is_muted) else {
             self.switch.pause();
@@ -145,7 +149,7 @@ impl Passage {
         let verdict = self.switch.decide(incoming.layer, incoming.starts_run, now);
         let numbers = numbers(incoming);
         match verdict {
-            Verdict::Drop if self.before == Some(incoming.layer) && self.switch.flows().is_some() => {
+            Verdict::Drop if self.is_before(incoming.layer) => {
                 return self.pass_late(incoming, numbers);
             }
             Verdict::Drop if self.switch.waits_for() == Some(incoming.layer) => return Err(Held::Switch),
@@ -154,8 +158,9 @@ impl Passage {
             Verdict::Start => {
                 let hertz = incoming.coding.codec.clock_rate();
                 self.rewrite.start(numbers, hertz, self.has_begun, now);
+                self.before =
+                    flowed.filter(|before| *before != incoming.layer).map(|layer| (layer, self.filter.clone()));
                 self.filter.start();
-                self.before = flowed.filter(|before| *before != incoming.layer);
                 self.has_begun = true;
             }
         }
@@ -185,16 +190,20 @@ impl Passage {
         })
     }
 
-    /// A packet of the Layer that flowed before, which others overtook.
-    fn pass_late(&self, incoming: &Incoming, numbers: Numbers) -> Result<Passed, Held> {
-        let Late { sequence, timestamp, picture, frame } = self.rewrite.late(numbers).ok_or(Held::Switch)?;
+    /// A packet of the Layer that flowed before, which the switch overtook: it completes a frame that is shown still. Where it
+    /// does not, its number would be a hole that viewers ask for until they give up.
+    fn pass_late(&mut self, incoming: &Incoming, numbers: Numbers) -> Result<Passed, Held> {
+        let (_, filter) = self.before.as_mut().ok_or(Held::Layer)?;
+        let late = self.rewrite.late(numbers).ok_or(Held::Layer)?;
+        let pass = filter.decide(incoming);
+        let is_filler = pass == Pass::No || numbers.picture.is_some() && late.picture.is_none();
         Ok(Passed {
-            number: sequence,
-            timestamp,
-            marker: incoming.marker,
-            is_filler: false,
-            patch: patch(incoming, picture),
-            dependency: frame.and_then(|frame| renumber(incoming, frame)),
+            number: late.sequence,
+            timestamp: late.timestamp,
+            marker: !is_filler && (incoming.marker || pass == Pass::Last),
+            is_filler,
+            patch: patch(incoming, late.picture).filter(|_| !is_filler),
+            dependency: late.frame.filter(|_| !is_filler).and_then(|frame| renumber(incoming, frame)),
             is_start: false,
         })
     }
@@ -257,3 +266,6 @@ fn renumber(incoming: &Incoming, frame: u64) -> Option<Bytes> {
     dependency::renumber(&mut bytes, wire(frame));
     Some(bytes.into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -150,17 +150,15 @@ impl Rewrite {
         }
     }
 
-    /// What a late packet of the source before leaves as: sequence number, timestamp, picture id with TL0PICIDX, frame
-    /// number. Dropping it would leave a hole that viewers ask for until they give up.
+    /// What a late packet of the source before leaves as; `None` when it was left out, or would come after what left of that
+    /// source.
     pub(crate) fn late(&self, numbers: Numbers) -> Option<Late> {
         let lines = self.before.as_ref()?;
+        let tl0 = numbers.tl0.wrapping_add(lines.tl0_shift);
         Some(Late {
             sequence: lines.sequences.late(numbers.sequence)?,
             timestamp: numbers.timestamp.wrapping_add(lines.timestamp_shift),
-            picture: numbers
-                .picture
-                .and_then(|picture| lines.pictures.late(picture))
-                .map(|picture| (picture, numbers.tl0.wrapping_add(lines.tl0_shift))),
+            picture: numbers.picture.and_then(|picture| lines.pictures.late(picture)).map(|picture| (picture, tl0)),
             frame: numbers.frame.and_then(|frame| lines.frames.late(frame)),
         })
     }
@@ -171,6 +169,7 @@ impl Rewrite {
 pub(crate) struct Late {
     pub(crate) sequence: u64,
     pub(crate) timestamp: u32,
+    /// Picture id and TL0PICIDX, unless the picture was left out.
     pub(crate) picture: Option<(u64, u8)>,
     pub(crate) frame: Option<u64>,
 }
