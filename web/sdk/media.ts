@@ -40,7 +40,7 @@ export class MediaLink extends Emitter<MediaEvents> {
   #closed = false;
   #wanted = { audio: 1, video: 1 };
   #budget: AudioBudget | null = null;
-  readonly #encodings = new Map<Source, Encoding>();
+  readonly #encodings = new Map<Source, Encoding>([['camera', 'single']]);
 
   constructor(options: MediaOptions) {
     super();

@@ -110,7 +110,7 @@ pub fn flow(data: &[u8]) {
     let coding = Coding { codec: Codec::Vp8, profile: None };
     let id = TrackId::from_uuid(uuid::Uuid::from_u128(1));
     let mut track = Track::new(id, "1".into(), Source::Camera, coding, now);
-    track.set_sources(&Sources { rids: Vec::new(), named: vec![(7, Some(8))] }, now);
+    track.set_sources(&Sources { named: vec![(7, Some(8))], ..Sources::default() }, now);
     let sending = Sending { stream: String::new(), track: String::new(), ssrc: 1, rtx_ssrc: 2 };
     let mut slot = Slot::new("1".into(), wire::control::Kind::Video, 0, sending, 0, 0);
     let feedback = FormatFeedback::default();

@@ -57,6 +57,8 @@ pub(crate) struct Section {
 pub(crate) struct Sources {
     /// Of simulcast: the names of its Layers. Packets carry them, so their SSRCs need not be known.
     pub(crate) rids: Vec<Arc<str>>,
+    /// Those of them that the browser does not make at present, by their places.
+    pub(crate) paused: Vec<bool>,
     /// Main SSRC and RTX SSRC of each Layer that the offer names. With rids only where packets cannot carry those.
     pub(crate) named: Vec<(u32, Option<u32>)>,
 }

@@ -184,7 +184,7 @@ pub(crate) fn writable_ids(section: &Section, receives: bool) -> Ids {
     Ids { dependency: section.ids.dependency.filter(is_answered), ..section.ids }
 }
 
-/// The Layers that we receive: all that were offered, in their order.
+/// The Layers that we receive: all that were offered, in their order, those paused that the browser pauses.
 fn write_layers(out: &mut String, section: &Section) -> std::fmt::Result {
     let rids = &section.sources.rids;
     if rids.is_empty() {
@@ -193,7 +193,11 @@ fn write_layers(out: &mut String, section: &Section) -> std::fmt::Result {
     for rid in rids {
         write!(out, "a=rid:{rid} recv\r\n")?;
     }
-    write!(out, "a=simulcast:recv {}\r\n", rids.join(";"))
+    // A browser begins to make a layer that an answer does not call paused.
+    let paused = section.sources.paused.iter().copied().chain(std::iter::repeat(false));
+    let layers: Vec<String> =
+        rids.iter().zip(paused).map(|(rid, paused)| format!("{}{rid}", if paused { "~" } else { "" })).collect();
+    write!(out, "a=simulcast:recv {}\r\n", layers.join(";"))
 }
 
 fn write_format(out: &mut String, format: &Format, has_transport_cc: bool) -> std::fmt::Result {

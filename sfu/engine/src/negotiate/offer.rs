@@ -181,7 +181,7 @@ fn read_ids(attributes: &[Attribute]) -> Ids {
 
 /// The streams of a picture. `can_tell` says that packets can carry the name of their Layer.
 fn read_sources(attributes: &[Attribute], can_tell: bool) -> Sources {
-    let rids = read_rids(attributes);
+    let (rids, paused) = read_rids(attributes);
     let group = |name: &'static str| {
         values(attributes, "ssrc-group").filter_map(move |group| {
             let mut words = group.split_whitespace();
@@ -194,7 +194,7 @@ fn read_sources(attributes: &[Attribute], can_tell: bool) -> Sources {
     if !rids.is_empty() {
         // What packets say themselves is surer than an order of lines.
         let named = if can_tell { Vec::new() } else { repairs.iter().map(|(main, rtx)| (*main, Some(*rtx))).collect() };
-        return Sources { rids, named };
+        return Sources { rids, paused, named };
     }
     let with_repair = |main: u32| (main, repairs.iter().find(|(of, _)| *of == main).map(|(_, rtx)| *rtx));
     let mains = group("SIM").next().filter(|mains| mains.len() > 1);
@@ -203,18 +203,18 @@ fn read_sources(attributes: &[Attribute], can_tell: bool) -> Sources {
         Some(mains) => mains.into_iter().map(with_repair).collect(),
         None => return read_voice(attributes),
     };
-    Sources { rids, named }
+    Sources { named, ..Sources::default() }
 }
 
 /// One stream: the first SSRC, if there is one.
 fn read_voice(attributes: &[Attribute]) -> Sources {
     let first = values(attributes, "ssrc").find_map(|value| value.split_whitespace().next()?.parse().ok());
-    Sources { rids: Vec::new(), named: first.map(|main| (main, None)).into_iter().collect() }
+    Sources { named: first.map(|main| (main, None)).into_iter().collect(), ..Sources::default() }
 }
 
 /// The Layers of `a=simulcast:send q;h;f` that have an `a=rid` of their own (RFC 8853); empty without simulcast. Of
 /// alternatives the first one counts, and a paused one (`~`) is negotiated like the others.
-fn read_rids(attributes: &[Attribute]) -> Vec<Arc<str>> {
+fn read_rids(attributes: &[Attribute]) -> (Vec<Arc<str>>, Vec<bool>) {
     let is_name = |rid: &&str| {
         (1..=RID_BYTES).contains(&rid.len())
             && rid.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
@@ -229,21 +229,23 @@ fn read_rids(attributes: &[Attribute]) -> Vec<Arc<str>> {
         .take(LAYERS)
         .collect();
     let mut rids: Vec<Arc<str>> = Vec::new();
+    let mut paused = Vec::new();
     for value in values(attributes, "simulcast") {
         let mut words = value.split_whitespace();
         while let (Some(direction), Some(list)) = (words.next(), words.next()) {
             if direction != "send" {
                 continue;
             }
-            let first = |layer: &'_ str| layer.split(',').next().map(|rid| rid.trim_start_matches('~').to_owned());
-            for rid in list.split(';').filter_map(first) {
-                if sent.contains(&rid.as_str()) && rids.len() < LAYERS && !rids.iter().any(|known| **known == *rid) {
+            for layer in list.split(';').filter_map(|layer| layer.split(',').next()) {
+                let rid = layer.strip_prefix('~').unwrap_or(layer);
+                if sent.contains(&rid) && rids.len() < LAYERS && !rids.iter().any(|known| **known == *rid) {
                     rids.push(rid.into());
+                    paused.push(layer.starts_with('~'));
                 }
             }
         }
     }
-    if rids.len() > 1 { rids } else { Vec::new() }
+    if rids.len() > 1 { (rids, paused) } else { (Vec::new(), Vec::new()) }
 }
 
 /// The formats that we serve, best first: VP8, which everybody has, then H.264 in the offer's order, VP9 and AV1. An offer

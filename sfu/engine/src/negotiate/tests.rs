@@ -306,7 +306,7 @@ fn layers_are_answered_in_the_order_of_the_offer() {
         "a=rid:q recv",
         "a=rid:h recv",
         "a=rid:f recv",
-        "a=simulcast:recv q;h;f",
+        "a=simulcast:recv ~q;~h;f",
         "a=extmap:10 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id",
         "a=extmap:11 urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id",
     ] {

@@ -10,7 +10,7 @@ use crate::rtp::packet::{self, NewHeader};
 fn track(now: Instant) -> Track {
     let coding = Coding { codec: Codec::Vp8, profile: None };
     let mut track = Track::new(TrackId::random(), "1".into(), Source::Camera, coding, now);
-    assert!(!track.set_sources(&Sources { rids: Vec::new(), named: vec![(7, Some(8))] }, now));
+    assert!(!track.set_sources(&Sources { named: vec![(7, Some(8))], ..Sources::default() }, now));
     track
 }
 
@@ -116,7 +116,7 @@ fn layered(now: Instant) -> Track {
     let coding = Coding { codec: Codec::Vp8, profile: None };
     let mut track = Track::new(TrackId::random(), "1".into(), Source::Camera, coding, now);
     let rids = ["q", "h", "f"].map(Arc::from).to_vec();
-    assert!(!track.set_sources(&Sources { rids, named: Vec::new() }, now), "nothing came of it before");
+    assert!(!track.set_sources(&Sources { rids, ..Sources::default() }, now), "nothing came of it before");
     track
 }
 
@@ -175,7 +175,7 @@ fn the_best_live_layer_that_is_not_too_much_is_found() {
 fn layers_that_change_in_an_offer_make_another_track() {
     let now = Instant::now();
     let mut track = layered(now);
-    let same = Sources { rids: ["q", "h", "f"].map(Arc::from).to_vec(), named: Vec::new() };
+    let same = Sources { rids: ["q", "h", "f"].map(Arc::from).to_vec(), ..Sources::default() };
     let packet = rtp(7, 96, 1, KEY);
     let header = packet::read(&packet).unwrap();
     track.take(2, packet, &header, Extras::default(), now).unwrap();
