@@ -264,7 +264,7 @@ fn put_name(name: &mut libc::sockaddr_storage, to: SocketAddr, v6: bool) -> libc
 fn put_v4(name: &mut libc::sockaddr_storage, to: SocketAddrV4) -> libc::socklen_t {
     // SAFETY: all-zero bytes are a valid sockaddr_in; some systems have more fields than are set here.
     let mut address: libc::sockaddr_in = unsafe { mem::zeroed() };
-    address.sin_family = libc::AF_INET as _;
+    address.sin_family = libc::sa_family_t::try_from(libc::AF_INET).unwrap_or_default();
     address.sin_port = to.port().to_be();
     address.sin_addr = libc::in_addr { s_addr: u32::from(*to.ip()).to_be() };
     // SAFETY: a sockaddr_storage has room and alignment for a sockaddr_in.
@@ -275,7 +275,7 @@ fn put_v4(name: &mut libc::sockaddr_storage, to: SocketAddrV4) -> libc::socklen_
 fn put_v6(name: &mut libc::sockaddr_storage, to: SocketAddrV6) -> libc::socklen_t {
     // SAFETY: as for IPv4.
     let mut address: libc::sockaddr_in6 = unsafe { mem::zeroed() };
-    address.sin6_family = libc::AF_INET6 as _;
+    address.sin6_family = libc::sa_family_t::try_from(libc::AF_INET6).unwrap_or_default();
     address.sin6_port = to.port().to_be();
     address.sin6_addr = libc::in6_addr { s6_addr: to.ip().octets() };
     address.sin6_scope_id = to.scope_id();

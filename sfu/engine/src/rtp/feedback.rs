@@ -93,8 +93,9 @@ impl Feedback {
         let first = *pending.clone().flatten().next()?;
         let reference = first / TICK / REFERENCE;
         let mut clock = reference * REFERENCE;
-        let mut symbols = Vec::new();
-        let mut deltas: Vec<u8> = Vec::new();
+        let most = pending.len().min(STATUSES);
+        let mut symbols = Vec::with_capacity(most);
+        let mut deltas: Vec<u8> = Vec::with_capacity(2 * most);
         while let Some(arrival) = pending.next().filter(|_| symbols.len() < STATUSES) {
             let Some(at) = arrival else {
                 symbols.push(0u16);
