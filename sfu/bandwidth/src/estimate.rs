@@ -149,7 +149,7 @@ impl Estimator {
 
         // Loss is judged in the order of leaving, which is that of a report.
         if silent_before.is_none() && self.config.path == Path::Udp {
-            let signals = self.loss_signals();
+            let signals = self.loss_signals(now);
             self.loss.handle_resolved(now, resolved, signals);
         }
         resolved
@@ -206,10 +206,11 @@ impl Estimator {
         through.map(|rate| rate / (1.0 - self.inherent()))
     }
 
-    fn loss_signals(&self) -> loss::Signals {
+    fn loss_signals(&self, now: Instant) -> loss::Signals {
         loss::Signals {
             queued: self.delay.queue().typical() > QUEUED_MS || self.delay.usage() == Usage::Over,
             limited: self.limited.is_limited(),
+            answered: self.rate.answers(now, Duration::from_millis(500) + self.round_trip),
             acked: self.throughput.steady(),
             rate: self.rate.rate(),
             round_trip: self.round_trip,
@@ -223,8 +224,9 @@ impl Estimator {
             usage: self.delay.usage(),
             trend: self.delay.trend_usage(),
             queue: self.delay.queue().typical(),
+            least: self.delay.queue().least(),
             acked: self.gross(self.throughput.steady()),
-            moment: self.gross(self.throughput.moment()),
+            arriving: self.gross(self.throughput.arriving()),
             round_trip: self.round_trip.as_secs_f64(),
             held: limited || self.loss.holds(now) || self.silence.is_running(),
             limited,

@@ -18,6 +18,8 @@ const SILENCE_MS: f64 = 2000.0;
 /// A queue this long is overuse whatever its trend: a constant full queue has none.
 const LONG_QUEUE_MS: f64 = 150.0;
 
+const NOISE: f64 = 1.5;
+
 /// What the path makes of our rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Usage {
@@ -64,12 +66,16 @@ impl Delay {
         if self.queue.typical() > LONG_QUEUE_MS && !self.queue.is_falling() {
             return Usage::Over;
         }
-        self.trend.usage()
+        self.trend_usage()
     }
 
     /// As `usage`, but by the trend alone.
     pub(super) fn trend_usage(&self) -> Usage {
-        self.trend.usage()
+        match self.trend.usage() {
+            // On a path that jitters, trends come and go; a queue lifts even its luckiest packets.
+            Usage::Over if self.queue.least() < NOISE * self.queue.noise() => Usage::Normal,
+            usage => usage,
+        }
     }
 
     pub(super) fn queue(&self) -> &Queue {

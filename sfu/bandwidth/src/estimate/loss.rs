@@ -19,8 +19,11 @@ const MOST_INHERENT_WHEN_LIMITED: f64 = 0.10;
 const TEST_ABOVE: f64 = 0.08;
 const TEST_SCALE: f64 = 0.8;
 const FIRST_TEST_PAUSE: f64 = 10.0;
+const SOON: Duration = Duration::from_secs(5);
 const LONGEST_TEST_PAUSE: f64 = 60.0;
 /// Above this with nothing that could be scaled, loss is taken for congestion.
+const BEYOND_NATURE: f64 = 0.35;
+const LONGEST_BURST: f64 = 20.0;
 const CONGESTED_UNTESTED: f64 = 0.20;
 
 /// What one report said, besides its packets.
@@ -29,6 +32,8 @@ pub(super) struct Signals {
     /// A queue stands, so loss may be its overflow.
     pub queued: bool,
     pub limited: bool,
+    /// Delay has just cut the rate: what is lost now was sent before.
+    pub answered: bool,
     /// Bits per second that arrived.
     pub acked: Option<f64>,
     /// What delay alone would allow.
@@ -43,7 +48,6 @@ struct Observation {
     began: Instant,
     ended: Instant,
     packets: u32,
-    lost_packets: u32,
     bytes: f64,
     lost: f64,
 }
@@ -65,8 +69,16 @@ impl Observation {
 struct Test {
     began: Instant,
     loss: f64,
+    packets: f64,
     delivered: f64,
     seen: Vec<Observation>,
+}
+
+/// The path drops what exceeds a rate, without a queue to tell of it.
+#[derive(Clone, Copy, Debug)]
+struct Congested {
+    delivered: f64,
+    inherent: f64,
 }
 
 /// What a trial has shown, or what came before one.
@@ -89,7 +101,14 @@ pub(super) struct Loss {
     cut: Option<Instant>,
     held_until: Option<Instant>,
     test: Option<Test>,
+    /// Packets lost in a row, in the mean: what comes in bursts says less than its count.
+    burst: f64,
+    run: f64,
+    /// After a verdict of congestion: what came through then, and the most that may since be nature's.
+    congested: Option<Congested>,
     next_test: Option<Instant>,
+    /// What the last test found to be natural, and when.
+    found: Option<(f64, Instant)>,
     pause: f64,
 }
 
@@ -107,7 +126,11 @@ impl Loss {
             cut: None,
             held_until: None,
             test: None,
+            burst: 1.0,
+            run: 0.0,
+            congested: None,
             next_test: None,
+            found: None,
             pause: FIRST_TEST_PAUSE,
         }
     }
@@ -153,8 +176,10 @@ impl Loss {
         self.inherent = FIRST_INHERENT;
         self.weighted = 0.0;
         self.cap = None;
+        self.congested = None;
         self.held_until = None;
         self.next_test = None;
+        self.found = None;
         self.pause = FIRST_TEST_PAUSE;
     }
 
@@ -165,7 +190,6 @@ impl Loss {
                 began: packet.sent,
                 ended: packet.sent,
                 packets: 0,
-                lost_packets: 0,
                 bytes: 0.0,
                 lost: 0.0,
             });
@@ -173,7 +197,6 @@ impl Loss {
             if packet.was_lost {
                 // It came after all; if its loss was counted in an observation already closed, so be it.
                 open.lost = (open.lost - bytes).max(0.0);
-                open.lost_packets = open.lost_packets.saturating_sub(1);
                 continue;
             }
             open.ended = open.ended.max(packet.sent);
@@ -181,7 +204,10 @@ impl Loss {
             open.bytes += bytes;
             if packet.arrival.is_none() {
                 open.lost += bytes;
-                open.lost_packets += 1;
+                self.run += 1.0;
+            } else if self.run > 0.0 {
+                self.burst += 0.1 * (self.run.min(LONGEST_BURST) - self.burst);
+                self.run = 0.0;
             }
             if open.packets >= PACKETS && open.ended.saturating_duration_since(open.began) >= SPAN {
                 let closed = *open;
@@ -237,6 +263,7 @@ impl Loss {
             return;
         }
         let most = if limited { MOST_INHERENT_WHEN_LIMITED } else { MOST_INHERENT };
+        let most = self.congested.map_or(most, |congested| most.min(congested.inherent));
         let toward = self.weighted.min(most);
         if toward > self.inherent {
             self.inherent += 0.2 * (toward - self.inherent);
@@ -244,11 +271,19 @@ impl Loss {
     }
 
     fn is_due(&self, now: Instant, signals: Signals) -> bool {
-        self.weighted > TEST_ABOVE
+        let above = if self.congested.is_some() { self.inherent + 0.03 } else { TEST_ABOVE };
+        self.weighted > above
             && self.kept.len() >= 6
             && !signals.limited
             && signals.can_test
-            && self.next_test.is_none_or(|at| now >= at)
+            && (self.next_test.is_none_or(|at| now >= at) || self.has_worsened(now))
+    }
+
+    /// Much more is lost than a test found to be natural.
+    fn has_worsened(&self, now: Instant) -> bool {
+        self.found.is_some_and(|(natural, at)| {
+            self.weighted > natural + TEST_ABOVE && now.saturating_duration_since(at) >= SOON
+        })
     }
 
     fn recent(&self) -> impl Iterator<Item = &Observation> {
@@ -262,7 +297,8 @@ impl Loss {
     fn begin_test(&mut self, now: Instant) {
         let count = self.recent().count().max(1) as f64;
         let delivered = self.recent().map(Observation::delivered).sum::<f64>() / count;
-        self.test = Some(Test { began: now, loss: self.recent_loss(), delivered, seen: Vec::new() });
+        let packets = self.recent().map(|observation| f64::from(observation.packets)).sum();
+        self.test = Some(Test { began: now, loss: self.recent_loss(), packets, delivered, seen: Vec::new() });
     }
 
     fn continue_test(&mut self, now: Instant, closed: Observation, signals: Signals) {
@@ -278,19 +314,34 @@ impl Loss {
         let loss = mean_loss(test.seen.iter());
         let delivered = test.seen.iter().map(Observation::delivered).sum::<f64>() / test.seen.len() as f64;
         let (loss_before, delivered_before) = (test.loss, test.delivered);
+        let packets: f64 = test.seen.iter().map(|observation| f64::from(observation.packets)).sum();
+        let chance = (1.0 / packets.max(1.0) + 1.0 / test.packets.max(1.0)).sqrt();
         self.test = None;
+        let significant = loss_before - loss > 2.0 * chance * self.spread((loss_before + loss) / 2.0);
         let jitter = self.random.random_range(0.9..1.1);
-        if loss <= 0.5 * loss_before {
+        // Less lost at the lower rate, or as much delivered: the rest went over the edge. And no path that is worth
+        // talking over loses so much by nature.
+        let answers = loss <= 0.5 * loss_before || (loss <= 0.8 * loss_before && delivered >= 0.93 * delivered_before);
+        if (answers && significant) || loss.min(loss_before) > BEYOND_NATURE {
             self.cap = Some(0.95 * delivered.max(delivered_before));
             self.growth = Growth::AfterVerdict;
             self.grown = Some(now);
             self.inherent = loss;
+            self.found = None;
+            self.congested = Some(Congested { delivered: delivered.max(delivered_before), inherent: loss + 0.01 });
             self.kept.clear();
             self.pause = FIRST_TEST_PAUSE;
             self.held_until = Some(now + Duration::from_secs(2));
+        } else if loss <= 0.5 * loss_before {
+            // It may have answered, or it may have been chance: nothing is decided.
+            self.inherent = self.inherent.min(loss_before);
+            self.next_test = Some(now + SOON);
+            return;
         } else {
             self.inherent = MOST_INHERENT.min((loss_before + loss) / 2.0);
+            self.found = Some((self.inherent, now));
             self.cap = None;
+            self.congested = None;
             self.pause = (2.0 * self.pause).min(LONGEST_TEST_PAUSE);
         }
         self.next_test = Some(now + Duration::from_secs_f64(self.pause * jitter));
@@ -298,26 +349,45 @@ impl Loss {
 
     /// How much more than by nature may be chance.
     fn tolerance(&self) -> f64 {
-        let packets = self.recent().map(|observation| observation.packets).sum::<u32>().max(1);
-        (2.5 * (self.inherent * (1.0 - self.inherent) / f64::from(packets)).sqrt()).max(0.03)
+        let packets = self.recent().map(|observation| f64::from(observation.packets)).sum::<f64>();
+        (2.5 * self.spread(self.inherent) / packets.max(1.0).sqrt()).max(0.03)
+    }
+
+    /// The standard deviation of one packet's loss, with what bursts add to it.
+    fn spread(&self, share: f64) -> f64 {
+        (share * (1.0 - share) * (2.0 * self.burst - 1.0).max(1.0)).sqrt()
     }
 
     fn judge_excess(&mut self, now: Instant, signals: Signals) {
+        if signals.answered {
+            return;
+        }
         let loss = self.recent_loss();
+        let target = self.cap.map_or(signals.rate, |cap| cap.min(signals.rate));
+        if loss > self.tolerance() && self.congested.is_some_and(|congested| target < 0.9 * congested.delivered) {
+            // It is lost though much less is sent than came through: the verdict was chance.
+            self.congested = None;
+            self.growth = Growth::AfterExcess;
+            self.next_test = Some(now);
+        }
         let excess = loss - self.inherent;
         let tolerance = self.tolerance();
         let untested = !signals.can_test && !signals.limited && loss > CONGESTED_UNTESTED;
-        if !((excess > tolerance && signals.queued) || excess > 2.0 * tolerance || untested) {
+        // Known to answer to the rate: the first sign suffices. Not below what came through, though: that loss is
+        // another's, and the verdict may have been chance.
+        let known = self.congested.is_some_and(|congested| target > 0.95 * congested.delivered);
+        if !((excess > tolerance && (signals.queued || known)) || excess > 2.0 * tolerance || untested) {
             return;
         }
         let spacing = (2 * signals.round_trip).max(Duration::from_millis(500));
         if self.cut.is_some_and(|at| now.saturating_duration_since(at) < spacing) {
             return;
         }
-        let target = self.cap.map_or(signals.rate, |cap| cap.min(signals.rate));
         let through = signals.acked.map_or(target, |acked| acked / (1.0 - self.inherent));
         self.cap = Some(0.85 * target.min(through));
-        self.growth = Growth::AfterExcess;
+        // A second cut within seconds: growth was too fast.
+        let again = self.cut.is_some_and(|at| now.saturating_duration_since(at) < Duration::from_secs(10));
+        self.growth = if again { Growth::AfterVerdict } else { Growth::AfterExcess };
         self.grown = Some(now);
         self.cut = Some(now);
     }
@@ -328,9 +398,10 @@ impl Loss {
         if self.holds(now) || self.recent_loss() - self.inherent >= self.tolerance() / 2.0 {
             return;
         }
-        let per_second: f64 = match self.growth {
-            Growth::AfterExcess => 1.25,
-            Growth::AfterVerdict => 1.08,
+        let per_second: f64 = match (self.congested, self.growth) {
+            (Some(congested), _) if cap > 0.97 * congested.delivered => 1.02,
+            (Some(_), _) | (None, Growth::AfterVerdict) => 1.08,
+            (None, Growth::AfterExcess) => 1.25,
         };
         let cap = cap * per_second.powf(since.min(1.0));
         self.cap = (cap <= 1.2 * signals.rate).then_some(cap);

@@ -21,9 +21,17 @@ const REFILL: f64 = 0.88;
 const REFILL_BELOW_MS: f64 = 10.0;
 /// Where the additive step is what libwebrtc takes; smaller flows step faster, larger ones slower, so they meet.
 const FAIR_RATE: f64 = 4e6;
+const NEAR: f64 = 1.0;
+/// Of the rate, per second.
+const MOST_NEAR: f64 = 0.06;
 const LEAST_BACKOFF: f64 = 40e3;
+/// By then what we send less must show in the queue, or the queue is another's.
+const DRAIN_MUST_SHOW: Duration = Duration::from_millis(1500);
+/// A drain that leaves no more than this of its queue goes on.
+const DRAINING: f64 = 0.8;
 /// After a drain that drained nothing: the queue is another's.
 const FOREIGN: Duration = Duration::from_secs(10);
+const LONGEST_FOREIGN: Duration = Duration::from_secs(60);
 
 /// What one report said.
 #[derive(Clone, Copy, Debug)]
@@ -33,10 +41,12 @@ pub(super) struct Signals {
     pub trend: Usage,
     /// Milliseconds.
     pub queue: f64,
+    /// The same without jitter.
+    pub least: f64,
     /// Bits per second that would have arrived had nothing been lost by nature.
     pub acked: Option<f64>,
-    /// The same over a moment.
-    pub moment: Option<f64>,
+    /// What came out of the path over a moment, whatever went in.
+    pub arriving: Option<f64>,
     /// Seconds.
     pub round_trip: f64,
     /// Growth must wait.
@@ -52,11 +62,17 @@ enum State {
     Hold,
     Increase,
     /// Below what arrives, until the queue is gone.
-    Drain {
-        until: Instant,
-        moment: f64,
-        queue: f64,
-    },
+    Drain(Drain),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Drain {
+    began: Instant,
+    until: Instant,
+    /// What arrived when it began, in bits per second.
+    moment: f64,
+    /// The longest queue it met, in milliseconds.
+    peak: f64,
 }
 
 #[derive(Debug)]
@@ -70,6 +86,8 @@ pub(super) struct Rate {
     refill: bool,
     backed_off: Option<Instant>,
     foreign_until: Option<Instant>,
+    foreign_before: Option<Instant>,
+    foreign: Duration,
 }
 
 impl Rate {
@@ -84,6 +102,8 @@ impl Rate {
             refill: false,
             backed_off: None,
             foreign_until: None,
+            foreign_before: None,
+            foreign: FOREIGN,
         }
     }
 
@@ -91,8 +111,13 @@ impl Rate {
         self.rate
     }
 
+    /// Whether loss of late may belong to a rate that delay has already cut.
+    pub(super) fn answers(&self, now: Instant, within: Duration) -> bool {
+        self.is_draining() || self.decreased.is_some_and(|at| now.saturating_duration_since(at) < within)
+    }
+
     pub(super) fn is_draining(&self) -> bool {
-        matches!(self.state, State::Drain { .. })
+        matches!(self.state, State::Drain(_))
     }
 
     /// Whether overuse has shown what the path carries.
@@ -127,8 +152,8 @@ impl Rate {
         if self.foreign_until.is_some_and(|until| now >= until) {
             self.foreign_until = None;
         }
-        if let State::Drain { until, moment, queue } = self.state {
-            self.drain(now, signals, (until, moment, queue));
+        if let State::Drain(drain) = self.state {
+            self.drain(now, signals, drain);
             return;
         }
         let usage = if self.foreign_until.is_some() { signals.trend } else { signals.usage };
@@ -138,7 +163,8 @@ impl Rate {
             Usage::Normal if self.state == State::Hold => self.state = State::Increase,
             Usage::Normal => self.increase(since.min(1.0), signals),
         }
-        if self.refill && usage == Usage::Normal && signals.queue < REFILL_BELOW_MS && !self.is_draining() {
+        // The trend still remembers the queue shrinking when it is gone: that holds growth, not the refill.
+        if self.refill && usage != Usage::Over && signals.queue < REFILL_BELOW_MS && !self.is_draining() {
             self.refill = false;
             if let Some(capacity) = self.capacity.estimate() {
                 self.rate = self.rate.max(REFILL * capacity);
@@ -147,14 +173,18 @@ impl Rate {
     }
 
     fn increase(&mut self, seconds: f64, signals: Signals) {
-        if signals.held {
+        if signals.held || (signals.least > DRAIN_ABOVE_MS && self.foreign_until.is_none()) {
             return;
         }
         if let Some(acked) = signals.acked {
             self.capacity.forget_if_above(acked);
         }
-        let grown = if self.knows_capacity() {
-            self.rate + additive_step(self.rate, signals.round_trip) * seconds
+        let grown = if let Some(capacity) = self.capacity.estimate() {
+            let step = additive_step(self.rate, signals.round_trip);
+            // Around the capacity a small flow would overshoot far with its great steps before the queue tells.
+            let alone = self.foreign_until.is_none();
+            let step = if alone && self.rate > NEAR * capacity { step.min(MOST_NEAR * self.rate) } else { step };
+            self.rate + step * seconds
         } else {
             (self.rate * GROWTH_PER_SECOND.powf(seconds)).max(self.rate + 1e3 * seconds)
         };
@@ -163,7 +193,7 @@ impl Rate {
     }
 
     fn decrease(&mut self, now: Instant, signals: Signals) {
-        let spacing = signals.round_trip.clamp(0.01, 0.2);
+        let spacing = if self.foreign_until.is_some() { 1.0 } else { signals.round_trip.clamp(0.01, 0.2) };
         let recently = self.decreased.is_some_and(|at| now.saturating_duration_since(at).as_secs_f64() < spacing);
         let far_off = signals.acked.is_some_and(|acked| acked < 0.5 * self.rate);
         if recently && !far_off {
@@ -177,10 +207,11 @@ impl Rate {
             return;
         };
         if signals.queue > DRAIN_ABOVE_MS && self.foreign_until.is_none() {
-            self.begin_drain(now, signals.moment.unwrap_or(acked), signals.queue);
+            self.begin_drain(now, signals.arriving.unwrap_or(acked), signals.queue);
             return;
         }
         if signals.limited {
+            // What arrives tells of our own limit.
             self.rate *= DECREASE;
         } else {
             self.capacity.forget_if_below(acked);
@@ -194,25 +225,52 @@ impl Rate {
 
     fn begin_drain(&mut self, now: Instant, moment: f64, queue: f64) {
         self.capacity.handle_drain(moment);
-        self.rate = self.rate.min((1.0 - queue / DRAIN_SCALE_MS).max(LOWEST_DRAIN) * moment);
-        let time = Duration::from_secs_f64((1.5 * queue / 1e3 + 0.1).min(60.0)).min(LONGEST_DRAIN);
         self.decreased = Some(now);
-        self.state = State::Drain { until: now + time, moment, queue };
+        self.deepen(now, Drain { began: now, until: now, moment, peak: queue });
     }
 
-    fn drain(&mut self, now: Instant, signals: Signals, (until, moment, queue): (Instant, f64, f64)) {
-        if let Some(lower) = signals.moment.filter(|&short| short < 0.7 * moment && signals.queue > DRAIN_ABOVE_MS) {
-            // What arrives must be counted while the queue still holds the path busy.
-            self.begin_drain(now, lower, signals.queue);
+    /// The longer the queue, the lower and the longer.
+    fn deepen(&mut self, now: Instant, drain: Drain) {
+        self.rate = self.rate.min((1.0 - drain.peak / DRAIN_SCALE_MS).max(LOWEST_DRAIN) * drain.moment);
+        let time = Duration::from_secs_f64((1.5 * drain.peak / 1e3 + 0.1).min(60.0)).min(LONGEST_DRAIN);
+        self.state = State::Drain(Drain { until: now + time, ..drain });
+    }
+
+    fn drain(&mut self, now: Instant, signals: Signals, drain: Drain) {
+        let mut drain = drain;
+        if let Some(arriving) = signals.arriving.filter(|_| signals.queue > DRAIN_ABOVE_MS) {
+            self.capacity.handle_drain(arriving);
+            drain.moment = drain.moment.min(arriving);
+            let factor = (1.0 - drain.peak / DRAIN_SCALE_MS).max(LOWEST_DRAIN);
+            self.rate = self.rate.min(factor * drain.moment);
+            self.state = State::Drain(drain);
+        }
+        if signals.queue > drain.peak && now.saturating_duration_since(drain.began) < DRAIN_MUST_SHOW {
+            // What was on its way when the drain began still arrives in the queue.
+            self.deepen(now, Drain { peak: signals.queue, ..drain });
             return;
         }
-        if signals.queue >= DRAINED_BELOW_MS && now < until {
-            return;
+        // What left at the lower rate has still to arrive, and shortens the queue by as much.
+        let coming = (1.0 - self.rate / drain.moment.max(1.0)).clamp(0.0, 1.0) * 1e3 * signals.round_trip.min(0.5);
+        if signals.queue >= DRAINED_BELOW_MS + coming {
+            if now < drain.until {
+                return;
+            }
+            if signals.queue < DRAINING * drain.peak && signals.queue > DRAIN_ABOVE_MS {
+                // It works, only not yet: the path carries what arrived when the queue was long.
+                self.begin_drain(now, drain.moment, signals.queue);
+                return;
+            }
+            if signals.queue > DRAIN_ABOVE_MS {
+                // Another's queue comes back, so each time it is believed for longer.
+                let lately =
+                    self.foreign_before.is_some_and(|at| now.saturating_duration_since(at) < 2 * LONGEST_FOREIGN);
+                self.foreign = if lately { (2 * self.foreign).min(LONGEST_FOREIGN) } else { FOREIGN };
+                self.foreign_before = Some(now);
+                self.foreign_until = Some(now + self.foreign);
+            }
         }
-        if signals.queue > 0.8 * queue.max(DRAIN_ABOVE_MS) {
-            self.foreign_until = Some(now + FOREIGN);
-        }
-        self.rate = DECREASE * self.capacity.estimate().unwrap_or(moment);
+        self.rate = DECREASE * self.capacity.estimate().unwrap_or(drain.moment);
         self.refill = true;
         self.decreased = Some(now);
         self.state = State::Hold;

@@ -35,11 +35,12 @@ pub(super) struct Throughput {
     samples: VecDeque<Sample>,
     steady: Option<f64>,
     moment: Option<f64>,
+    arriving: Option<f64>,
 }
 
 impl Throughput {
     pub(super) fn new() -> Self {
-        Self { samples: VecDeque::new(), steady: None, moment: None }
+        Self { samples: VecDeque::new(), steady: None, moment: None, arriving: None }
     }
 
     /// Bits per second over half a second or more.
@@ -53,6 +54,11 @@ impl Throughput {
             (Some(moment), Some(steady)) => Some(moment.min(steady)),
             (moment, steady) => moment.or(steady),
         }
+    }
+
+    /// Bits per second that came out of the path over the last moment, however slow they went in.
+    pub(super) fn arriving(&self) -> Option<f64> {
+        self.arriving.or(self.steady)
     }
 
     /// What arrived by one report, by time of arrival; `broken`: the report before it is missing.
@@ -71,8 +77,10 @@ impl Throughput {
         {
             self.samples.pop_front();
         }
-        self.steady = self.measure(STEADY);
-        self.moment = self.measure(MOMENT);
+        self.steady = self.measure(STEADY).map(|(received, sent)| received.min(sent));
+        let moment = self.measure(MOMENT);
+        self.moment = moment.map(|(received, sent)| received.min(sent));
+        self.arriving = moment.map(|(received, _)| received);
     }
 
     fn file(&mut self, sample: Sample) {
@@ -86,9 +94,9 @@ impl Throughput {
         self.samples.insert(at, sample);
     }
 
-    /// The slower of leaving and arriving over the smallest window that suffices. The longest gap between arrivals
+    /// How fast packets arrived, and how fast they left, over the smallest window that suffices. The longest gap between arrivals
     /// counts as the second longest: one stall is no rate.
-    fn measure(&self, window: Window) -> Option<f64> {
+    fn measure(&self, window: Window) -> Option<(f64, f64)> {
         let mut newer = self.samples.iter().rev();
         let newest = newer.next()?;
         let (mut first_sent, mut last_sent) = (newest.sent, newest.sent);
@@ -126,6 +134,6 @@ impl Throughput {
         // The first to arrive began before the window, the last to leave ends after it.
         let received = (bytes - first.bytes).max(0.0) * 8.0 / (arriving / 1e3).max(1e-3);
         let sent = (bytes - newest.bytes).max(0.0) * 8.0 / leaving.max(1e-3);
-        Some(received.min(sent))
+        Some((received, sent))
     }
 }

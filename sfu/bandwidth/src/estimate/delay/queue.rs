@@ -7,6 +7,7 @@ use crate::estimate::record::Resolved;
 
 /// The shortest delay is that of so long: a longer memory would take a new route for a queue for ever.
 const MEMORY: Duration = Duration::from_secs(10);
+const NOISE_WEIGHT: f64 = 0.02;
 const BUCKET: Duration = Duration::from_millis(250);
 
 #[derive(Debug)]
@@ -17,12 +18,21 @@ pub(in crate::estimate) struct Queue {
     typical: f64,
     least: f64,
     before: f64,
+    noise: f64,
     scratch: Vec<f64>,
 }
 
 impl Queue {
     pub(in crate::estimate) fn new() -> Self {
-        Self { origin: None, shortest: VecDeque::new(), typical: 0.0, least: 0.0, before: 0.0, scratch: Vec::new() }
+        Self {
+            origin: None,
+            shortest: VecDeque::new(),
+            typical: 0.0,
+            least: 0.0,
+            before: 0.0,
+            noise: 0.0,
+            scratch: Vec::new(),
+        }
     }
 
     /// The median wait of the last report, in milliseconds.
@@ -33,6 +43,11 @@ impl Queue {
     /// The shortest wait of the last report, in milliseconds: what is left of the queue when jitter is taken out.
     pub(in crate::estimate) fn least(&self) -> f64 {
         self.least
+    }
+
+    /// By how much the typical packet of a report is later than the luckiest, over some seconds.
+    pub(in crate::estimate) fn noise(&self) -> f64 {
+        self.noise
     }
 
     /// Whether the last report told of less waiting than the one before.
@@ -62,6 +77,7 @@ impl Queue {
         self.before = self.typical;
         self.typical = median - base;
         self.least = least - base;
+        self.noise += NOISE_WEIGHT * (median - least - self.noise);
     }
 
     fn remember(&mut self, now: Instant, least: f64) {
