@@ -89,7 +89,7 @@ fn print(row: &Row, judged: &[Judged]) {
         print!("{mark}{:<34} {:<26} {bar:<9}", if i == 0 { row.name } else { "" }, measure.name);
         for (name, judged) in NAMES.iter().zip(judged) {
             if let Some(seen) = judged.seen.get(i) {
-                print!("  {name} {:.4} ({:.4})", Short(seen.median), Short(seen.worst));
+                print!("  {name} {} ({})", Short(seen.median), Short(seen.worst));
             }
         }
         println!();
