@@ -258,6 +258,21 @@ impl ClientMessage {
     }
 }
 
+/// The door of the fuzz target: whatever comes, it is read or refused, and a message that is read keeps its bounds.
+///
+/// # Panics
+/// When a message that was read breaks a bound, which is a defect.
+pub fn fuzz(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(message) = ClientMessage::parse(text) else { return };
+    assert!(text.len() <= MAX_FRAME_BYTES && message.is_bounded(), "what is read keeps its bounds");
+    if let Some(RequestId::Text(id)) = message.id() {
+        assert!(id.len() <= MAX_ID_BYTES, "an id is given back and therefore short");
+    }
+    // The log may hold it.
+    let _shown = format!("{message:?}");
+}
+
 /// On which side of the door a person stands, as the person is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

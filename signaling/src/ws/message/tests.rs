@@ -34,6 +34,22 @@ fn reads_what_the_protocol_lists() {
     }
 }
 
+/// The kept inputs of the fuzz target: those named `bad_` are refused, all others are read.
+#[test]
+fn asvs_17_3_2_the_kept_inputs_are_read_or_refused() {
+    let mut count = 0;
+    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/message")).unwrap() {
+        let path = entry.unwrap().path();
+        let data = std::fs::read(&path).unwrap();
+        fuzz(&data);
+        let is_read = std::str::from_utf8(&data).is_ok_and(|text| ClientMessage::parse(text).is_ok());
+        let is_bad = path.file_name().unwrap().to_str().unwrap().starts_with("bad_");
+        assert_eq!(is_read, !is_bad, "{}", path.display());
+        count += 1;
+    }
+    assert!(count >= 40, "{count}");
+}
+
 #[test]
 fn refuses_unknown_fields_types_and_values() {
     for text in [
@@ -95,7 +111,36 @@ fn debug_shows_no_sdp_name_or_token() {
     assert!(!format!("{message:?}").contains("canary"));
 }
 
+/// A message that is read, so that its neighbours can be tried.
+fn some_message() -> impl Strategy<Value = String> {
+    let kept = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/message")).unwrap();
+    let mut texts: Vec<String> = kept.filter_map(|e| std::fs::read_to_string(e.unwrap().path()).ok()).collect();
+    texts.sort();
+    proptest::sample::select(texts)
+}
+
 proptest! {
+    /// Bytes of a message exchanged, taken out or doubled: read or refused, and nothing else.
+    #[test]
+    fn asvs_17_3_2_mutilated_messages_are_read_or_refused(
+        text in some_message(),
+        edits in proptest::collection::vec((any::<prop::sample::Index>(), 0..3_u8, any::<u8>()), 0..6),
+    ) {
+        let mut bytes = text.into_bytes();
+        for (at, what, byte) in edits {
+            if bytes.is_empty() {
+                break;
+            }
+            let at = at.index(bytes.len());
+            match what {
+                0 => bytes[at] = byte,
+                1 => drop(bytes.remove(at)),
+                _ => bytes.insert(at, byte),
+            }
+        }
+        fuzz(&bytes);
+    }
+
     #[test]
     fn never_panics_on_text(text in ".{0,200}") {
         drop(ClientMessage::parse(&text));
