@@ -80,12 +80,13 @@ install_venv() {
     python3 -m venv "$CACHE/venv" || fail "no Python environment could be made in .cache/venv"
 }
 
-# What tests need beyond that: browsers, ffmpeg, an S3 server, the licence check.
+# What tests need beyond that: browsers, ffmpeg, a TURN relay, an S3 server, the licence check.
 install_test_tools() {
     local missing=()
     have chromium || missing+=(chromium)
     have firefox-esr || missing+=(firefox-esr)
     have ffmpeg || missing+=(ffmpeg)
+    have turnserver || missing+=(coturn)
     have ip || missing+=(iproute2)
     have turnserver || missing+=(coturn)
     [ ${#missing[@]} = 0 ] || apt "${missing[@]}"

@@ -25,6 +25,8 @@ pub struct Parts {
     pub config: SignalingConfig,
     /// How people reach the service.
     pub public: PublicAddress,
+    /// The relay for networks that do not let media through.
+    pub relay: Option<crate::ice::Relay>,
     /// The database.
     pub db: Db,
     /// Signing and lookup keys.

@@ -47,6 +47,17 @@ pub struct SignalingConfig {
     /// How long quality samples are kept. Default `90days`.
     #[serde(with = "humantime_serde")]
     pub quality_kept: Duration,
+    /// Addresses of a TURN relay for networks that do not let media through, comma-separated in the environment, such as
+    /// `turn:turn.example.org:3478,turns:turn.example.org:443?transport=tcp`. Default none.
+    #[serde(deserialize_with = "list")]
+    pub turn_urls: Vec<String>,
+    /// What the relay calls `static-auth-secret`; at least 16 characters.
+    pub turn_secret: Option<Redacted<String>>,
+    /// A file with that secret, instead.
+    pub turn_secret_file: Option<PathBuf>,
+    /// How long credentials for the relay hold. Default `1h`; they are renewed during the visit.
+    #[serde(with = "humantime_serde")]
+    pub turn_ttl: Duration,
     /// The demo practice, set by `anteroom dev` alone.
     #[serde(skip)]
     pub demo: Option<Demo>,
@@ -100,6 +111,10 @@ impl Default for SignalingConfig {
             stop_grace: Duration::from_secs(3),
             drain_limit: Duration::from_secs(15 * 60),
             quality_kept: Duration::from_secs(90 * 24 * 60 * 60),
+            turn_urls: Vec::new(),
+            turn_secret: None,
+            turn_secret_file: None,
+            turn_ttl: Duration::from_secs(3600),
             demo: None,
             vault: None,
         }
@@ -119,6 +134,10 @@ impl SignalingConfig {
         "join_opens_before",
         "stop_grace",
         "drain_limit",
+        "turn_urls",
+        "turn_secret",
+        "turn_secret_file",
+        "turn_ttl",
         "quality_kept",
     ];
 
@@ -198,6 +217,19 @@ impl PublicAddress {
     pub fn localhost(port: u16) -> Self {
         Self { origin: format!("http://localhost:{port}"), authority: format!("localhost:{port}"), is_https: false }
     }
+}
+
+fn list<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Form {
+        List(Vec<String>),
+        Text(String),
+    }
+    Ok(match Form::deserialize(deserializer)? {
+        Form::List(list) => list,
+        Form::Text(text) => text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect(),
+    })
 }
 
 /// True for `localhost` and loopback addresses, with or without a port.

@@ -16,6 +16,7 @@ pub mod db;
 pub mod drain;
 pub mod error;
 pub mod health;
+pub mod ice;
 pub mod ids;
 pub mod join;
 pub mod limit;
@@ -89,6 +90,7 @@ pub fn build(
     address: SocketAddr,
     stop: CancellationToken,
 ) -> Result<App> {
+    let relay = ice::Relay::from_config(&config)?;
     let public = match &config.public_url {
         Some(url) => PublicAddress::parse(url)?,
         None => PublicAddress::localhost(address.port()),
@@ -98,6 +100,7 @@ pub fn build(
         live: live::Directory::new(link.requester()),
         config,
         public,
+        relay,
         db,
         keys,
         clock,

@@ -1,12 +1,14 @@
 // One RTCPeerConnection to the media server: we always offer, it always answers, and slots carry the others.
 
+import { ApiError } from './api';
 import { Emitter } from './emitter';
 import type { LocalMedia } from './local';
 import type { Encoding, Source } from './message';
 import { boundedBudget, cameraLayers, limitVoice, setEncoding, withPtime, type AudioBudget } from './sender';
 import { SlotTable, type Carried, type Remote } from './slot';
 
-export type MediaState = 'connecting' | 'connected' | 'shaky' | 'failed';
+/** `shaky` for a moment, which nobody need be told of; `searching` when it lasts: another path is looked for. */
+export type MediaState = 'connecting' | 'connected' | 'shaky' | 'searching' | 'failed';
 
 export interface MediaEvents {
   state: MediaState;
@@ -19,13 +21,21 @@ export interface MediaOptions {
   slots: SlotTable;
   /** Takes our offer to the server and brings back its answer. */
   exchange: (sdp: string) => Promise<string>;
+  /** Whether an exchange could work just now. */
+  canExchange: () => boolean;
   createPeer?: (config: RTCConfiguration) => RTCPeerConnection;
 }
 
-/** ICE mends short breaks by itself; after this a new connection is quicker. */
-const SHAKY_FOR_MS = 5_000;
+/** ICE mends short breaks by itself; after this it looks for another path. */
+const RESTART_AFTER_MS = 1_000;
+/** How often it looks anew: a restart through a relay takes a few round trips. */
+const RESTART_EVERY_MS = 4_000;
+/** After this nothing is left to mend: the server gives the connection up after 30 s. */
+const SEARCH_FOR_MS = 25_000;
 /** From the first offer to a connected transport. */
 const CONNECT_WITHIN_MS = 15_000;
+/** Errors of an exchange that say nothing of the connection. */
+const OFFLINE: ReadonlySet<string> = new Set(['OFFLINE', 'TIMEOUT']);
 /** More m-lines than this are refused, so that a confused server cannot make us grow without end. */
 const MAX_SLOTS = 64;
 
@@ -39,6 +49,7 @@ export class MediaLink extends Emitter<MediaEvents> {
   #again = false;
   #closed = false;
   #wanted = { audio: 1, video: 1 };
+  #restarted: number | null = null;
   #budget: AudioBudget | null = null;
   readonly #encodings = new Map<Source, Encoding>([['camera', 'single']]);
 
@@ -84,9 +95,9 @@ export class MediaLink extends Emitter<MediaEvents> {
         this.#applyWishes();
         this.refresh();
       } while (this.#again);
-    } catch {
-      // Refused or lost on the way: a new connection starts from a clean state.
-      this.#fail();
+    } catch (error) {
+      // With the socket away the search waits for it. Refused, a new connection starts from a clean state.
+      if (!(this.#isSearching && error instanceof ApiError && OFFLINE.has(error.code))) this.#fail();
     } finally {
       this.#negotiating = false;
     }
@@ -126,9 +137,22 @@ export class MediaLink extends Emitter<MediaEvents> {
     if (this.#budget.ptimeMs !== before) void this.negotiate();
   }
 
-  /** The server hears nothing of us: looks for a path anew. */
-  restartIce(): void {
+  /** Other credentials for the relay: they count from the next ICE restart on. */
+  setIceServers(iceServers: RTCIceServer[]): void {
     if (this.#closed) return;
+    try {
+      this.peer.setConfiguration({ ...this.peer.getConfiguration(), iceServers });
+    } catch {
+      // Refused as they are: those of before stay.
+    }
+  }
+
+  /** The server hears nothing of us, or we nothing of it: looks for a path anew, on the same connection. */
+  restartIce(): void {
+    if (this.#closed || this.#state === 'failed' || !this.#options.canExchange()) return;
+    // Two of them at once would be one: the second would throw away what the first has found.
+    if (this.#restarted !== null && Date.now() - this.#restarted < RESTART_EVERY_MS) return;
+    this.#restarted = Date.now();
     this.peer.restartIce();
     void this.negotiate();
   }
@@ -186,13 +210,32 @@ export class MediaLink extends Emitter<MediaEvents> {
     if (now === 'connected') {
       clearTimeout(this.#timer);
       this.#setState('connected');
-    } else if (now === 'disconnected') {
-      clearTimeout(this.#timer);
-      this.#setState('shaky');
-      this.#timer = setTimeout(() => this.#fail(), SHAKY_FOR_MS);
+    } else if (now === 'disconnected' || (now === 'failed' && this.#state !== 'connecting')) {
+      this.#search();
     } else if (now === 'failed' || now === 'closed') {
       this.#fail();
     }
+  }
+
+  get #isSearching(): boolean {
+    return this.#state === 'shaky' || this.#state === 'searching';
+  }
+
+  /** Restarts ICE until there is a path again or the time is over. DTLS and what flows in the slots outlive it. */
+  #search(): void {
+    if (this.#isSearching) return;
+    clearTimeout(this.#timer);
+    this.#setState('shaky');
+    const since = Date.now();
+    let tries = 0;
+    const again = () => {
+      if (Date.now() - since >= SEARCH_FOR_MS) return this.#fail();
+      this.restartIce();
+      tries += 1;
+      if (tries > 1) this.#setState('searching');
+      this.#timer = setTimeout(again, RESTART_EVERY_MS);
+    };
+    this.#timer = setTimeout(again, RESTART_AFTER_MS);
   }
 
   #fail(): void {

@@ -91,6 +91,7 @@ export type ServerMessage = { seq: number } & (
   | { type: 'encode'; source: Source; encoding: Encoding }
   | { type: 'paused'; mid: string; paused: boolean }
   | { type: 'audio_budget'; bitrate: number; ptimeMs: number }
+  | { type: 'ice_servers'; iceServers: RTCIceServer[] }
   | { type: 'restart_ice' }
   | { type: 'draining'; deadline: string }
   | { type: 'ok'; id: string }
@@ -104,7 +105,7 @@ export type ServerMessageType = ServerMessage['type'];
 const KNOWN: ReadonlySet<string> = new Set<ServerMessageType>([
   'welcome', 'waiting', 'waiting_list', 'admitted', 'sent_back', 'answer', 'slot', 'slots_wanted', 'roster',
   'consent_request', 'recording', 'recording_stored', 'speaking', 'quality', 'encode', 'paused', 'audio_budget',
-  'restart_ice', 'draining', 'ok', 'error', 'pong', 'ended',
+  'restart_ice', 'ice_servers', 'draining', 'ok', 'error', 'pong', 'ended',
 ]);
 
 /** A frame of the server as a message; `unknown` for a type of a later version, which section 0 tells clients to ignore. */

@@ -113,6 +113,9 @@ export class Visit extends Emitter<VisitEvents> {
       this.#tellDevices();
       this.#views.doubt();
       this.#tellViews();
+      // The path of the media may be gone with that of the socket, and the server's word about it with it.
+      const { media } = this.#state;
+      if (media === 'shaky' || media === 'searching') this.#media?.restartIce();
     });
     this.#socket.on('final', (why) => {
       if (why === 'unauthenticated') this.#finish('unauthenticated');
@@ -285,6 +288,10 @@ export class Visit extends Emitter<VisitEvents> {
       case 'draining':
         this.#set({ restartsAt: message.deadline });
         break;
+      case 'ice_servers':
+        this.#iceServers = message.iceServers;
+        this.#media?.setIceServers(message.iceServers);
+        break;
       case 'restart_ice':
         this.#media?.restartIce();
         break;
@@ -323,6 +330,7 @@ export class Visit extends Emitter<VisitEvents> {
         if (answer.type !== 'answer') throw new ApiError('MALFORMED', 0, 'No answer to the offer.');
         return answer.sdp;
       },
+      canExchange: () => this.#socket.link === 'open',
       ...(createPeer ? { createPeer } : {}),
     });
     this.#media = media;
@@ -355,7 +363,7 @@ export class Visit extends Emitter<VisitEvents> {
 
   #noteTrouble(): void {
     const { link, media, phase, brokenSince } = this.#state;
-    const trouble = phase !== 'ended' && (link === 'broken' || media === 'failed' || (brokenSince !== null && media !== 'connected'));
+    const trouble = phase !== 'ended' && (link === 'broken' || media === 'failed' || media === 'searching' || (brokenSince !== null && media !== 'connected'));
     if (!trouble && brokenSince !== null) this.#set({ brokenSince: null });
     if (trouble && brokenSince === null) this.#set({ brokenSince: Date.now() });
   }

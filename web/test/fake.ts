@@ -168,6 +168,16 @@ export class FakePeer {
     return new Map<string, unknown>();
   }
 
+  configuration: RTCConfiguration = {};
+
+  getConfiguration(): RTCConfiguration {
+    return this.configuration;
+  }
+
+  setConfiguration(configuration: RTCConfiguration): void {
+    this.configuration = configuration;
+  }
+
   restartIce(): void {
     this.restarts += 1;
   }

@@ -55,6 +55,13 @@ export async function answerOffer(sdp?: string): Promise<void> {
   await settle();
 }
 
+export async function refuseOffer(): Promise<void> {
+  const wire = FakeSocket.last();
+  const offer = wire.sent.findLast((message) => message['type'] === 'offer');
+  wire.tell({ type: 'error', seq: next(), id: offer?.['id'] as string, code: 'INVALID', detail: 'No.' });
+  await settle();
+}
+
 export async function start(door: 'waiting' | 'admitted', role: 'patient' | 'clinician' = 'patient') {
   const local = new FakeLocal();
   const options: VisitOptions = {

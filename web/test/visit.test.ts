@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { FakePeer, FakeSocket, FakeTrack } from './fake';
-import { answerOffer, HIM, next, settle, start, welcome } from './scene';
+import { answerOffer, HIM, next, refuseOffer, settle, start, welcome } from './scene';
 
 describe('Visit', () => {
   beforeEach(() => {
@@ -65,7 +65,9 @@ describe('Visit', () => {
     first.become('connected');
     expect(visit.state.media).toBe('connected');
     first.become('disconnected');
-    vi.advanceTimersByTime(5_000);
+    vi.advanceTimersByTime(1_000);
+    await settle();
+    await refuseOffer();
     expect(visit.state.media).toBe('failed');
     expect(visit.state.brokenSince).not.toBeNull();
     vi.advanceTimersByTime(300);
@@ -76,6 +78,60 @@ describe('Visit', () => {
     FakePeer.last().become('connected');
     expect(visit.state.brokenSince).toBeNull();
     expect(FakeSocket.all).toHaveLength(1);
+  });
+
+  it('looks for another path on the same connection, and gives up when the server would', async () => {
+    const { visit } = await start('admitted');
+    await answerOffer();
+    const peer = FakePeer.last();
+    peer.become('connected');
+    peer.become('disconnected');
+    expect(visit.state).toMatchObject({ media: 'shaky', brokenSince: null });
+    vi.advanceTimersByTime(1_000);
+    await settle();
+    expect(peer.restarts).toBe(1);
+    await answerOffer();
+    peer.become('failed');
+    vi.advanceTimersByTime(4_000);
+    await settle();
+    await answerOffer();
+    expect(visit.state.media).toBe('searching');
+    expect(visit.state.brokenSince).not.toBeNull();
+    expect(peer.restarts).toBe(2);
+    peer.become('connected');
+    expect(visit.state).toMatchObject({ media: 'connected', brokenSince: null });
+    peer.become('disconnected');
+    for (let second = 0; second < 26; second += 1) {
+      vi.advanceTimersByTime(1_000);
+      await settle();
+      if (peer.restarts > 2) await answerOffer();
+    }
+    expect(visit.state.media).not.toBe('searching');
+    vi.advanceTimersByTime(2_000);
+    await settle();
+    expect(FakePeer.all).toHaveLength(2);
+  });
+
+  it('waits for the socket before it restarts ICE, and takes other credentials for the relay', async () => {
+    const { visit } = await start('admitted');
+    await answerOffer();
+    const peer = FakePeer.last();
+    peer.become('connected');
+    FakeSocket.last().break();
+    peer.become('disconnected');
+    vi.advanceTimersByTime(200);
+    expect(peer.restarts).toBe(0);
+    vi.advanceTimersByTime(100);
+    FakeSocket.last().open();
+    const iceServers = [{ urls: ['turn:turn.example.org'], username: '1:a', credential: 'b' }];
+    FakeSocket.last().tell({ type: 'ice_servers', seq: next(), iceServers });
+    await settle();
+    expect(peer.configuration.iceServers).toEqual(iceServers);
+    expect(peer.restarts).toBe(1);
+    await answerOffer();
+    peer.become('connected');
+    expect(visit.state.media).toBe('connected');
+    expect(FakePeer.all).toHaveLength(1);
   });
 
   it('forgives a short break of the network path', async () => {

@@ -4,6 +4,7 @@ mod capture;
 mod door;
 mod media;
 mod outside;
+mod relay;
 #[cfg(test)]
 mod tests;
 
@@ -317,6 +318,7 @@ impl<O: Outside> RoomState<O> {
             ClientMessage::Ping { id } => {
                 let server_time = self.now.wall;
                 self.send(who, &ServerMessage::Pong { id, server_time });
+                self.renew_relay(who);
                 Ok(Done::Quiet)
             }
         }
@@ -339,6 +341,7 @@ impl<O: Outside> RoomState<O> {
             for text in missed {
                 seat.put(now, Outgoing::Text(text));
             }
+            self.tell_relay(who);
             return;
         }
         if seat.line.is_some() {
@@ -387,6 +390,7 @@ impl<O: Outside> RoomState<O> {
         let visit = self.facts.card.clone();
         let is_capturing = self.capture.is_running();
         let asked = self.asked.clone();
+        let ice_servers = self.ice_servers(who);
         let Some(seat) = self.roster.find_mut(who) else { return };
         let you = You {
             participant_id: who,
@@ -395,7 +399,6 @@ impl<O: Outside> RoomState<O> {
             door: if seat.is_admitted() { DoorView::Admitted } else { DoorView::Waiting },
         };
         let resume_token = seat.resume_token.clone();
-        let ice_servers = Vec::new();
         seat.send(now, &ServerMessage::Welcome { you, visit, resume_token, server_time: now.wall, ice_servers });
         if let Some(deadline) = self.draining {
             seat.send(now, &ServerMessage::Draining { deadline });

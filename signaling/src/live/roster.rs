@@ -71,7 +71,7 @@ pub(crate) struct Media {
     /// At the sfu.
     pub(crate) peer: PeerId,
     /// Of the offer: another one means another `RTCPeerConnection`.
-    pub(crate) ufrag: String,
+    pub(crate) mark: String,
     /// The sfu gave it up.
     pub(crate) is_lost: bool,
     /// What each m-line carries.
@@ -86,10 +86,10 @@ pub(crate) struct Media {
 
 impl Media {
     /// A connection whose offer was answered just now.
-    pub(crate) const fn new(peer: PeerId, ufrag: String) -> Self {
+    pub(crate) const fn new(peer: PeerId, mark: String) -> Self {
         Self {
             peer,
-            ufrag,
+            mark,
             is_lost: false,
             slots: BTreeMap::new(),
             paused: BTreeSet::new(),
@@ -142,6 +142,8 @@ pub(crate) struct Seat {
     /// Frames and freezes as the client counted them last.
     pub(crate) frames_decoded: Option<u64>,
     pub(crate) freezes: Option<u32>,
+    /// When credentials for the relay were last told.
+    pub(crate) relay_told: Option<Duration>,
     /// Measurements that become the next quality sample.
     pub(crate) gather: Gather,
 }
@@ -171,6 +173,7 @@ impl Seat {
             rtt_ms: None,
             frames_decoded: None,
             freezes: None,
+            relay_told: None,
             gather: Gather::default(),
         }
     }

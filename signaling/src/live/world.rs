@@ -10,6 +10,7 @@ use crate::consent::{self, ConsentStatus, rules};
 
 use crate::db::{self, Tx};
 use crate::error::{Error, Result};
+use crate::ice::Relay;
 use crate::ids::OrgId;
 use crate::live::room::{Change, Outside, Stored};
 use crate::live::sfu;
@@ -29,6 +30,10 @@ pub(crate) struct World {
 impl Outside for World {
     async fn command(&self, command: Command) -> std::result::Result<Reply, Refusal> {
         sfu::ask(&self.app.sfu, command).await
+    }
+
+    fn relay(&self) -> Option<&Relay> {
+        self.app.relay.as_ref()
     }
 
     async fn store(&self, change: Change) -> std::result::Result<Stored, Problem> {

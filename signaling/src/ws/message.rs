@@ -557,6 +557,11 @@ pub enum ServerMessage {
         /// Milliseconds of sound in a packet.
         ptime_ms: u8,
     },
+    /// Other credentials for the relay: the old ones end soon.
+    IceServers {
+        /// For `setConfiguration`.
+        ice_servers: Vec<IceServer>,
+    },
     /// Nothing arrives from the receiver's media connection although it should: restart ICE.
     RestartIce {},
     /// The request is done.
@@ -603,15 +608,19 @@ pub enum ServerMessage {
 /// One entry of `iceServers`.
 #[derive(Clone, Debug, Serialize)]
 pub struct IceServer {
-    /// `stun:` and `turn:` addresses.
+    /// `turn:` and `turns:` addresses.
     pub urls: Vec<String>,
+    /// When it ends, and a name that is the same for one person each time.
+    pub username: Redacted<String>,
+    /// The proof that we gave it.
+    pub credential: Redacted<String>,
 }
 
 impl ServerMessage {
     /// True for messages that a newer one replaces or that help at that moment alone: they are not kept for a client that is away.
     #[must_use]
     pub const fn is_replaceable(&self) -> bool {
-        matches!(self, Self::Speaking { .. } | Self::Quality { .. } | Self::RestartIce {})
+        matches!(self, Self::Speaking { .. } | Self::Quality { .. } | Self::IceServers { .. } | Self::RestartIce {})
     }
 
     /// The frame's text, with its number.

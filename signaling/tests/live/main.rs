@@ -22,7 +22,7 @@ use wire::manifest::{Artefact, Content, Manifest};
 const CLINICIAN: &str = "dr-maria";
 
 fn offer(ufrag: &str) -> Value {
-    json!({"type": "offer", "id": "o", "sdp": format!("v=0\r\na=ice-ufrag:{ufrag}\r\n")})
+    json!({"type": "offer", "id": "o", "sdp": format!("v=0\r\no=- {ufrag} 1 IN IP4 0.0.0.0\r\na=fingerprint:sha-256 AB\r\n")})
 }
 
 async fn status_of(house: &House, visit: &str) -> String {

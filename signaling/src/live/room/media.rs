@@ -10,15 +10,15 @@ use crate::problem::Code;
 use crate::quality::{Measured, Sample};
 use crate::ws::message::{Carries, RequestId, ServerMessage};
 
-/// The longest `ice-ufrag` (RFC 8839, section 5.4).
-const MAX_UFRAG: usize = 256;
+/// The longest origin and fingerprint that tell one `RTCPeerConnection` from another.
+const MAX_MARK: usize = 256;
 
 /// The most m-lines remembered for one connection: more than any answer has.
 const MAX_SLOTS: usize = 128;
 
 impl<O: Outside> RoomState<O> {
-    /// Answers an offer. One with another `ice-ufrag` than the last comes from a new `RTCPeerConnection`: it gets a new
-    /// Peer, and the old one goes once the new one has its answer.
+    /// Answers an offer. One from another `RTCPeerConnection` than the last gets a new Peer, and the old one goes once the new one
+    /// has its answer. Other ICE credentials on the same connection are an ICE restart, which the Peer survives.
     pub(super) async fn offer(
         &mut self,
         who: ParticipantId,
@@ -26,11 +26,16 @@ impl<O: Outside> RoomState<O> {
         sdp: Redacted<String>,
     ) -> Result<Done, Fault> {
         let bad = Code::Invalid.with("sdp: this offer cannot be used");
-        let ufrag = find_ufrag(sdp.reveal()).ok_or(bad)?.to_owned();
+        let mark = find_mark(sdp.reveal()).ok_or(bad)?;
         let room = self.facts.room;
         let seat = self.seat(who)?;
         let before = seat.media.as_ref().map(|m| m.peer);
-        let known = seat.media.as_ref().filter(|m| m.ufrag == ufrag && !m.is_lost).map(|m| m.peer);
+        let same = seat.media.as_ref().filter(|m| m.mark == mark);
+        if same.is_some_and(|m| m.is_lost) {
+            // Its DTLS association is gone, and a browser makes no second one on the same connection.
+            return Err(Code::Invalid.with("sdp: this connection has ended, make another one"));
+        }
+        let known = same.map(|m| m.peer);
         let peer = match known {
             Some(peer) => peer,
             None => self.add_peer(who).await?,
@@ -50,7 +55,7 @@ impl<O: Outside> RoomState<O> {
                 self.try_command(Command::Remove { room, peer: old }).await;
             }
             if let Some(seat) = self.roster.find_mut(who) {
-                seat.media = Some(Media::new(peer, ufrag));
+                seat.media = Some(Media::new(peer, mark));
             }
         }
         self.send(who, &ServerMessage::Answer { id, sdp: answer });
@@ -208,9 +213,9 @@ impl<O: Outside> RoomState<O> {
                 seat.send(now, &ServerMessage::AudioBudget { bitrate, ptime_ms });
             }
             Event::PeerSilent { peer, .. } => {
-                if let Some(seat) = self.roster.find_peer(peer) {
-                    seat.send(now, &ServerMessage::RestartIce {});
-                }
+                let Some(who) = self.roster.find_peer(peer).map(|seat| seat.person.participant) else { return };
+                self.tell_relay(who);
+                self.send(who, &ServerMessage::RestartIce {});
             }
             Event::TapFlowing { recording, .. } => self.note_flowing(recording).await,
             Event::TapEnded { recording, reason, .. } => {
@@ -226,8 +231,11 @@ impl<O: Outside> RoomState<O> {
     }
 }
 
-/// The first `ice-ufrag` of an SDP text. BUNDLE is required, so all sections have the same.
-fn find_ufrag(sdp: &str) -> Option<&str> {
-    let value = sdp.lines().find_map(|line| line.strip_prefix("a=ice-ufrag:"))?.trim();
-    ((4..=MAX_UFRAG).contains(&value.len())).then_some(value)
+/// What stays the same in all offers of one `RTCPeerConnection`, and differs in another's: the session id of its origin (RFC 8829
+/// section 5.2.1), and its certificate. BUNDLE is required, so all sections have the same.
+fn find_mark(sdp: &str) -> Option<String> {
+    let value = |prefix: &str| sdp.lines().find_map(|line| line.strip_prefix(prefix)).map(str::trim);
+    let fingerprint = value("a=fingerprint:").filter(|text| (1..=MAX_MARK).contains(&text.len()))?;
+    let session = value("o=")?.split(' ').nth(1).filter(|text| (1..=MAX_MARK).contains(&text.len()))?;
+    Some(format!("{session} {fingerprint}"))
 }

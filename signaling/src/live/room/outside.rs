@@ -9,6 +9,7 @@ use wire::{ParticipantId, RecordingId, Redacted, RoomId};
 use super::{Fault, StopReason};
 use crate::auth::Actor;
 use crate::consent::{ConsentStatus, ConsentText, Decision};
+use crate::ice::Relay;
 use crate::quality::Sample;
 
 /// A durable act. Each is one transaction that also holds its audit event.
@@ -65,6 +66,8 @@ pub(crate) trait Outside: Send + Sync {
     fn command(&self, command: Command) -> impl Future<Output = Result<Reply, Refusal>> + Send;
     /// Commits a change with its audit event.
     fn store(&self, change: Change) -> impl Future<Output = Result<Stored, Fault>> + Send;
+    /// The relay, if there is one.
+    fn relay(&self) -> Option<&Relay>;
     /// Takes a quality sample, or drops it: a Room never waits for measurements.
     fn note(&self, sample: Sample);
 }

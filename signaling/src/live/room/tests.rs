@@ -2,6 +2,7 @@
 
 mod drain;
 mod media;
+mod relay;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, ready};
@@ -15,6 +16,7 @@ use wire::control::{Event, Lost, Reply, SlotTrack, Source, TapEnd};
 use wire::{PeerId, RecordingId, TrackId, VisitId};
 
 use super::*;
+use crate::ice::Relay;
 use crate::ids::OrgId;
 use crate::ws::message::{Practice, RoleView};
 
@@ -35,7 +37,7 @@ struct World {
 }
 
 #[derive(Clone, Default)]
-struct Fake(Arc<Mutex<World>>);
+struct Fake(Arc<Mutex<World>>, Option<Arc<Relay>>);
 
 impl Fake {
     fn world(&self) -> std::sync::MutexGuard<'_, World> {
@@ -102,6 +104,10 @@ impl Outside for Fake {
             })
         };
         ready(stored)
+    }
+
+    fn relay(&self) -> Option<&Relay> {
+        self.1.as_deref()
     }
 
     fn note(&self, sample: Sample) {
@@ -246,8 +252,15 @@ impl Scene {
     }
 }
 
-fn offer(ufrag: &str) -> String {
-    format!(r#"{{"type":"offer","id":"o","sdp":"v=0\r\na=ice-ufrag:{ufrag}\r\n"}}"#)
+/// An offer of the connection with this name.
+fn offer(name: &str) -> String {
+    restart(name, "ufrag")
+}
+
+fn restart(name: &str, ufrag: &str) -> String {
+    let sdp =
+        format!("v=0\\r\\no=- {name} 1 IN IP4 0.0.0.0\\r\\na=ice-ufrag:{ufrag}\\r\\na=fingerprint:sha-256 AB\\r\\n");
+    format!(r#"{{"type":"offer","id":"o","sdp":"{sdp}"}}"#)
 }
 
 fn about(kind: &str, whom: ParticipantId) -> String {
@@ -357,6 +370,9 @@ async fn a_new_connection_gets_a_new_peer_and_the_old_one_goes() {
     let before = scene.peer(&patient);
     scene.say(&patient, &offer("pppp")).await;
     assert_eq!(scene.world.names(), ["sfu Offer"]);
+    assert_eq!(scene.peer(&patient), before);
+    scene.say(&patient, &restart("pppp", "other")).await;
+    assert_eq!(scene.world.names(), ["sfu Offer"], "an ICE restart keeps the Peer");
     assert_eq!(scene.peer(&patient), before);
     scene.say(&patient, &offer("qqqq")).await;
     assert_eq!(scene.world.names(), ["sfu AddPeer", "sfu Offer", "sfu Remove"]);
@@ -616,14 +632,18 @@ async fn a_muted_source_stays_muted_on_a_new_connection() {
 
 #[tokio::test]
 async fn a_lost_connection_shows_in_the_roster_until_a_new_one() {
-    let (mut scene, mut clinician, patient) = Scene::with_two().await;
+    let (mut scene, mut clinician, mut patient) = Scene::with_two().await;
     let peer = scene.peer(&patient);
+    let whom = patient.who;
     let connected = |roster: &Value| {
         let people = roster["participants"].as_array().unwrap().clone();
-        people.iter().find(|p| p["participantId"] == patient.who.to_string()).unwrap()["connected"].clone()
+        people.iter().find(|p| p["participantId"] == whom.to_string()).unwrap()["connected"].clone()
     };
     scene.event(Event::PeerLost { room: scene.id(), peer, reason: Lost::Silent }).await;
     assert_eq!(connected(&clinician.read()[0]), false);
+    patient.read();
+    scene.say(&patient, &restart("pppp", "other")).await;
+    assert_eq!(patient.read()[0]["code"], "INVALID", "a connection that is lost cannot be restarted");
     scene.say(&patient, &offer("qqqq")).await;
     assert_eq!(connected(&clinician.read()[0]), true);
 }
