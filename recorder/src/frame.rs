@@ -10,6 +10,7 @@ mod h264;
 #[cfg(test)]
 mod tests;
 mod vp8;
+mod vp9;
 
 /// The longest frame that is put together, in bytes; a longer one is dropped.
 const MAX_FRAME: usize = 4 * 1024 * 1024;
@@ -122,7 +123,9 @@ impl Framer {
         let built = match self.codec {
             Codec::Vp8 => vp8::build(&parts),
             Codec::H264 => h264::build(&parts, &mut self.sets),
-            Codec::Opus | Codec::Vp9 | Codec::Av1 => None,
+            Codec::Vp9 => vp9::build(&parts),
+            // The media node does not answer AV1.
+            Codec::Opus | Codec::Av1 => None,
         };
         let Some(Built { key, size, data }) = built else {
             self.awaiting.get_or_insert(self.at);

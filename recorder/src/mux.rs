@@ -32,7 +32,7 @@ pub struct Entry {
 pub enum Coding {
     /// Pictures.
     Video {
-        /// VP8 or H.264.
+        /// VP8, VP9 or H.264.
         codec: Codec,
         /// Of the first picture.
         width: u16,
@@ -88,7 +88,7 @@ pub struct Plan {
 /// Which container a plan goes into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Container {
-    /// VP8 with Opus.
+    /// VP8 or VP9 with Opus.
     Webm,
     /// H.264 with Opus, or Opus alone.
     Mp4,

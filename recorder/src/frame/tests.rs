@@ -79,3 +79,40 @@ proptest! {
         }
     }
 }
+
+/// A keyframe of 640 by 360: uncompressed header of profile 0.
+const VP9_KEY: [u8; 10] = [0x82, 0x49, 0x83, 0x42, 0x20, 0x27, 0xf0, 0x16, 0x70, 0x55];
+
+#[test]
+fn vp9_frames_lose_their_descriptors_and_layers_become_a_superframe() {
+    let mut framer = Framer::new(Codec::Vp9);
+    // I L P B E in this order of bits from the top: 0x80 0x20 0x40 0x08 0x04.
+    let plain = |flags: u8, body: &[u8]| [&[0x80 | flags, 0x81, 0x02][..], body].concat();
+    assert_eq!(framer.push(&ordered(1, true, &plain(0x4c, &[0x86, 1]), 0), 0), None, "nothing before a keyframe");
+    assert_eq!(framer.push(&ordered(2, false, &plain(0x08, &VP9_KEY), 0), 10), None);
+    let frame = framer.push(&ordered(2, true, &plain(0x04, &[7]), 0), 12).unwrap();
+    assert!(frame.key && frame.size == Some((640, 360)));
+    assert_eq!(frame.data[..], [&VP9_KEY[..], &[7]].concat());
+    let frame = framer.push(&ordered(3, true, &plain(0x4c, &[0x86, 1, 2]), 0), 20).unwrap();
+    assert!(!frame.key && frame.data[..] == [0x86, 1, 2]);
+    // Two spatial layers: the lower with the structure of both sizes, the upper built on it.
+    let lower = [&[0xae, 0x81, 0x02, 0x00, 0x05, 0x30, 2, 128, 1, 104, 5, 0, 2, 208][..], &VP9_KEY].concat();
+    let upper = [&[0xac, 0x81, 0x02, 0x03, 0x05][..], &[0x86, 9, 9]].concat();
+    assert_eq!(framer.push(&ordered(4, false, &lower, 0), 30), None);
+    let frame = framer.push(&ordered(4, true, &upper, 0), 30).unwrap();
+    assert!(frame.key && frame.size == Some((1280, 720)));
+    let index = [0xd9, 10, 0, 0, 0, 3, 0, 0, 0, 0xd9];
+    assert_eq!(frame.data[..], [&VP9_KEY[..], &[0x86, 9, 9], &index].concat());
+    // A picture whose layer frame did not end is torn.
+    assert_eq!(framer.push(&ordered(5, true, &plain(0x48, &[0x86]), 0), 40), None);
+}
+
+proptest! {
+    #[test]
+    fn any_vp9_payload_is_survived(payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 1..6)) {
+        let mut framer = Framer::new(Codec::Vp9);
+        for (at, payload) in (0i64..).zip(payloads) {
+            let _frame = framer.push(&ordered(1, at % 2 == 1, &payload, 0), at);
+        }
+    }
+}

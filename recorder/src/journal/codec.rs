@@ -7,7 +7,7 @@ use wire::tap::{NodeMicros, TapFrame};
 use wire::{RoomId, TrackId};
 
 const SOURCES: [Source; 3] = [Source::Microphone, Source::Camera, Source::Screen];
-const CODECS: [Codec; 3] = [Codec::Opus, Codec::Vp8, Codec::H264];
+const CODECS: [Codec; 5] = [Codec::Opus, Codec::Vp8, Codec::H264, Codec::Vp9, Codec::Av1];
 const ENDS: [TapEnd; 4] = [TapEnd::Stopped, TapEnd::ConsentLost, TapEnd::RoomClosed, TapEnd::RecorderGone];
 
 fn place<T: PartialEq>(of: &T, among: &[T]) -> u8 {
@@ -121,7 +121,7 @@ mod tests {
             TapFrame::TrackEnded { track, at },
             TapFrame::Gap { packets: 3, at },
         ];
-        for (source, codec) in SOURCES.into_iter().zip(CODECS) {
+        for (source, codec) in SOURCES.into_iter().cycle().zip(CODECS) {
             frames.push(TapFrame::Track { track, participant: ParticipantId::random(), source, codec, at });
         }
         frames.extend(ENDS.map(|reason| TapFrame::Ended { reason, at }));

@@ -1,6 +1,7 @@
-//! WebM: VP8 and Opus, clusters of known size, Cues and Duration at the front (RFC 9559, RFC 8794).
+//! WebM: VP8 or VP9 and Opus, clusters of known size, Cues and Duration at the front (RFC 9559, RFC 8794).
 
 use bytes::Bytes;
+use wire::control::Codec;
 
 use super::{Chunk, Coding, MuxError, Plan, Stream};
 use crate::packet::Micros;
@@ -41,9 +42,9 @@ fn track(index: usize, stream: &Stream) -> Vec<u8> {
     let number_of = index as u64 + 1;
     let mut body = [number(&[0xd7], number_of), number(&[0x73, 0xc5], number_of), number(&[0x9c], 0)].concat();
     match &stream.coding {
-        Coding::Video { width, height, .. } => {
+        Coding::Video { codec, width, height, .. } => {
             body.extend(number(&[0x83], 1));
-            body.extend(element(&[0x86], b"V_VP8"));
+            body.extend(element(&[0x86], if *codec == Codec::Vp9 { b"V_VP9" } else { b"V_VP8" }));
             let size = [number(&[0xb0], u64::from(*width)), number(&[0xba], u64::from(*height))].concat();
             body.extend(element(&[0xe0], &size));
         }

@@ -159,7 +159,8 @@ impl Survey {
             };
             planned.push(Stream { coding, entries: timed(&noted.entries, offset) });
         }
-        let ending = if streams.iter().any(|(_, key)| key.codec == Codec::Vp8) { "webm" } else { "mp4" };
+        let ending =
+            if streams.iter().any(|(_, key)| matches!(key.codec, Codec::Vp8 | Codec::Vp9)) { "webm" } else { "mp4" };
         let sources = streams.iter().map(|(_, key)| key.source).collect();
         Some(File {
             name: format!("{stem}.{ending}"),

@@ -248,8 +248,9 @@ fn read_rids(attributes: &[Attribute]) -> (Vec<Arc<str>>, Vec<bool>) {
     if rids.len() > 1 { (rids, paused) } else { (Vec::new(), Vec::new()) }
 }
 
-/// The formats that we serve, best first: VP8, which everybody has, then H.264 in the offer's order, VP9 and AV1. An offer
-/// that begins with VP9 or AV1 was made so on purpose, for no browser does by itself: that one comes first.
+/// The formats that we serve, best first: VP8, which everybody has, then H.264 in the offer's order, then VP9. An offer that
+/// begins with VP9 was made so on purpose, for no browser does by itself: then it comes first. AV1 is forwarded like the
+/// others, but not answered as long as it cannot be recorded.
 fn read_formats(media: &MediaDescription, kind: Kind) -> Vec<Format> {
     let attributes = &media.attributes;
     let listed: Vec<u8> =
@@ -277,7 +278,6 @@ fn read_formats(media: &MediaDescription, kind: Kind) -> Vec<Format> {
             (Kind::Video, "h264/90000") if parameter("packetization-mode") == Some("1") => Codec::H264,
             // Profile 0 is 8 bits of 4:2:0, which every browser decodes.
             (Kind::Video, "vp9/90000") if matches!(parameter("profile-id"), None | Some("0")) => Codec::Vp9,
-            (Kind::Video, "av1/90000") if matches!(parameter("profile"), None | Some("0")) => Codec::Av1,
             (Kind::Video, "rtx/90000") => {
                 if let Some(Ok(of)) = parameter("apt").map(str::parse::<u8>) {
                     retransmissions.push((of, payload_type));
