@@ -85,17 +85,17 @@ describe('a visit on a bad network', () => {
       await pause(1_000);
       const since = Date.now();
       changeAddress();
-      await pause(3_000);
+      await pause(8_000);
       await untilBoth(call, 10, WHOLE_WITHIN_MS);
       const [desk, patient] = await Promise.all([endTimeline(call.desk, since), endTimeline(call.patient, since)]);
       const parts = [desk.picture, desk.sound, patient.picture, patient.sound];
       assert.ok(parts.every((part) => part !== null), 'everything came back');
-      const slowest = Math.round(Math.max(...parts.map((part) => part.backMs)));
+      const slowest = Math.round(Math.max(...parts));
       times.push(slowest);
-      notes.push(`change ${n + 1}: ${parts.map((part) => Math.round(part.backMs)).join(', ')} ms (clinician's picture, sound; patient's picture, sound)`);
+      notes.push(`change ${n + 1}: ${parts.map(Math.round).join(', ')} ms (clinician's picture, sound; patient's picture, sound)`);
     }
     const p95 = percentile(times, 0.95);
-    notes.push(`media back: p50 ${percentile(times, 0.5)} ms, p95 ${p95} ms, bar ${ADDRESS_BACK_P95_MS} ms`);
+    notes.push(`without media: p50 ${percentile(times, 0.5)} ms, p95 ${p95} ms, bar ${ADDRESS_BACK_P95_MS} ms`);
     report.add({ name: `${ADDRESS_CHANGES} changes of address`, notes, backMs: times });
     assert.ok(p95 < ADDRESS_BACK_P95_MS, `p95 ${p95} ms`);
   });

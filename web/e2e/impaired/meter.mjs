@@ -117,24 +117,23 @@ export function beginTimeline(page) {
   });
 }
 
-/** When each kind had come back after `since`, in ms from then; null where it had not. Ends the timeline. */
+/** For how long each kind stayed away at a time after `since`, in ms; null where it had not come back. Ends the timeline. */
 export function endTimeline(page, since) {
   return page.evaluate((from) => {
     const { points } = window.__timeline;
     window.__timeline.stop = true;
     const back = (kind) => {
-      // What was under way at that moment still arrives; it counts as back only after the break, if there was one.
-      let [quietSince, longest, answer] = [from, 0, from];
+      let [quietSince, longest] = [from, 0];
       for (let n = 1; n < points.length; n += 1) {
         const [before, now] = [points[n - 1], points[n]];
         if (now.at <= from) continue;
         const fresh = before.peer === now.peer ? now[kind] > before[kind] : now[kind] > 0;
         if (!fresh) continue;
-        if (now.at - quietSince > longest) [longest, answer] = [now.at - quietSince, now.at];
+        longest = Math.max(longest, now.at - quietSince);
         quietSince = now.at;
       }
       const quietNow = (points.at(-1)?.at ?? from) - quietSince;
-      return quietNow > Math.max(longest, 500) ? null : { longestGapMs: longest, backMs: answer - from };
+      return quietNow > Math.max(longest, 500) ? null : longest;
     };
     return { picture: back('frames'), sound: back('packets') };
   }, since);

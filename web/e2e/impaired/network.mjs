@@ -83,12 +83,14 @@ export async function forward(port) {
 const prefix = NEAR_ADDRESS?.split('.').slice(0, 3).join('.');
 let host = Number(NEAR_ADDRESS?.split('.')[3]);
 
-/** Another address for our side, and the old one is gone: what moving from Wi-Fi to mobile data looks like from inside. */
+/** Other addresses for our side, and the old ones are gone: what moving from Wi-Fi to mobile data looks like from inside. */
 export function changeAddress() {
   const ip = (...args) => execFileSync('ip', args);
   const old = host;
   host = host >= 250 ? 10 : host + 1;
-  ip('addr', 'add', `${prefix}.${host}/32`, 'dev', DEVICE);
-  ip('addr', 'del', `${prefix}.${old}/32`, 'dev', DEVICE);
+  // Of both families: a call that runs over IPv6 would not notice that IPv4 moved.
+  const both = (number) => [`${prefix}.${number}/32`, `fd78::${number.toString(16)}/128`];
+  for (const address of both(host)) ip('addr', 'add', address, 'dev', DEVICE, ...(address.includes(':') ? ['nodad'] : []));
+  for (const address of both(old)) ip('addr', 'del', address, 'dev', DEVICE);
   return `${prefix}.${host}`;
 }
