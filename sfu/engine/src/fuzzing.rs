@@ -168,7 +168,8 @@ mod tests {
 
     type Target = fn(&[u8]);
 
-    const TARGETS: [(&str, Target); 4] = [("sdp", sdp), ("rtp", rtp), ("rtcp", rtcp), ("flow", flow)];
+    const TARGETS: [(&str, Target); 5] =
+        [("dependency", dependency), ("sdp", sdp), ("rtp", rtp), ("rtcp", rtcp), ("flow", flow)];
 
     /// What fuzzing found or began with, if it is there: a clone without the corpus has nothing to replay.
     #[test]
@@ -190,6 +191,7 @@ mod tests {
         #[test]
         fn any_bytes_are_survived(data in prop::collection::vec(any::<u8>(), 0..120)) {
             rtp(&data);
+            dependency(&data);
             rtcp(&data);
             sdp(&data);
         }

@@ -14,7 +14,9 @@ async fn what_was_measured_can_be_read_by_staff_and_nobody_else() {
     clinician.hear("welcome").await;
     let mut patient = house.patient(&cookie).await;
     let me = patient.hear("welcome").await["you"]["participantId"].clone();
-    patient.say(json!({"type": "offer", "id": 1, "sdp": "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\na=fingerprint:sha-256 AB\r\n"})).await;
+    patient
+        .say(json!({"type": "offer", "id": 1, "sdp": "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\na=fingerprint:sha-256 AB\r\n"}))
+        .await;
     patient.hear("answer").await;
     patient.say(json!({"type": "stats", "rttMs": 33, "framesDecoded": 120, "freezes": 2})).await;
     patient.settle().await;
