@@ -23,6 +23,9 @@ const YOUNG_HOLD: Duration = Duration::from_millis(300);
 /// A paused track comes back with this much over its floor, for this long.
 const RESUME_ROOM: f64 = 1.3;
 const RESUME_HOLD: Duration = Duration::from_secs(3);
+/// With this much over its floor there is no doubt: the way is back.
+const PLENTY: f64 = 4.0;
+const PLENTY_HOLD: Duration = Duration::from_millis(500);
 /// A step up that had to be taken back within this time doubles the wait for the next.
 const REGRET: Duration = Duration::from_secs(10);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -75,8 +78,13 @@ pub struct Rung {
 pub enum Shape<'a> {
     /// One of these, cheapest first. None known yet: the floor is kept free for it.
     Ladder(&'a [Rung]),
-    /// One encoding whose publisher can be told a rate, up to this one.
-    Elastic(Bitrate),
+    /// One encoding whose publisher can be told a rate.
+    Elastic {
+        /// More is of no use.
+        most: Bitrate,
+        /// It does not become smaller than this, because of another receiver; zero when this one decides alone.
+        least: Bitrate,
+    },
 }
 
 /// One picture that the receiver wants, in the order of who came first.
@@ -100,6 +108,19 @@ impl Claim<'_> {
             (Class::Face, Emphasis::Thumbnail) => Bitrate::kbps(50),
             (Class::Face, _) => Bitrate::kbps(80),
         }
+    }
+
+    /// What it costs at least while it flows.
+    fn lowest(&self) -> Bitrate {
+        match self.shape {
+            Shape::Ladder(ladder) => ladder.first().map_or(self.floor(), |rung| rung.rate.max(self.floor())),
+            Shape::Elastic { least, .. } => least.max(self.floor()),
+        }
+    }
+
+    /// Its publisher can be asked for less than what does not fit.
+    fn can_shrink(&self) -> bool {
+        matches!(self.shape, Shape::Elastic { least, .. } if least <= self.floor())
     }
 }
 
@@ -284,7 +305,7 @@ impl Allocator {
             match plain {
                 Some(less) if less.cost(claim) < pick.cost(claim) => held.lower(Some(less), now),
                 Some(_) => held.starving = None,
-                None if matches!(claim.shape, Shape::Elastic(_)) => {
+                None if claim.can_shrink() => {
                     // Its publisher is asked for less first.
                     let since = *held.starving.get_or_insert(now);
                     if now.saturating_duration_since(since) >= PATIENCE {
@@ -324,13 +345,15 @@ impl Allocator {
                     wanted.map(|pick| pick.lowest(claim)).filter(has_room)
                 }
             };
-            let Some(place) = self.held.get_mut(index) else { continue };
+            let since = held.ready.unwrap_or(now);
+            if let Some(place) = self.held.get_mut(index) {
+                place.ready = next.map(|_| since);
+            }
             if next.is_none() {
-                place.ready = None;
                 continue;
             }
-            let since = *place.ready.get_or_insert(now);
             let (hold, spacing) = match (held.pick, is_young) {
+                (None, _) if self.spare(video, index, claims) >= claim.lowest().scale(PLENTY) => (PLENTY_HOLD, SPACING),
                 (None, _) => (RESUME_HOLD, SPACING),
                 (Some(_), true) => (YOUNG_HOLD, YOUNG_HOLD),
                 (Some(_), false) => (HOLD, SPACING),
@@ -399,7 +422,7 @@ impl Allocator {
         for ((claim, pick), rate) in claims.iter().zip(picks).zip(rates) {
             let (grant, rate) = match (pick, claim.shape) {
                 (None, _) => (Grant::Paused, Bitrate::ZERO),
-                (Some(_), Shape::Elastic(_)) => (Grant::Elastic(rate), rate),
+                (Some(_), Shape::Elastic { .. }) => (Grant::Elastic(rate), rate),
                 (Some(pick), Shape::Ladder(ladder)) => {
                     (Grant::Rung(ladder.get(pick.rung).map(|rung| rung.id)), pick.cost(claim))
                 }
@@ -413,7 +436,7 @@ impl Allocator {
     fn find_wanting(&self, claims: &[Claim<'_>], budget: &Budget) -> Option<Bitrate> {
         let total = self.total(claims);
         let more = self.held.iter().zip(claims).filter_map(|(held, claim)| match held.pick {
-            None => Some(claim.floor().max(Pick::LOWEST.cost(claim)).scale(RESUME_ROOM)),
+            None => Some(claim.lowest().scale(RESUME_ROOM)),
             Some(_) if claim.emphasis == Emphasis::Thumbnail => None,
             Some(pick) => {
                 let next = pick.next(claim)?;

@@ -12,9 +12,11 @@ const HASTE: f64 = 2.0;
 /// A queue that takes longer than this at the target is worked off in this time.
 const COMFORT: Duration = Duration::from_millis(100);
 /// What may leave at once after a pause. Longer bursts read as a queue at the receiver.
-const BURST: Duration = Duration::from_millis(10);
-/// The same in bytes at least: two packets, else low rates would send one packet at a time with a timer each.
-const LEAST_BURST: i64 = 2400;
+const BURST: Duration = Duration::from_millis(25);
+/// The same in bytes at least: a frame of a few packets, else low rates would send one packet at a time with a timer each.
+const LEAST_BURST: i64 = 4800;
+/// What may leave at once at the very beginning: the first keyframe, for which somebody waits.
+const FIRST_BURST: i64 = 9600;
 /// Sound never waits and may overdraw; what it overdrew beyond this is forgiven.
 const DEBT: Duration = Duration::from_millis(500);
 /// Longest that video may wait. Older pictures are worth less than the keyframe that replaces them.
@@ -91,7 +93,7 @@ impl<P> Pacer<P> {
     pub fn new(target: Bitrate, now: Instant) -> Self {
         Self {
             target,
-            credit: LEAST_BURST,
+            credit: FIRST_BURST,
             filled: now,
             repair_age: REPAIR_PATIENCE,
             queues: std::array::from_fn(|_| VecDeque::new()),
@@ -149,6 +151,11 @@ impl<P> Pacer<P> {
         if self.credit <= 0 {
             return None;
         }
+        self.pop_any(now)
+    }
+
+    /// The next packet, whatever the budget.
+    pub fn pop_any(&mut self, now: Instant) -> Option<Waiting<P>> {
         for urgency in [Urgency::Repair, Urgency::Screen, Urgency::Face, Urgency::Padding] {
             while let Some(entry) = self.queues.get_mut(urgency as usize).and_then(VecDeque::pop_front) {
                 self.bytes -= entry.waiting.bytes;

@@ -45,6 +45,10 @@ pub(crate) struct Context {
     /// The Room of each running Tap.
     pub(crate) taps: FxHashMap<RecordingId, RoomId>,
     epoch: (Instant, NodeMicros),
+    /// Whose packets wait for their time, and until when; each Peer once, so at most as many as there are Peers.
+    pacing: Vec<(Instant, PeerKey)>,
+    /// The earliest of them.
+    next_pacing: Option<Instant>,
 }
 
 impl Context {
@@ -66,6 +70,8 @@ impl Context {
             shard: config.shard,
             taps: FxHashMap::default(),
             epoch: config.epoch,
+            pacing: Vec::new(),
+            next_pacing: None,
         })
     }
 
@@ -88,6 +94,31 @@ impl Context {
         self.counters.datagrams_out += 1;
         self.counters.bytes_out += length as u64;
         true
+    }
+
+    /// This Peer's waiting packets are to be looked at then.
+    pub(crate) fn pace(&mut self, key: PeerKey, at: Option<Instant>) {
+        let Some(at) = at else { return };
+        self.next_pacing = Some(self.next_pacing.map_or(at, |earlier| earlier.min(at)));
+        match self.pacing.iter_mut().find(|(_, other)| *other == key) {
+            Some((earlier, _)) => *earlier = at.min(*earlier),
+            None => self.pacing.push((at, key)),
+        }
+    }
+
+    /// A Peer whose packets are due.
+    pub(crate) fn pop_pacing(&mut self, now: Instant) -> Option<PeerKey> {
+        if self.next_pacing.is_none_or(|at| at > now) {
+            return None;
+        }
+        let due = self.pacing.iter().position(|(at, _)| *at <= now).map(|due| self.pacing.swap_remove(due).1);
+        self.next_pacing = self.pacing.iter().map(|(at, _)| *at).min();
+        due
+    }
+
+    /// When the next packets are due.
+    pub(crate) const fn next_pacing(&self) -> Option<Instant> {
+        self.next_pacing
     }
 
     pub(crate) fn tell(&mut self, event: Event) {

@@ -59,6 +59,12 @@ pub struct Counters {
     pub retransmitted: u64,
     /// Asked for, but no longer or never in the history, too soon again, or beyond the repair budget.
     pub not_retransmitted: u64,
+    /// Packets that had to wait because the way to the receiver was full for the moment.
+    pub paced: u64,
+    /// Of these, dropped because they waited too long.
+    pub shed: u64,
+    /// Packets sent to learn what a way carries.
+    pub probe_packets: u64,
     /// Keyframe requests that receivers made (PLI and FIR).
     pub keyframes_wanted: u64,
     /// Keyframe requests that we sent to publishers.
@@ -67,6 +73,8 @@ pub struct Counters {
     pub transport_feedback_sent: u64,
     /// Transport-wide feedback packets received.
     pub transport_feedback_received: u64,
+    /// Limits told to publishers (REMB).
+    pub limits_sent: u64,
     /// Frames handed to Taps.
     pub tap_frames: u64,
     /// Rooms that failed inside.

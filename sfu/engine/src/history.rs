@@ -15,6 +15,8 @@ const PACKETS: usize = 2048;
 const TIMES: u8 = 6;
 /// Shortest time between two replays of one packet.
 const SPACING: Duration = Duration::from_millis(15);
+/// Entries that are looked at for something to fill a probe with.
+const SPARE_LOOK: usize = 64;
 
 /// What is needed to write the packet again. The payload is shared with everybody who was sent it.
 #[derive(Clone, Debug)]
@@ -72,6 +74,8 @@ pub(crate) struct History {
     /// Number of the first entry.
     base: u64,
     bytes: usize,
+    /// Where [`Self::spare`] was last.
+    spared: usize,
 }
 
 impl History {
@@ -107,6 +111,23 @@ impl History {
         entry.replayed = Some(now);
         entry.times += 1;
         Some(entry.kept.clone())
+    }
+
+    /// Something lately sent to fill a probe with: of at least so many bytes of payload, each time another one. It does not
+    /// count as asked for.
+    pub(crate) fn spare(&mut self, bytes: usize, now: Instant) -> Option<(u16, Kept)> {
+        let count = self.entries.len();
+        for step in 1..=count.min(SPARE_LOOK) {
+            let index = (self.spared + step) % count;
+            let fits =
+                |entry: &&Entry| entry.kept.payload.len() >= bytes && now.saturating_duration_since(entry.sent) <= AGE;
+            if let Some(entry) = self.entries.get(index).and_then(Option::as_ref).filter(fits) {
+                self.spared = index;
+                let number = super::rtp::sequence::wire(self.base + index as u64);
+                return Some((number, entry.kept.clone()));
+            }
+        }
+        None
     }
 
     /// Drops what is too old: called as packets come and on a timer, so that a silent slot holds nothing.

@@ -5,6 +5,7 @@
 mod context;
 mod counters;
 mod door;
+mod downlink;
 mod error;
 mod filter;
 #[doc(hidden)]
@@ -12,9 +13,11 @@ pub mod fuzzing;
 mod history;
 mod keyframe;
 mod layer;
+mod limit;
 mod meter;
 mod negotiate;
 mod outgoing;
+mod packet_out;
 mod passage;
 mod peer;
 mod quality;
@@ -26,6 +29,7 @@ mod subscription;
 mod tap;
 mod track;
 pub mod transport;
+mod wish;
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -167,6 +171,7 @@ impl Engine {
             self.next_tick = now + TICK;
             self.tick();
         }
+        self.pace(now);
         self.ctx.counters.rooms = self.rooms.len() as u64;
     }
 
@@ -187,7 +192,9 @@ impl Engine {
     /// The next thing to do that is not [`Output::Send`]; call until [`Output::Wait`].
     pub fn poll_control(&mut self) -> Output {
         let is_idle = self.ctx.counters.peers == 0;
-        self.ctx.outputs.pop_front().unwrap_or(Output::Wait((!is_idle).then_some(self.next_tick)))
+        self.ctx.outputs.pop_front().unwrap_or(Output::Wait(
+            (!is_idle).then(|| self.ctx.next_pacing().map_or(self.next_tick, |at| at.min(self.next_tick))),
+        ))
     }
 
     /// Whether authenticated STUN bound this path to a Peer that lives.
@@ -270,6 +277,13 @@ impl Engine {
             vacant.insert(room);
         }
         Ok(Reply::Done)
+    }
+
+    /// Sends what waited for its time between two looks at the timers.
+    fn pace(&mut self, now: Instant) {
+        while let Some(key) = self.ctx.pop_pacing(now) {
+            self.within(key.room, |room, ctx| room.pace(ctx, key.peer));
+        }
     }
 
     fn tick(&mut self) {

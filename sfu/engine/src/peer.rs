@@ -12,12 +12,15 @@ use silence::Silence;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bandwidth::Granted;
 use rustc_hash::FxHashMap;
-use wire::control::{Door, SlotTrack, Source};
-use wire::{ParticipantId, PeerId};
+use wire::control::{Door, Encoding, SlotTrack, Source};
+use wire::{ParticipantId, PeerId, RoomId, TrackId};
 
-use crate::context::Context;
+use crate::context::{Context, PeerKey};
+use crate::downlink::Downlink;
 use crate::layer::Layer;
+use crate::limit::Limit;
 use crate::negotiate::PayloadTable;
 use crate::quality::Quality;
 use crate::rtp::extension::Ids;
@@ -25,6 +28,7 @@ use crate::rtp::feedback::Feedback;
 use crate::subscription::Slot;
 use crate::track::{Incoming, Track};
 use crate::transport::{IceCredentials, Transport};
+use crate::wish::{Settled, Voice};
 
 /// Where packets of one SSRC go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,8 +75,23 @@ pub(crate) struct Peer {
     feedback_sent: Option<Instant>,
     reported: Instant,
     quality: Quality,
-    /// Next transport-wide number towards the browser, RTX included.
-    transport_number: u64,
+    /// Its place in the Engine.
+    key: PeerKey,
+    /// What the way to the browser carries.
+    pub(crate) downlink: Downlink,
+    /// What of the downlink each Track got in the last division.
+    pub(crate) grants: Vec<(TrackId, Granted)>,
+    /// What its encoders and its voice were asked for, and the limit on all it sends.
+    pub(crate) encodings: Vec<(TrackId, Settled<Encoding>)>,
+    pub(crate) voice: Settled<Voice>,
+    pub(crate) limit: Limit,
+    /// Its browser heeds REMB.
+    pub(crate) can_be_limited: bool,
+    /// Bytes of RTP that came.
+    pub(crate) bytes_in: u64,
+    /// Extended highest numbers that the browser reported last, by our SSRC.
+    pub(crate) reported_highest: Vec<(u32, u32)>,
+    pub(crate) room: RoomId,
 }
 
 /// One packet from a publisher, and the place of its Track.
@@ -87,6 +106,9 @@ pub(crate) struct Received {
 /// What signaling said of a new Peer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NewPeer {
+    /// Its place, for what waits to be sent.
+    pub(crate) key: PeerKey,
+    pub(crate) room: RoomId,
     pub(crate) id: PeerId,
     pub(crate) participant: ParticipantId,
     pub(crate) door: Door,
@@ -124,7 +146,16 @@ impl Peer {
             feedback_sent: None,
             reported: now,
             quality: Quality::new(now),
-            transport_number: 1,
+            downlink: Downlink::new(u64::from(ctx.fresh_ssrc()), now),
+            key: new.key,
+            grants: Vec::new(),
+            encodings: Vec::new(),
+            voice: Settled::new(Voice::USUAL),
+            limit: Limit::default(),
+            can_be_limited: false,
+            bytes_in: 0,
+            reported_highest: Vec::new(),
+            room: new.room,
         }
     }
 

@@ -2,10 +2,13 @@
 
 mod command;
 mod control;
+mod divide;
 mod flow;
 
+use bandwidth::CarriedOver;
 use rustc_hash::FxHashMap;
 use slab::Slab;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 use wire::control::{Door, Event, TapEnd};
 use wire::{ParticipantId, PeerId, RoomId};
@@ -26,6 +29,30 @@ const QUIET: Duration = Duration::from_secs(2);
 /// Time between the ticks of a quiet Room. Consent, reports and bars, which are left then, are seconds apart.
 const QUIET_TICK: Duration = Duration::from_millis(100);
 
+/// People who left that are remembered.
+const LEAVERS: usize = 32;
+/// How long what a way carried is worth something.
+const REMEMBERED: Duration = Duration::from_secs(600);
+
+/// Somebody whose connection ended.
+#[derive(Clone, Copy, Debug)]
+struct Leaver {
+    participant: ParticipantId,
+    address: IpAddr,
+    left: Instant,
+    carried: CarriedOver,
+}
+
+/// What the way of this person at this address carried lately: of the connection that is replaced, or of the one before.
+fn find_leaver(leavers: &[Leaver], peer: &Peer, now: Instant) -> Option<CarriedOver> {
+    let address = peer.transport.path()?.remote.ip();
+    let is_recent = |leaver: &&Leaver| now.saturating_duration_since(leaver.left) < REMEMBERED;
+    let mut known = leavers.iter().filter(is_recent);
+    known
+        .find(|leaver| leaver.participant == peer.participant && leaver.address == address)
+        .map(|leaver| leaver.carried)
+}
+
 /// One live Room.
 #[derive(Debug)]
 pub(crate) struct Room {
@@ -43,6 +70,10 @@ pub(crate) struct Room {
     /// When a command, a handshake or media last came.
     stirred: Instant,
     ticked: Instant,
+    /// Who speaks, and since when.
+    speaking: Option<(ParticipantId, Instant)>,
+    /// What the ways to people who left carried, for when they come back: at most [`LEAVERS`].
+    leavers: Vec<Leaver>,
     /// Lets a test see what a panic inside does.
     #[cfg(test)]
     pub(crate) explodes: bool,
@@ -64,6 +95,8 @@ impl Room {
             speaker_polled: now,
             stirred: now,
             ticked: now,
+            speaking: None,
+            leavers: Vec::new(),
             #[cfg(test)]
             explodes: false,
             #[cfg(test)]
@@ -83,7 +116,7 @@ impl Room {
     }
 
     /// By what the demultiplexer names the Peer at this place.
-    const fn key(&self, peer: usize) -> PeerKey {
+    pub(super) const fn key(&self, peer: usize) -> PeerKey {
         PeerKey { room: self.place, peer }
     }
 
@@ -146,10 +179,12 @@ impl Room {
             peer.attend(ctx, self.id);
         }
         self.settle(ctx);
+        self.tend_downlinks(ctx);
         self.request_keyframes(ctx);
         if ctx.now.saturating_duration_since(self.speaker_polled) >= SPEAKER_INTERVAL {
             self.speaker_polled = ctx.now;
             if let Some(participant) = self.speaker.poll(ctx.now) {
+                self.note_speaking(ctx, participant);
                 ctx.tell(Event::Speaking { room: self.id, participant });
             }
         }
@@ -206,12 +241,18 @@ impl Room {
     fn handle_connected(&mut self, ctx: &mut Context, index: usize) {
         let Some(peer) = self.peers.get_mut(index) else { return };
         peer.is_successor = false;
+        if let Some(carried) = find_leaver(&self.leavers, peer, ctx.now) {
+            peer.downlink.resume(ctx.now, carried);
+        }
         peer.is_counted = true;
         ctx.counters.connected += 1;
         let (id, participant, generation) = (peer.id, peer.participant, peer.generation);
         let is_replaced = |peer: &Peer| peer.participant == participant && peer.generation < generation;
         let replaced: Vec<usize> =
             self.peers.iter().filter(|(_, peer)| is_replaced(peer)).map(|(index, _)| index).collect();
+        if !replaced.is_empty() {
+            self.flush_waiting(ctx);
+        }
         for index in replaced {
             self.drop_peer(ctx, index);
         }
@@ -225,7 +266,20 @@ impl Room {
     /// Forgets a Peer: its addresses and credentials mean nothing from here on.
     fn drop_peer(&mut self, ctx: &mut Context, index: usize) {
         let Some(mut peer) = self.peers.try_remove(index) else { return };
+        self.drop_waiting();
         self.places.remove(&peer.id);
+        if let (Some(path), Some(carried)) = (peer.transport.path(), peer.downlink.carry_over()) {
+            self.leavers.retain(|leaver| leaver.participant != peer.participant);
+            if self.leavers.len() == LEAVERS {
+                self.leavers.remove(0);
+            }
+            self.leavers.push(Leaver {
+                participant: peer.participant,
+                address: path.remote.ip(),
+                left: ctx.now,
+                carried,
+            });
+        }
         peer.transport.close(ctx.now);
         peer.flush(ctx);
         ctx.demux.remove(self.key(index));

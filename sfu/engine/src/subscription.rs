@@ -3,15 +3,19 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bandwidth::Urgency;
 use bytes::Bytes;
 use wire::TrackId;
-use wire::control::{Kind, SlotTrack, View};
+use wire::control::{Kind, SlotTrack, Source, View};
 
+use crate::downlink::Sort;
 use crate::history::{History, Kept, Patch};
 use crate::layer::{Layer, LayerStep};
 use crate::negotiate::{Coding, Format, Sending, find_format};
+use crate::packet_out::PacketOut;
 use crate::passage::{Held, Passage, Passed};
 use crate::rtp::extension::Ids;
+use crate::rtp::packet::NewHeader;
 use crate::rtp::report::SentReports;
 use crate::rtp::sequence::wire;
 use crate::track::Incoming;
@@ -52,6 +56,10 @@ pub(crate) struct Slot {
     pub(crate) is_open: bool,
     /// How the browser shows it, as signaling said last.
     pub(crate) view: View,
+    /// Since when the network holds back what it carries.
+    pub(crate) paused_since: Option<Instant>,
+    /// Signaling was told so.
+    pub(crate) is_told_paused: bool,
     pub(crate) formats: Vec<Format>,
     pub(crate) ids: Ids,
     pub(crate) sending: Sending,
@@ -77,6 +85,8 @@ impl Slot {
             pair,
             is_open: true,
             view: View::default(),
+            paused_since: None,
+            is_told_paused: false,
             formats: Vec::new(),
             ids: Ids::default(),
             sending,
@@ -89,6 +99,56 @@ impl Slot {
             passage: Passage::new(first),
             rtx_number: u64::from(first_rtx & 0x7fff),
             repair_budget: REPAIR_BURST,
+        }
+    }
+
+    /// What waits for what when the way is full.
+    pub(crate) fn urgency(&self) -> Urgency {
+        let source = self.subscription.as_ref().map(|subscription| subscription.carries.source);
+        if source == Some(Source::Screen) { Urgency::Screen } else { Urgency::Face }
+    }
+
+    /// The payload type of repairs of this one.
+    pub(crate) fn rtx_of(&self, payload_type: u8) -> Option<u8> {
+        self.formats.iter().find(|format| format.payload_type == payload_type)?.rtx
+    }
+
+    /// Any payload type of repairs.
+    pub(crate) fn any_rtx(&self) -> Option<u8> {
+        self.formats.iter().find_map(|format| format.rtx)
+    }
+
+    /// True when packets that nobody asked for may leave on its repair stream.
+    pub(crate) fn can_probe(&self) -> bool {
+        self.is_open && self.kind == Kind::Video && self.ids.transport_cc.is_some() && self.any_rtx().is_some()
+    }
+
+    /// The number of the next packet of the repair stream.
+    pub(crate) const fn next_repair(&mut self) -> u16 {
+        let number = wire(self.rtx_number);
+        self.rtx_number += 1;
+        number
+    }
+
+    /// A repair of what left under `original`.
+    pub(crate) fn repair(
+        &self,
+        kept: Kept,
+        original: u16,
+        (payload_type, sequence): (u8, u16),
+        sort: Sort,
+    ) -> PacketOut {
+        let Kept { payload, timestamp, marker, patch, dependency, .. } = kept;
+        let ssrc = self.sending.rtx_ssrc;
+        PacketOut {
+            sort,
+            header: NewHeader { payload_type, marker, sequence, timestamp, ssrc, has_extension: false, padding: 0 },
+            transport_id: self.ids.transport_cc,
+            audio_level: None,
+            dependency: self.ids.dependency.zip(dependency),
+            original: Some(original),
+            payload,
+            patch,
         }
     }
 
@@ -121,7 +181,6 @@ impl Slot {
 
     /// Lets at most this much of the Track flow, `None` for nothing. Until it is said, the best flows. Going up waits for a
     /// keyframe; what flows meanwhile goes on.
-    #[allow(dead_code, reason = "the allocator calls it")]
     pub(crate) fn select(&mut self, step: Option<LayerStep>, now: Instant) {
         self.passage.select(step, now);
     }
@@ -188,10 +247,8 @@ impl Slot {
             return None;
         }
         let kept = self.history.replay(number, round_trip, now)?;
-        let rtx = self.formats.iter().find(|format| format.payload_type == kept.payload_type)?.rtx?;
+        let rtx = self.rtx_of(kept.payload_type)?;
         self.repair_budget = self.repair_budget.saturating_sub(kept.payload.len() + 40);
-        let rtx_number = wire(self.rtx_number);
-        self.rtx_number += 1;
-        Some((kept, rtx, rtx_number))
+        Some((kept, rtx, self.next_repair()))
     }
 }

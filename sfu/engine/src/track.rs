@@ -187,7 +187,6 @@ impl Track {
     }
 
     /// What of the Track flows at present, cheapest first; empty when nothing does.
-    #[allow(dead_code, reason = "the allocator asks")]
     pub(crate) fn steps(&mut self, now: Instant) -> Vec<Step> {
         let is_simulcast = self.streams.len() > 1;
         let mut steps = Vec::new();
@@ -220,6 +219,22 @@ impl Track {
         let live = self.streams.iter().zip(0u8..8).filter(|(stream, _)| is_live(stream));
         let mask = live.fold(0, |mask, (_, layer)| mask | 1 << layer);
         Live { count: u8::try_from(self.streams.len()).unwrap_or(u8::MAX), mask }
+    }
+
+    /// Several encodings were negotiated, so that its publisher can be asked for them.
+    pub(crate) const fn has_layers(&self) -> bool {
+        self.streams.len() > 1
+    }
+
+    /// The SSRCs of its media.
+    pub(crate) fn media_ssrcs(&self) -> impl Iterator<Item = u32> {
+        self.streams.iter().filter_map(|stream| stream.ssrc)
+    }
+
+    /// Interarrival jitter in milliseconds, the worst of its Layers.
+    pub(crate) fn jitter_ms(&self) -> u32 {
+        let units = self.streams.iter().map(|stream| u64::from(stream.reception.jitter())).max().unwrap_or_default();
+        u32::try_from(units * 1000 / u64::from(self.coding.codec.clock_rate())).unwrap_or(u32::MAX)
     }
 
     /// Whether the Track may become another one now: see [`REBIRTH`].

@@ -19,7 +19,7 @@ impl Pick {
     pub(super) fn cost(self, claim: &Claim<'_>) -> Bitrate {
         match claim.shape {
             Shape::Ladder(ladder) => ladder.get(self.rung).map_or(claim.floor(), |rung| rung.rate.max(claim.floor())),
-            Shape::Elastic(_) => claim.floor(),
+            Shape::Elastic { .. } => claim.lowest(),
         }
     }
 
@@ -137,9 +137,9 @@ pub(super) fn share_elastic(video: Bitrate, claims: &[Claim<'_>], picks: &[Optio
     let mut left = video.saturating_sub(ladders.filter_map(|(claim, pick)| Some((*pick)?.cost(claim))).sum());
     let running = |index: &usize| {
         let claim = claims.get(*index)?;
-        let Shape::Elastic(most) = claim.shape else { return None };
+        let Shape::Elastic { most, .. } = claim.shape else { return None };
         (*picks.get(*index)?)?;
-        Some((claim, most))
+        Some((claim, most.max(claim.lowest())))
     };
     let order = order(claims);
     let has_screen = order.iter().filter_map(running).any(|(claim, _)| claim.class == Class::Screen);
@@ -151,8 +151,8 @@ pub(super) fn share_elastic(video: Bitrate, claims: &[Claim<'_>], picks: &[Optio
     };
     // Floors first, in order of rank.
     for index in &order {
-        if let Some((claim, most)) = running(index) {
-            give(*index, claim.floor().min(most), &mut left);
+        if let Some((claim, _)) = running(index) {
+            give(*index, claim.lowest(), &mut left);
         }
     }
     if has_screen {
@@ -164,7 +164,7 @@ pub(super) fn share_elastic(video: Bitrate, claims: &[Claim<'_>], picks: &[Optio
         let each = video.scale(BESIDE_SCREEN / (faces.len().max(1) as f64));
         for index in faces {
             if let Some((claim, most)) = running(&index) {
-                give(index, each.min(most).saturating_sub(claim.floor()), &mut left);
+                give(index, each.min(most).saturating_sub(claim.lowest()), &mut left);
             }
         }
     }

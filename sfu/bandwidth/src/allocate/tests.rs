@@ -34,7 +34,12 @@ fn screen(key: u64) -> Claim<'static> {
 }
 
 fn elastic(key: u64, class: Class) -> Claim<'static> {
-    Claim { key, class, emphasis: Emphasis::Plain, shape: Shape::Elastic(Bitrate::kbps(2500)) }
+    Claim {
+        key,
+        class,
+        emphasis: Emphasis::Plain,
+        shape: Shape::Elastic { most: Bitrate::kbps(2500), least: Bitrate::ZERO },
+    }
 }
 
 struct Run {
@@ -136,6 +141,17 @@ fn a_face_is_paused_below_its_floor_and_resumes_with_a_margin() {
 }
 
 #[test]
+fn what_another_receiver_keeps_up_is_paused_at_once_when_it_does_not_fit() {
+    let shape = Shape::Elastic { most: Bitrate::kbps(2500), least: Bitrate::kbps(700) };
+    let claims = [Claim { shape, ..elastic(1, Class::Face) }];
+    let mut run = Run::new();
+    assert!(matches!(run.pass(1000 * MS, &budget(1000), &claims)[0].grant, Grant::Elastic(_)));
+    assert_eq!(run.pass(100 * MS, &budget(500), &claims)[0].grant, Grant::Paused);
+    // The other one left: now it may be as small as it must.
+    assert!(matches!(run.pass(5000 * MS, &budget(500), &[elastic(1, Class::Face)])[0].grant, Grant::Elastic(_)));
+}
+
+#[test]
 fn beside_a_screen_a_face_keeps_a_share() {
     let claims = [elastic(1, Class::Face), elastic(2, Class::Screen)];
     let mut run = Run::new();
@@ -207,7 +223,7 @@ proptest! {
                 }
                 let emphasis = [Emphasis::Thumbnail, Emphasis::Plain, Emphasis::Speaker, Emphasis::Pinned][usize::from(*emphasis)];
                 let class = if *is_screen { Class::Screen } else { Class::Face };
-                let shape = if steps.len() == 4 { Shape::Elastic(Bitrate::kbps(steps[0] * 4)) } else { Shape::Ladder(ladder) };
+                let shape = if steps.len() == 4 { Shape::Elastic { most: Bitrate::kbps(steps[0] * 4), least: Bitrate::kbps(steps[1]) } } else { Shape::Ladder(ladder) };
                 claims.push(Claim { key: *key, class, emphasis, shape });
             }
             let budget = Budget { sound: Bitrate::kbps(sound), loss, ..budget(kbits) };
@@ -227,7 +243,7 @@ proptest! {
             let granted = wide_run.pass(Duration::from_secs(240), &wide, &claims);
             for (granted, claim) in granted.iter().zip(&claims) {
                 match claim.shape {
-                    Shape::Elastic(most) => prop_assert_eq!(granted.grant, Grant::Elastic(most)),
+                    Shape::Elastic { most, .. } => prop_assert_eq!(granted.grant, Grant::Elastic(most.max(claim.lowest()))),
                     Shape::Ladder([]) => prop_assert_eq!(granted.grant, Grant::Rung(None)),
                     Shape::Ladder(ladder) => {
                         let best = if claim.emphasis == Emphasis::Thumbnail && claim.class == Class::Face { 0 } else { ladder.len() - 1 };

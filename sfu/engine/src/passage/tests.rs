@@ -198,6 +198,7 @@ impl Rig {
                 timestamp,
                 ssrc: 50 + u32::try_from(layer).unwrap(),
                 has_extension: false,
+                padding: 0,
             };
             encoder.sequence = encoder.sequence.wrapping_add(1);
             let mut bytes = Vec::new();

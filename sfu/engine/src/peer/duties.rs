@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use wire::control::{Door, Event};
+use bandwidth::Bitrate;
+use wire::control::{Door, Event, Kind};
 use wire::{RoomId, TrackId};
 
 use super::Peer;
@@ -10,6 +11,7 @@ use crate::context::Context;
 use crate::layer::Layer;
 use crate::rewrite::Clock;
 use crate::rtp::{feedback, nack, report, rtcp};
+use crate::track::Track;
 
 /// Time between receiver reports: browsers expect about one a second.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -57,7 +59,8 @@ impl Peer {
     }
 
     fn send_feedback(&mut self, ctx: &mut Context) {
-        let is_early = self.feedback_sent.is_some_and(|at| ctx.now.saturating_duration_since(at) < feedback::INTERVAL);
+        let interval = feedback::interval(self.downlink.target());
+        let is_early = self.feedback_sent.is_some_and(|at| ctx.now.saturating_duration_since(at) < interval);
         if is_early || !self.feedback.is_due() {
             return;
         }
@@ -128,6 +131,18 @@ impl Peer {
         }
     }
 
+    /// Tells the browser what it may send in all, on all its pictures together.
+    pub(crate) fn send_limit(&mut self, ctx: &mut Context, limit: Bitrate) {
+        let pictures = self.tracks.iter().filter(|track| track.source.kind() == Kind::Video && track.is_sending);
+        let ssrcs: Vec<u32> = pictures.flat_map(Track::media_ssrcs).collect();
+        if !ssrcs.is_empty()
+            && let Some(packet) = rtcp::receiver_limit(self.ssrc, limit.as_bps(), ssrcs)
+        {
+            ctx.counters.limits_sent += 1;
+            self.send_rtcp(ctx, &packet);
+        }
+    }
+
     fn tell_quality(&mut self, ctx: &mut Context, room: RoomId) {
         let streams = self.tracks.iter().flat_map(|track| &track.streams);
         let totals = streams.fold((0, 0), |(expected, received), stream| {
@@ -137,7 +152,12 @@ impl Peer {
         let busy = self.slots.iter().filter(|slot| slot.subscription.is_some());
         let worst = busy.map(|slot| u32::from(slot.loss)).max().unwrap_or_default();
         let down = u16::try_from(worst * 1000 / 256).unwrap_or(1000);
-        let weighed = self.quality.weigh(ctx.now, totals, self.round_trip, down);
+        let bytes = (self.bytes_in, self.downlink.bytes());
+        let weighed = self.quality.weigh(ctx.now, totals, bytes, self.round_trip, down);
+        let jitter_ms = self.tracks.iter().map(Track::jitter_ms).max().unwrap_or_default();
+        // Nothing is estimated for somebody who is sent nothing.
+        let target = (self.door == Door::Admitted).then(|| self.downlink.target().as_kbps());
+        let target_kbits = target.and_then(|kbits| u32::try_from(kbits).ok());
         let round_trip = self.round_trip.map(|trip| u32::try_from(trip.as_millis()).unwrap_or(u32::MAX));
         ctx.tell(Event::Quality {
             room,
@@ -146,10 +166,10 @@ impl Peer {
             rtt_ms: round_trip,
             loss_up_permille: weighed.loss_up_permille,
             loss_down_permille: down,
-            jitter_ms: 0,
-            kbits_up: 0,
-            kbits_down: 0,
-            target_kbits: None,
+            jitter_ms,
+            kbits_up: weighed.kbits_up,
+            kbits_down: weighed.kbits_down,
+            target_kbits,
         });
     }
 }

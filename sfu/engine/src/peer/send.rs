@@ -1,14 +1,21 @@
 //! Packets to the browser: media from a slot, repairs, RTCP; the one way out of a Peer.
 
-use wire::control::Kind;
+use std::time::Instant;
+
+use bandwidth::ProbeId;
+use bytes::Bytes;
+use wire::control::{Door, Kind};
 
 use super::Peer;
 use crate::context::Context;
+use crate::downlink::{PROBE_BYTES, Sort};
+use crate::history::{History, Kept};
+use crate::packet_out::PacketOut;
 use crate::passage::Held;
 use crate::rtp::extension::{self, NewBlock};
 use crate::rtp::packet::{self, NewHeader};
 use crate::rtp::sequence::wire;
-use crate::subscription::Leaving;
+use crate::subscription::{Leaving, Slot};
 use crate::track::Incoming;
 
 impl Peer {
@@ -32,86 +39,168 @@ impl Peer {
             }
         };
         let kind = slot.kind;
-        let audio_level = slot.ids.audio_level.filter(|_| kind == Kind::Audio).zip(incoming.audio_level);
-        let transport_number = next_number(slot.ids.transport_cc, &mut self.transport_number);
+        let Leaving { number, timestamp, marker, payload_type, payload, patch, dependency, is_start } = leaving;
+        let sort = match kind {
+            Kind::Audio => Sort::Sound,
+            Kind::Video => Sort::Picture(slot.urgency()),
+        };
         let header = NewHeader {
-            payload_type: leaving.payload_type,
-            marker: leaving.marker,
-            sequence: wire(leaving.number),
-            timestamp: leaving.timestamp,
+            payload_type,
+            marker,
+            sequence: wire(number),
+            timestamp,
             ssrc: slot.sending.ssrc,
             has_extension: false,
+            padding: 0,
         };
-        let Leaving { payload, patch, dependency, is_start, .. } = leaving;
-        let dependency = dependency.as_deref().and_then(|bytes| Some((slot.ids.dependency?, bytes)));
-        let block = NewBlock { audio_level, transport_number, dependency };
-        let has_left = self.send_rtp(ctx, header, &block, |out| {
-            let at = out.len();
-            out.extend_from_slice(&payload);
-            if let (Some(patch), Some(copy)) = (patch, out.get_mut(at..)) {
-                patch.apply(copy);
-            }
-        });
-        if has_left {
-            ctx.counters.forwarded += 1;
-            match kind {
-                Kind::Audio => ctx.counters.forwarded_audio += 1,
-                Kind::Video => ctx.counters.forwarded_video += 1,
-            }
-        }
+        let audio_level = slot.ids.audio_level.filter(|_| kind == Kind::Audio).zip(incoming.audio_level);
+        let transport_id = slot.ids.transport_cc;
+        let dependency = slot.ids.dependency.zip(dependency);
+        let packet = PacketOut { sort, header, transport_id, audio_level, dependency, original: None, payload, patch };
+        self.send_or_wait(ctx, packet);
         is_start
     }
 
-    /// Sends a packet of a slot again, RFC 4588: on the RTX stream, with the original number in front.
+    /// Sends a packet of a slot again, RFC 4588: on the RTX stream, with the original number in front. True when it left, or
+    /// waits for its turn.
     pub(crate) fn replay(&mut self, ctx: &mut Context, slot: usize, number: u16) -> bool {
         let Some(slot) = self.slots.get_mut(slot) else { return false };
         let Some((kept, payload_type, rtx_number)) = slot.replay(number, self.round_trip, ctx.now) else {
             return false;
         };
-        let transport_number = next_number(slot.ids.transport_cc, &mut self.transport_number);
-        let header = NewHeader {
-            payload_type,
-            marker: kept.marker,
-            sequence: rtx_number,
-            timestamp: kept.timestamp,
-            ssrc: slot.sending.rtx_ssrc,
-            has_extension: false,
-        };
-        let dependency = kept.dependency.as_deref().and_then(|bytes| Some((slot.ids.dependency?, bytes)));
-        let block = NewBlock { audio_level: None, transport_number, dependency };
-        self.send_rtp(ctx, header, &block, |out| {
-            out.extend_from_slice(&number.to_be_bytes());
-            let at = out.len();
-            out.extend_from_slice(&kept.payload);
-            if let (Some(patch), Some(copy)) = (kept.patch, out.get_mut(at..)) {
-                patch.apply(copy);
-            }
-        })
+        if !self.downlink.may_repair(ctx.now, kept.payload.len()) {
+            return false;
+        }
+        let packet = slot.repair(kept, number, (payload_type, rtx_number), Sort::Repair);
+        self.send_or_wait(ctx, packet);
+        true
     }
 
-    /// Puts a packet together, encrypts it and queues it.
+    /// Sends a packet if the budget of the way allows it, else lets it wait.
+    fn send_or_wait(&mut self, ctx: &mut Context, packet: PacketOut) {
+        if self.downlink.admit(ctx.now, packet.sort, packet.payload.len()) {
+            self.send_packet(ctx, &packet);
+            return;
+        }
+        ctx.counters.paced += 1;
+        let shed = self.downlink.park(ctx.now, packet);
+        ctx.counters.shed += shed.packets as u64;
+        // What is left of a stream with a hole is of no use: it begins again with a keyframe, when there is room.
+        if let Some(slot) = self.slots.iter_mut().find(|slot| Some(slot.sending.ssrc) == shed.broken) {
+            slot.history = History::default();
+            slot.select(None, ctx.now);
+            self.downlink.touch(ctx.now);
+        }
+        ctx.pace(self.key, self.downlink.poll_timeout(ctx.now));
+    }
+
+    /// Sends all that waits at once.
+    pub(crate) fn flush_waiting(&mut self, ctx: &mut Context) {
+        while let Some(packet) = self.downlink.unpark_any(ctx.now) {
+            self.send_packet(ctx, &packet);
+        }
+    }
+
+    /// Sends what waited for its time, and what a probe asks for.
+    pub(crate) fn pace(&mut self, ctx: &mut Context) {
+        if !self.is_connected() {
+            return;
+        }
+        // Outside the door nothing is sent, not even padding.
+        if self.door != Door::Admitted {
+            self.downlink.forget_probe();
+            return;
+        }
+        while let Some(packet) = self.downlink.unpark(ctx.now) {
+            self.send_packet(ctx, &packet);
+        }
+        while let Some(probe) = self.downlink.poll_probe(ctx.now) {
+            let Some(packet) = self.probe_packet(ctx.now, probe) else {
+                self.downlink.forget_probe();
+                break;
+            };
+            if !self.send_packet(ctx, &packet) {
+                break;
+            }
+            ctx.counters.probe_packets += 1;
+        }
+        ctx.pace(self.key, self.downlink.poll_timeout(ctx.now));
+    }
+
+    /// A packet that shows what the way carries: something lately sent, else padding on a repair stream. Only where repairs
+    /// are negotiated: elsewhere the browser would not know the stream, and report a loss.
+    fn probe_packet(&mut self, now: Instant, probe: ProbeId) -> Option<PacketOut> {
+        let sort = Sort::Probe(probe);
+        let usable = |slot: &&mut Slot| slot.can_probe();
+        for slot in self.slots.iter_mut().filter(usable) {
+            if let Some((number, kept)) = slot.history.spare(PROBE_BYTES / 2, now)
+                && let Some(rtx) = slot.rtx_of(kept.payload_type)
+            {
+                let rtx_number = slot.next_repair();
+                return Some(slot.repair(kept, number, (rtx, rtx_number), sort));
+            }
+        }
+        let slot = self.slots.iter_mut().find(|slot| slot.can_probe())?;
+        let payload_type = slot.any_rtx()?;
+        let rtx_number = slot.next_repair();
+        let kept =
+            Kept { payload: Bytes::new(), timestamp: 0, marker: false, payload_type, patch: None, dependency: None };
+        let mut packet = slot.repair(kept, 0, (payload_type, rtx_number), sort);
+        packet.original = None;
+        packet.header.padding = u8::MAX;
+        Some(packet)
+    }
+
+    /// Numbers, encrypts and queues a packet: the one way out.
+    fn send_packet(&mut self, ctx: &mut Context, packet: &PacketOut) -> bool {
+        let number = packet.transport_id.map(|id| (id, self.downlink.number()));
+        let transport_number = number.map(|(id, number)| (id, wire(number)));
+        let dependency = packet.dependency.as_ref().map(|(id, bytes)| (*id, &bytes[..]));
+        let block = NewBlock { audio_level: packet.audio_level, transport_number, dependency };
+        let Some(length) = self.send_rtp(ctx, packet.header, &block, |out| packet.write(out)) else { return false };
+        self.downlink.note_sent(ctx.now, packet.sort, number.map(|(_, number)| number), length);
+        match packet.sort {
+            Sort::Sound => {
+                ctx.counters.forwarded += 1;
+                ctx.counters.forwarded_audio += 1;
+            }
+            Sort::Picture(_) => {
+                ctx.counters.forwarded += 1;
+                ctx.counters.forwarded_video += 1;
+            }
+            Sort::Repair | Sort::Probe(_) => {}
+        }
+        true
+    }
+
+    /// Puts a packet together, encrypts it and queues it. Gives the datagram's length.
     fn send_rtp(
         &mut self,
         ctx: &mut Context,
         mut header: NewHeader,
         block: &NewBlock<'_>,
         payload: impl FnOnce(&mut Vec<u8>),
-    ) -> bool {
-        let Some(to) = self.transport.path() else { return false };
+    ) -> Option<usize> {
+        let to = self.transport.path()?;
         header.has_extension = !block.is_empty();
         let transport = &mut self.transport;
-        ctx.write(to, |out, start| {
+        let mut length = 0;
+        let has_left = ctx.write(to, |out, start| {
             packet::write(out, &header);
             extension::write(out, block);
             payload(out);
-            transport.protect_rtp(out, start).is_ok()
-        })
+            let is_sealed = transport.protect_rtp(out, start).is_ok();
+            length = out.len().saturating_sub(start);
+            is_sealed
+        });
+        has_left.then_some(length)
     }
 
     /// Encrypts and queues one RTCP packet of ours.
     pub(crate) fn send_rtcp(&mut self, ctx: &mut Context, plain: &[u8]) {
         let Some(to) = self.transport.path() else { return };
         if let Ok(bytes) = self.transport.protect_rtcp(plain) {
+            self.downlink.note_control(bytes.len());
             ctx.send(to, &bytes);
         }
     }
@@ -122,12 +211,4 @@ impl Peer {
             ctx.send(to, &bytes);
         }
     }
-}
-
-/// The next transport-wide number, where the receiver negotiated them.
-fn next_number(id: Option<u8>, next: &mut u64) -> Option<(u8, u16)> {
-    let id = id?;
-    let number = wire(*next);
-    *next += 1;
-    Some((id, number))
 }

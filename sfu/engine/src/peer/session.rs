@@ -35,6 +35,8 @@ impl Peer {
         }
         self.payloads = PayloadTable::of(&sections);
         self.ids = negotiate::all_ids(&sections);
+        let takes_limits = |section: &Section| section.formats.iter().any(|format| format.feedback.remb);
+        self.can_be_limited = sections.iter().any(|section| section.sends && takes_limits(section));
         self.apply_tracks(ctx, &sections);
         self.apply_slots(ctx, &sections);
         self.is_negotiated = true;

@@ -52,6 +52,7 @@ impl Room {
                 Some((_, peer)) => {
                     if let Some(slot) = peer.slots.iter_mut().find(|slot| *slot.mid == *mid) {
                         slot.view = view;
+                        peer.downlink.touch(ctx.now);
                     }
                     Ok(Reply::Done)
                 }
@@ -100,7 +101,16 @@ impl Room {
         self.generation += 1;
         let before = self.peers.iter().find(|(_, peer)| peer.participant == participant).map(|(_, peer)| peer);
         let muted = before.map(|peer| peer.muted.clone());
-        let new = NewPeer { id, participant, door, generation: self.generation, is_successor: before.is_some() };
+        let key = self.key(self.peers.vacant_key());
+        let new = NewPeer {
+            key,
+            room: self.id,
+            id,
+            participant,
+            door,
+            generation: self.generation,
+            is_successor: before.is_some(),
+        };
         let mut peer = Peer::new(ctx, ours, new);
         // A reconnection does not lift what the clinician muted.
         peer.muted = muted.unwrap_or_default();
@@ -117,6 +127,7 @@ impl Room {
         for (_, peer) in &mut self.peers {
             peer.tracks.iter_mut().for_each(Track::forget_recent);
         }
+        self.drop_waiting();
     }
 
     fn answer(&mut self, ctx: &mut Context, peer: PeerId, sdp: &Redacted<String>) -> Result<Reply, Refusal> {
@@ -140,6 +151,7 @@ impl Room {
     }
 
     fn mute(&mut self, ctx: &mut Context, peer: PeerId, source: Source, muted: bool) -> Result<Reply, Refusal> {
+        self.flush_waiting(ctx);
         let (_, peer) = self.find_mut(peer).ok_or_else(unknown_peer)?;
         peer.muted.retain(|other| *other != source);
         if muted {

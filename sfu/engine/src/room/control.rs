@@ -41,8 +41,19 @@ impl Room {
                         self.handle_keyframe_wish(ctx, index, media);
                     }
                 }
-                Rtcp::TransportFeedback { .. } => ctx.counters.transport_feedback_received += 1,
-                Rtcp::ReceiverLimit { .. } | Rtcp::Other => {}
+                Rtcp::TransportFeedback { body } => {
+                    ctx.counters.transport_feedback_received += 1;
+                    let now = ctx.now;
+                    if self.peers.get_mut(index).is_some_and(|peer| !peer.downlink.handle_report(now, body)) {
+                        ctx.counters.malformed += 1;
+                    }
+                }
+                Rtcp::ReceiverLimit { bits } => {
+                    if let Some(peer) = self.peers.get_mut(index) {
+                        peer.downlink.handle_limit(bits);
+                    }
+                }
+                Rtcp::Other => {}
             }
         }
         if compound.is_malformed {
@@ -79,13 +90,34 @@ impl Room {
 
     fn handle_blocks(&mut self, ctx: &Context, index: usize, blocks: impl Iterator<Item = Block>) {
         let Some(receiver) = self.peers.get_mut(index) else { return };
+        let (mut lost, mut expected) = (0, 0);
         for block in blocks {
             let Some(slot) = receiver.slots.iter_mut().find(|slot| slot.sending.ssrc == block.ssrc) else { continue };
             slot.loss = block.fraction_lost;
+            // Each SSRC is one of our slots, so the list is as long as those.
+            let place = receiver.reported_highest.iter_mut().find(|(ssrc, _)| *ssrc == block.ssrc);
+            let since = match place {
+                Some((_, highest)) => block.highest.wrapping_sub(std::mem::replace(highest, block.highest)),
+                None => {
+                    receiver.reported_highest.push((block.ssrc, block.highest));
+                    0
+                }
+            };
+            // More cannot leave between two reports: it is a hostile number, or another stream.
+            if since < 1 << 16 {
+                expected += since;
+                lost += since * u32::from(block.fraction_lost) / 256;
+            }
             if let Some(trip) = slot.sent_reports.round_trip(block.last_sender_report, block.delay, ctx.now) {
                 let before = receiver.round_trip.unwrap_or(trip);
                 receiver.round_trip = Some((before * (SMOOTHING - 1) + trip) / SMOOTHING);
             }
+        }
+        if expected > 0 {
+            let permille = u16::try_from(u64::from(lost) * 1000 / u64::from(expected)).unwrap_or(1000);
+            let share = f32::from(permille) / 1000.0;
+            let trip = receiver.round_trip;
+            receiver.downlink.handle_receiver_report(ctx.now, share, expected, trip);
         }
     }
 
@@ -169,8 +201,9 @@ impl Room {
             }
             for index in 0..publisher.tracks.len() {
                 let Some(track) = publisher.tracks.get(index) else { continue };
-                if track.source.kind() == Kind::Video && track.is_sending && !track.is_muted {
-                    let id = track.id;
+                let id = track.id;
+                let is_awake = !publisher.is_asleep(id);
+                if track.source.kind() == Kind::Video && track.is_sending && !track.is_muted && is_awake {
                     publisher.request_keyframes(ctx, index, |layer| waiting.contains(&(id, layer)));
                 }
             }

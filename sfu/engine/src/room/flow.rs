@@ -13,6 +13,7 @@ impl Room {
     pub(crate) fn handle_rtp(&mut self, ctx: &mut Context, index: usize, bytes: &[u8]) {
         self.stir(ctx.now);
         let Some(publisher) = self.peers.get_mut(index) else { return };
+        publisher.bytes_in += bytes.len() as u64;
         let Some(Received { track, incoming, is_new }) = publisher.receive_rtp(ctx, bytes) else { return };
         if is_new {
             self.reconcile(ctx);

@@ -181,7 +181,15 @@ mod tests {
 
     fn header(has_extension: bool) -> Vec<u8> {
         let mut out = Vec::new();
-        let new = NewHeader { payload_type: 96, marker: false, sequence: 1, timestamp: 2, ssrc: 3, has_extension };
+        let new = NewHeader {
+            payload_type: 96,
+            marker: false,
+            sequence: 1,
+            timestamp: 2,
+            ssrc: 3,
+            has_extension,
+            padding: 0,
+        };
         packet::write(&mut out, &new);
         out
     }

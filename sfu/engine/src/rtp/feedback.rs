@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use bandwidth::Bitrate;
+
 use super::sequence::{Unroll, wire};
 
 /// How long after its place was reported a late packet is still worth a correction.
@@ -172,7 +174,14 @@ impl Feedback {
 }
 
 /// Time between reports: half of what a browser's own receiver does, because the estimate rises with it.
-pub(crate) const INTERVAL: Duration = Duration::from_millis(50);
+const INTERVAL: Duration = Duration::from_millis(50);
+/// Browsers cope with no more.
+const LONGEST: Duration = Duration::from_millis(250);
+
+/// The same on a narrow way: reports of 68 bytes may take a twentieth of it, because sound needs the rest.
+pub(crate) fn interval(target: Bitrate) -> Duration {
+    target.scale(0.05).time_for(68).clamp(INTERVAL, LONGEST)
+}
 
 #[cfg(test)]
 #[allow(clippy::disallowed_methods, reason = "any instant serves as the origin of a test's virtual time")]

@@ -88,11 +88,13 @@ pub(crate) struct NewHeader {
     pub(crate) timestamp: u32,
     pub(crate) ssrc: u32,
     pub(crate) has_extension: bool,
+    /// Bytes of padding, which the caller appends; 0 for none.
+    pub(crate) padding: u8,
 }
 
-/// Appends the fixed header: no padding, no contributing sources.
+/// Appends the fixed header: no contributing sources.
 pub(crate) fn write(out: &mut Vec<u8>, header: &NewHeader) {
-    out.push(if header.has_extension { 0x90 } else { 0x80 });
+    out.push(0x80 | u8::from(header.padding > 0) << 5 | u8::from(header.has_extension) << 4);
     out.push(u8::from(header.marker) << 7 | header.payload_type & 0x7f);
     out.extend_from_slice(&header.sequence.to_be_bytes());
     out.extend_from_slice(&header.timestamp.to_be_bytes());
@@ -115,6 +117,7 @@ mod tests {
             timestamp: 0x0102_0304,
             ssrc: 9,
             has_extension: false,
+            padding: 0,
         };
         write(&mut out, &new);
         out.extend_from_slice(b"abc");

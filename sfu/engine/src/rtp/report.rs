@@ -52,6 +52,11 @@ impl Reception {
         self.first.is_some()
     }
 
+    /// Interarrival jitter in timestamp units.
+    pub(crate) fn jitter(&self) -> u32 {
+        u32::try_from(self.jitter >> 4).unwrap_or(u32::MAX)
+    }
+
     /// Expected and received so far.
     pub(crate) fn totals(&self) -> (u64, u64) {
         (self.first.map_or(0, |first| self.highest - first + 1), self.received)
@@ -76,7 +81,7 @@ impl Reception {
             total_lost: u32::try_from(expected.saturating_sub(received)).unwrap_or(0x007f_ffff).min(0x007f_ffff),
             // Numbers start in cycle 1 inside; the report counts cycles from 0.
             last_sequence_number: (self.highest.saturating_sub(1 << 16) & 0xffff_ffff) as u32,
-            jitter: u32::try_from(self.jitter >> 4).unwrap_or(u32::MAX),
+            jitter: self.jitter(),
             last_sender_report,
             delay,
         }

@@ -152,7 +152,6 @@ pub(crate) fn intra_sources(entries: &[u8]) -> impl Iterator<Item = u32> {
 }
 
 /// Tells a publisher to send no more than `bits` per second on these streams together: draft-alvestrand-rmcat-remb-03.
-#[allow(dead_code, reason = "the relay of a receiver's limit calls it")]
 #[allow(clippy::cast_precision_loss, reason = "18 bits of mantissa are all that leaves")]
 pub(crate) fn receiver_limit(sender_ssrc: u32, bits: u64, ssrcs: Vec<u32>) -> Option<Bytes> {
     let bitrate = bits as f32;

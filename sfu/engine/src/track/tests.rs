@@ -16,7 +16,7 @@ fn track(now: Instant) -> Track {
 
 fn rtp(ssrc: u32, payload_type: u8, sequence: u16, payload: &[u8]) -> Bytes {
     let mut out = Vec::new();
-    let new = NewHeader { payload_type, marker: true, sequence, timestamp: 90, ssrc, has_extension: false };
+    let new = NewHeader { payload_type, marker: true, sequence, timestamp: 90, ssrc, has_extension: false, padding: 0 };
     packet::write(&mut out, &new);
     out.extend_from_slice(payload);
     out.into()

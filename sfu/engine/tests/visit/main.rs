@@ -5,6 +5,7 @@
 
 mod call;
 mod door;
+mod downlink;
 mod network;
 mod slots;
 mod tap;

@@ -8,7 +8,7 @@ use engine::{Counters, Engine, EngineConfig, Input, Output};
 use load::client::{Client, ClientConfig, ClientEvent, Received};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use wire::control::{Command, Door, Event, Refusal, Reply};
+use wire::control::{Command, Door, Encoding, Event, Refusal, Reply};
 use wire::tap::{NodeMicros, TapFrame};
 use wire::{ParticipantId, PeerId, RecordingId, Redacted, RoomId};
 
@@ -25,6 +25,76 @@ pub(crate) struct Seat {
     pub(crate) is_sending: bool,
     pub(crate) frames_sent: u32,
     wants_keyframe: bool,
+    /// Its encoder was asked to sleep, and does.
+    pub(crate) is_asleep: bool,
+    /// Milliseconds and bytes of a packet of sound.
+    pub(crate) voice: (u64, usize),
+    /// What the server lets it send, in bits per second.
+    pub(crate) limit: u64,
+    /// What its encoder makes of it at most; `None`: frames of a fixed size, whatever the limit.
+    pub(crate) encoder: Option<u64>,
+    /// What the encoder makes at the moment: it follows the limit with a lag.
+    pub(crate) making: u64,
+    /// The way to it and the way from it.
+    pub(crate) down: Link,
+    pub(crate) up: Link,
+    /// When each packet came, and its size: of video.
+    pub(crate) video_arrivals: Vec<(Instant, usize)>,
+    pub(crate) audio_arrivals: Vec<(Instant, u64)>,
+}
+
+/// One direction of somebody's access: a rate, and a queue in front of it that drops what does not fit.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Link {
+    /// Bits per second; `None`: no bottleneck.
+    pub(crate) rate: Option<u64>,
+    /// Longest queue.
+    pub(crate) queue: Duration,
+    /// Share lost before the queue.
+    pub(crate) loss: f64,
+    pub(crate) busy: Option<Instant>,
+    /// How long each packet waited.
+    pub(crate) waits: Vec<Duration>,
+    pub(crate) bytes: u64,
+    pub(crate) dropped: u64,
+}
+
+impl Link {
+    pub(crate) fn kbits(rate: u64, queue_ms: u64) -> Self {
+        Self { rate: Some(rate * 1000), queue: Duration::from_millis(queue_ms), ..Self::default() }
+    }
+
+    /// When a datagram that comes now has passed; `None` when it is dropped.
+    fn pass(&mut self, now: Instant, bytes: usize) -> Option<Instant> {
+        let Some(rate) = self.rate else { return Some(now) };
+        let begins = self.busy.map_or(now, |busy| busy.max(now));
+        let wait = begins - now;
+        if wait > self.queue {
+            self.dropped += 1;
+            return None;
+        }
+        let bytes = bytes as u64 + 28;
+        let ends = begins + Duration::from_micros(bytes * 8_000_000 / rate);
+        self.busy = Some(ends);
+        self.waits.push(wait);
+        self.bytes += bytes;
+        Some(ends)
+    }
+
+    /// The wait that this share of the packets did not exceed, since the `from`th.
+    pub(crate) fn percentile(&self, share: f64, from: usize) -> Duration {
+        let mut waits = self.waits[from..].to_vec();
+        waits.sort_unstable();
+        let last = waits.len().saturating_sub(1);
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "a place in a list"
+        )]
+        let at = (last as f64 * share) as usize;
+        waits.get(at).copied().unwrap_or_default()
+    }
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -133,6 +203,15 @@ impl World {
             is_sending: true,
             frames_sent: 0,
             wants_keyframe: true,
+            is_asleep: false,
+            voice: (20, 60),
+            limit: u64::MAX,
+            encoder: Some(700_000),
+            making: 300_000,
+            down: Link::default(),
+            up: Link::default(),
+            video_arrivals: Vec::new(),
+            audio_arrivals: Vec::new(),
         });
         self.negotiate(index);
         index
@@ -257,12 +336,22 @@ impl World {
         }
         let stamp = u8::try_from(index).unwrap();
         if seat.is_sending && seat.client.is_connected() {
-            if millis % 20 == 0 {
-                seat.client.send_audio(now, &[stamp; 60], 40);
+            if millis % seat.voice.0 == 0 {
+                seat.client.send_audio(now, &vec![stamp; seat.voice.1], 40);
             }
-            if millis % 40 == 0 {
+            if millis % 40 == 0 && !seat.is_asleep {
                 let is_keyframe = std::mem::take(&mut seat.wants_keyframe);
-                let size = if is_keyframe { 9000 } else { 3500 };
+                let size = match seat.encoder {
+                    None if is_keyframe => 9000,
+                    None => 3500,
+                    Some(most) => {
+                        // 200 ms of lag, as encoders have; a limit counts sound as well.
+                        let right = most.min(seat.limit.saturating_sub(50_000));
+                        seat.making = if right < seat.making { right } else { (seat.making * 4 + right) / 5 };
+                        let frame = seat.making / 8 / 25;
+                        usize::try_from(if is_keyframe { frame * 8 } else { frame * 93 / 100 }).unwrap().max(60)
+                    }
+                };
                 seat.client.send_video_frame(now, &vec![stamp; size], is_keyframe);
                 seat.frames_sent += 1;
             }
@@ -274,8 +363,9 @@ impl World {
     fn collect(&mut self, index: usize) {
         while let Some((_, bytes)) = self.seats[index].client.poll_transmit() {
             if self.rng.random::<f64>() >= self.loss {
+                let Some(passed) = self.seats[index].up.pass(self.now, bytes.len()) else { continue };
                 self.count += 1;
-                let more = self.uplink_jitter.mul_f64(self.rng.random());
+                let more = self.uplink_jitter.mul_f64(self.rng.random()) + (passed - self.now);
                 let due = std::cmp::Reverse((self.arrival() + more, self.count));
                 self.flying.push(Flying { due, to_engine: true, seat: index, bytes });
             }
@@ -290,10 +380,18 @@ impl World {
                     if self.delay.is_zero() && from != Some(Door::Admitted) {
                         self.trespasses.push(format!("from {from:?}"));
                     }
-                    self.seats[index].received.push(packet);
+                    let now = self.now;
+                    let seat = &mut self.seats[index];
+                    if &*packet.mid == "0" {
+                        seat.audio_arrivals.push((now, packet.sequence));
+                    } else if packet.marker {
+                        seat.video_arrivals.push((now, packet.payload.len()));
+                    }
+                    seat.received.push(packet);
                 }
                 ClientEvent::KeyframeRequested { .. } => self.seats[index].wants_keyframe = true,
-                ClientEvent::Connected | ClientEvent::Limited { .. } | ClientEvent::Failed => {}
+                ClientEvent::Limited { bits } => self.seats[index].limit = bits,
+                ClientEvent::Connected | ClientEvent::Failed => {}
             }
         }
     }
@@ -304,13 +402,14 @@ impl World {
 
     fn deliver(&mut self) {
         while self.flying.peek().is_some_and(|next| next.due.0.0 <= self.now) {
-            let Some(Flying { to_engine, seat, bytes, .. }) = self.flying.pop() else { return };
+            let Some(Flying { due, to_engine, seat, bytes }) = self.flying.pop() else { return };
             if to_engine {
                 let from = self.seats[seat].address.into();
                 self.input(Input::Datagram { from, bytes: &bytes });
             } else {
                 let from = "192.0.2.1:5000".parse().unwrap();
-                self.seats[seat].client.handle_datagram(self.now, from, &bytes);
+                // The clock has steps of a millisecond; what the client reports has a quarter of that.
+                self.seats[seat].client.handle_datagram(due.0.0, from, &bytes);
                 self.collect(seat);
             }
         }
@@ -334,17 +433,19 @@ impl World {
                             self.trespasses.push(format!("to {door:?}, rtp {is_rtp}"));
                         }
                     }
-                    if self.rng.random::<f64>() < self.loss {
+                    let loss = self.loss.max(self.seats[seat].down.loss);
+                    if self.rng.random::<f64>() < loss {
                         continue;
                     }
-                    if self.delay.is_zero() {
+                    let Some(passed) = self.seats[seat].down.pass(self.now, bytes.len()) else { continue };
+                    if self.delay.is_zero() && passed == self.now {
                         // At once, so that what a client sees is judged by the doors of the moment at which it was sent.
                         let from = "192.0.2.1:5000".parse().unwrap();
                         self.seats[seat].client.handle_datagram(self.now, from, &bytes);
                         self.collect(seat);
                     } else {
                         self.count += 1;
-                        let due = std::cmp::Reverse((self.arrival(), self.count));
+                        let due = std::cmp::Reverse((self.arrival() + (passed - self.now), self.count));
                         self.flying.push(Flying { due, to_engine: false, seat, bytes: bytes.to_vec() });
                     }
                 }
@@ -354,6 +455,17 @@ impl World {
                 Output::Event(event) => {
                     if let Event::PeerConnected { peer, .. } = event {
                         self.succeed(peer);
+                    }
+                    if let Event::EncodingWanted { peer, encoding, .. } = event
+                        && let Some(seat) = self.seats.iter_mut().find(|seat| seat.peer == peer)
+                    {
+                        seat.is_asleep = encoding == Encoding::Asleep;
+                    }
+                    if let Event::AudioBudget { peer, bitrate, ptime_ms, .. } = event
+                        && let Some(seat) = self.seats.iter_mut().find(|seat| seat.peer == peer)
+                    {
+                        let bytes = u64::from(bitrate) * u64::from(ptime_ms) / 8000;
+                        seat.voice = (u64::from(ptime_ms), usize::try_from(bytes).unwrap());
                     }
                     self.events.push(event);
                 }

@@ -1,0 +1,372 @@
+//! What a Peer's downlink carries: packets that leave are told to the estimator, reports come back to it, and its target
+//! paces and divides.
+
+use std::time::{Duration, Instant};
+
+use bandwidth::{
+    Ack, Allocator, Bitrate, Budget, CarriedOver, Estimator, EstimatorConfig, Granted, MAX_RATE, Pacer, Probe, ProbeId,
+    Report, Sent, SentKind, Shed, Urgency, Waiting,
+};
+
+use crate::meter::Meter;
+use crate::packet_out::PacketOut;
+use crate::rtp::arrivals;
+use crate::transport::Path;
+
+/// What a packet is, as it leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sort {
+    /// Sound: waits for nothing.
+    Sound,
+    /// A face or a screen.
+    Picture(Urgency),
+    /// Sent again.
+    Repair,
+    /// For a probe: a repair that nobody asked for, or nothing but padding.
+    Probe(ProbeId),
+}
+
+/// RTP header, extensions and tag, where the exact length is not known yet.
+const AROUND: usize = 48;
+/// Repairs may take this share of the target in each second.
+const REPAIR_SHARE: f64 = 0.25;
+const REPAIR_WINDOW: Duration = Duration::from_secs(1);
+/// A probe's packets leave in steps of this.
+const PROBE_STEP: Duration = Duration::from_millis(2);
+/// A probe that tries no more than this share over the target is not sent.
+const PROBE_MARGIN: f64 = 1.05;
+/// Below this target probes leave at this share of it at most.
+const NARROW: Bitrate = Bitrate::kbps(150);
+const NARROW_PROBE: f64 = 1.5;
+/// Payload of a probe packet.
+pub(crate) const PROBE_BYTES: usize = 1200;
+/// RTCP and what else is small.
+const CONTROL: Bitrate = Bitrate::kbps(5);
+
+/// A probe under way.
+#[derive(Clone, Copy, Debug)]
+struct Burst {
+    probe: Probe,
+    began: Instant,
+    bytes: usize,
+    packets: u32,
+}
+
+/// The way to one Peer.
+#[derive(Debug)]
+pub(crate) struct Downlink {
+    estimator: Estimator,
+    config: EstimatorConfig,
+    pacer: Pacer<PacketOut>,
+    allocator: Allocator,
+    /// Next transport-wide number, RTX and padding included.
+    next_number: u64,
+    route: Option<Path>,
+    /// Bytes of IP and UDP in front of each datagram.
+    overhead: usize,
+    sound: Meter,
+    bytes: u64,
+    reference: Option<i64>,
+    statuses: Vec<Option<i32>>,
+    acks: Vec<Ack>,
+    burst: Option<Burst>,
+    repaired: (Instant, usize),
+    next_turn: Instant,
+    /// Streams of which waiting packets were dropped: they rest until the queue is short again.
+    resting: Vec<u32>,
+    /// Pictures in the last division.
+    claims: usize,
+}
+
+impl Downlink {
+    pub(crate) fn new(seed: u64, now: Instant) -> Self {
+        let config = EstimatorConfig { seed, ..EstimatorConfig::default() };
+        Self {
+            estimator: Estimator::new(config, now),
+            config,
+            pacer: Pacer::new(config.start, now),
+            allocator: Allocator::new(now),
+            next_number: 1,
+            route: None,
+            overhead: 28,
+            sound: Meter::default(),
+            bytes: 0,
+            reference: None,
+            statuses: Vec::new(),
+            acks: Vec::new(),
+            burst: None,
+            repaired: (now, 0),
+            next_turn: now,
+            resting: Vec::new(),
+            claims: 0,
+        }
+    }
+
+    /// Begins where a Peer of the same person at the same address was a while ago.
+    pub(crate) fn resume(&mut self, now: Instant, carried: CarriedOver) {
+        self.config = self.config.resume(carried);
+        self.estimator = Estimator::new(self.config, now);
+        self.pacer = Pacer::new(self.config.start, now);
+    }
+
+    pub(crate) fn carry_over(&self) -> Option<CarriedOver> {
+        self.estimator.carry_over()
+    }
+
+    // What leaves.
+
+    /// True when a packet of this sort may leave now; otherwise it waits: see [`Self::park`].
+    pub(crate) fn admit(&mut self, now: Instant, sort: Sort, payload: usize) -> bool {
+        match sort {
+            Sort::Sound | Sort::Probe(_) => true,
+            Sort::Picture(_) | Sort::Repair => self.pacer.admit(now, payload + AROUND + self.overhead),
+        }
+    }
+
+    /// Lets a packet wait. What is told had to be dropped.
+    pub(crate) fn park(&mut self, now: Instant, packet: PacketOut) -> Shed {
+        let urgency = match packet.sort {
+            Sort::Picture(urgency) => urgency,
+            Sort::Repair => Urgency::Repair,
+            Sort::Sound | Sort::Probe(_) => Urgency::Padding,
+        };
+        let (stream, bytes) = (packet.header.ssrc, packet.payload.len() + AROUND + self.overhead);
+        let shed = self.pacer.push(now, Waiting { urgency, stream, is_discardable: false, bytes, packet });
+        if let Some(stream) = shed.broken {
+            self.resting.push(stream);
+        }
+        shed
+    }
+
+    /// The next waiting packet whose time has come.
+    pub(crate) fn unpark(&mut self, now: Instant) -> Option<PacketOut> {
+        Some(self.pacer.pop(now)?.packet)
+    }
+
+    /// The next waiting packet, whatever the budget.
+    pub(crate) fn unpark_any(&mut self, now: Instant) -> Option<PacketOut> {
+        Some(self.pacer.pop_any(now)?.packet)
+    }
+
+    /// Nothing of these streams leaves any more: a door moved, a source was muted, a slot changed hands.
+    pub(crate) fn drop_waiting(&mut self, is_over: impl Fn(u32) -> bool) {
+        self.pacer.drop_where(|waiting| is_over(waiting.stream));
+    }
+
+    /// The transport-wide number of the packet that leaves now.
+    pub(crate) const fn number(&mut self) -> u64 {
+        let number = self.next_number;
+        self.next_number += 1;
+        number
+    }
+
+    /// Notes a packet that left: `length` is that of the datagram, `number` its transport-wide number, if it has one.
+    pub(crate) fn note_sent(&mut self, now: Instant, sort: Sort, number: Option<u64>, length: usize) {
+        let bytes = length + self.overhead;
+        self.bytes += bytes as u64;
+        let (kind, probe) = match sort {
+            Sort::Sound => {
+                self.sound.note(bytes, now);
+                self.pacer.note_unpaced(bytes);
+                (SentKind::Media, None)
+            }
+            Sort::Picture(_) => (SentKind::Media, None),
+            Sort::Repair => (SentKind::Repair, None),
+            Sort::Probe(id) => (SentKind::Padding, Some(id)),
+        };
+        // Whatever leaves while a probe runs is part of it: the receiver sees one burst.
+        let probe = probe.or_else(|| self.burst.map(|burst| burst.probe.id));
+        if let Some(burst) = &mut self.burst {
+            burst.bytes += bytes;
+            burst.packets += 1;
+        }
+        match number {
+            Some(number) => self.estimator.handle_sent(now, Sent { number, bytes, kind, probe }),
+            None => self.estimator.handle_untracked(now, bytes),
+        }
+    }
+
+    /// RTCP and the like: no number, but room on the way.
+    pub(crate) fn note_control(&mut self, length: usize) {
+        let bytes = length + self.overhead;
+        self.bytes += bytes as u64;
+        self.pacer.note_unpaced(bytes);
+    }
+
+    /// True when the repair budget allows another packet, which is taken off it: a quarter of the target in any second.
+    pub(crate) fn may_repair(&mut self, now: Instant, payload: usize) -> bool {
+        if now.saturating_duration_since(self.repaired.0) >= REPAIR_WINDOW {
+            self.repaired = (now, 0);
+        }
+        let most = self.estimator.target().scale(REPAIR_SHARE).bytes_in(REPAIR_WINDOW);
+        if self.repaired.1 as u64 >= most {
+            return false;
+        }
+        self.repaired.1 += payload + AROUND + self.overhead;
+        true
+    }
+
+    // What comes back.
+
+    /// Reads a transport-wide report and tells the estimator. False when it makes no sense.
+    pub(crate) fn handle_report(&mut self, now: Instant, body: &[u8]) -> bool {
+        let Some(head) = arrivals::read(body, &mut self.statuses) else { return false };
+        let Some(newest) = self.next_number.checked_sub(1).filter(|newest| *newest > 0) else { return true };
+        // 24 bits of 64 ms, unrolled by nearness.
+        let reference = match self.reference {
+            None => i64::from(head.reference),
+            Some(before) => {
+                let step = head.reference.wrapping_sub((before & 0x00ff_ffff) as u32) << 8;
+                before + i64::from(step.cast_signed() >> 8)
+            }
+        };
+        self.reference = Some(reference);
+        self.acks.clear();
+        for (status, place) in self.statuses.iter().zip(0u16..) {
+            // Nothing that did not leave can have come: each number is the newest one of those that left.
+            let age = ((newest & 0xffff) as u16).wrapping_sub(head.base.wrapping_add(place));
+            let Some(number) = newest.checked_sub(u64::from(age)).filter(|number| *number > 0) else { continue };
+            if self.acks.last().is_some_and(|last| last.number >= number) {
+                // It runs into numbers that were never sent.
+                break;
+            }
+            let arrival = status.and_then(|ticks| {
+                let ticks = u64::try_from(reference * 256 + i64::from(ticks)).ok()?;
+                Some(Duration::from_micros(ticks.saturating_mul(250)))
+            });
+            self.acks.push(Ack { number, arrival });
+        }
+        self.estimator.handle_report(now, Report { count: head.count, acks: &self.acks });
+        true
+    }
+
+    pub(crate) fn handle_receiver_report(&mut self, now: Instant, lost: f32, expected: u32, trip: Option<Duration>) {
+        self.estimator.handle_receiver_report(now, bandwidth::ReceiverReport { lost, expected, round_trip: trip });
+    }
+
+    pub(crate) fn handle_limit(&mut self, bits: u64) {
+        self.estimator.handle_remb(Bitrate::bps(bits));
+    }
+
+    // What is due.
+
+    /// Lets the estimator work, as often as timers are looked at.
+    pub(crate) fn tend(&mut self, now: Instant, route: Option<Path>) {
+        if let Some(path) = route.filter(|_| route != self.route) {
+            let kind = if path.is_tcp() { bandwidth::Path::Tcp } else { bandwidth::Path::Udp };
+            if kind != self.config.path {
+                self.config.path = kind;
+                self.estimator = Estimator::new(self.config, now);
+            } else if self.route.is_some() {
+                self.estimator.handle_route_change(now);
+            }
+            self.route = route;
+            let address = if path.remote.is_ipv6() { 40 } else { 20 };
+            // RFC 4571 puts two bytes of length in front of each packet in a TCP stream.
+            self.overhead = address + if path.is_tcp() { 22 } else { 8 };
+        }
+        if self.estimator.poll_timeout().is_some_and(|at| at <= now) {
+            self.estimator.handle_timeout(now);
+        }
+        if self.burst.is_none()
+            && let Some(probe) = self.estimator.poll_probe(now)
+            // At what is held already it would show nothing.
+            && probe.rate > self.estimator.target().scale(PROBE_MARGIN)
+        {
+            self.burst = Some(Burst { probe, began: now, bytes: 0, packets: 0 });
+        }
+        if now >= self.next_turn {
+            self.next_turn = now + Duration::from_millis(50);
+            self.estimator.set_audio_reserve(self.sound.rate(now));
+        }
+        self.pacer.set_target(now, self.paced(), self.estimator.round_trip());
+    }
+
+    /// What pictures are paced by: a test of the path is for them alone.
+    fn paced(&self) -> Bitrate {
+        self.estimator.target().scale(self.estimator.video_scale())
+    }
+
+    /// The probe packet that should leave now: its name, and how many bytes of payload are wanted.
+    pub(crate) fn poll_probe(&mut self, now: Instant) -> Option<ProbeId> {
+        let burst = self.burst?;
+        let probe = burst.probe;
+        let passed = now.saturating_duration_since(burst.began);
+        let is_whole = burst.bytes >= probe.bytes && burst.packets >= probe.packets && passed >= probe.duration;
+        // A step of the timer may have come late; much later it is no burst any more.
+        if is_whole || passed > probe.duration * 4 + Duration::from_millis(50) {
+            self.burst = None;
+            return None;
+        }
+        // On a way that carries little but sound a burst would push sound out of the queue: it is stretched.
+        let target = self.estimator.target();
+        let rate = if target < NARROW { probe.rate.min(target.scale(NARROW_PROBE)) } else { probe.rate };
+        let due = rate.bytes_in(passed + PROBE_STEP);
+        ((burst.bytes as u64) < due).then_some(probe.id)
+    }
+
+    /// Gives up the probe under way: there is nothing to send it with.
+    pub(crate) const fn forget_probe(&mut self) {
+        self.burst = None;
+    }
+
+    /// When something waits for its time between two looks at the timers.
+    pub(crate) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        let probe = self.burst.map(|_| now + PROBE_STEP);
+        [self.pacer.poll_timeout(), probe].into_iter().flatten().min().map(|at| at.max(now + PROBE_STEP / 2))
+    }
+
+    // What it is spent on.
+
+    pub(crate) fn is_division_due(&mut self, now: Instant) -> bool {
+        let sound = self.sound.rate(now);
+        self.allocator.is_due(now, self.estimator.target(), sound)
+    }
+
+    pub(crate) const fn touch(&mut self, now: Instant) {
+        self.allocator.touch(now);
+    }
+
+    /// Divides, and tells the estimator what is wanted: `best` is the sum of the best of all claims.
+    pub(crate) fn divide(&mut self, now: Instant, claims: &[bandwidth::Claim<'_>], best: Bitrate) -> Vec<Granted> {
+        let sound = self.sound.rate(now);
+        // Reports stopped altogether: sound alone until one comes.
+        let target = if self.estimator.is_deaf() { sound } else { self.estimator.target() };
+        let budget = Budget {
+            target,
+            sound,
+            loss: self.estimator.loss(),
+            queue: self.pacer.delay(),
+            is_calm: self.estimator.is_calm(now),
+            video_scale: self.estimator.video_scale(),
+        };
+        let granted = self.allocator.allocate(now, &budget, claims).to_vec();
+        self.estimator.set_desired(now, (best + sound + CONTROL).min(MAX_RATE));
+        let next = self.allocator.next_step().map(|step| step + sound);
+        self.estimator.set_next_step(now, next.filter(|next| *next > self.estimator.target()));
+        if claims.len() > self.claims {
+            self.estimator.handle_more_wanted(now, (best + sound).min(MAX_RATE));
+        }
+        self.claims = claims.len();
+        if self.pacer.delay() < Duration::from_millis(50) {
+            self.resting.clear();
+        }
+        granted
+    }
+
+    /// Packets of this stream were dropped, and the queue is still long.
+    pub(crate) fn rests(&self, stream: u32) -> bool {
+        self.resting.contains(&stream)
+    }
+
+    // What it tells.
+
+    pub(crate) fn target(&self) -> Bitrate {
+        self.estimator.target()
+    }
+
+    /// All bytes that left, with IP and UDP.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}

@@ -1,0 +1,367 @@
+//! The downlinks of a Room: each receiver's is divided among what it wants to see, and publishers hear what of them is wanted.
+
+use std::time::Duration;
+
+use bandwidth::{Bitrate, Claim, Class, Emphasis, Grant, Granted, Rung, Shape};
+use wire::ParticipantId;
+use wire::TrackId;
+use wire::control::{Door, Encoding, Event, Kind, Source, View};
+
+use super::Room;
+use crate::context::Context;
+use crate::door;
+use crate::layer::{LayerStep, Step};
+use crate::peer::Peer;
+use crate::subscription::Slot;
+use crate::wish::{Settled, Voice, encoding_hold, voice_hold};
+
+/// The most that one encoding is ever asked for.
+const MOST: Bitrate = Bitrate::kbps(2500);
+/// The same for a small tile.
+const MOST_SMALL: Bitrate = Bitrate::kbps(150);
+/// So much is explored even for a publisher who sends little at the moment.
+const EXPLORED: Bitrate = Bitrate::kbps(2000);
+/// A publisher is limited to this share of what its receivers have for it.
+const RELAYED: f64 = 0.95;
+/// No limit is lower: below it the picture is paused instead.
+const LEAST: Bitrate = Bitrate::kbps(50);
+/// What a limit leaves for the publisher's voice, which counts under it as well.
+const VOICE: Bitrate = Bitrate::kbps(60);
+/// Sent to a listener beside voices.
+const CONTROL: Bitrate = Bitrate::kbps(5);
+/// Voices that are reckoned with at a time.
+const VOICES: u64 = 3;
+/// Who speaks for so long gets more of the picture.
+const SPEAKING: Duration = Duration::from_secs(2);
+/// A picture is held back for so long before the viewer is told: a start looks the same.
+const TOLD_AFTER: Duration = Duration::from_secs(1);
+
+/// What a receiver wants to see in one slot.
+struct Wanted {
+    slot: usize,
+    key: u64,
+    source: Source,
+    emphasis: Emphasis,
+    steps: Vec<Step>,
+    ladder: Vec<Rung>,
+    is_single: bool,
+    /// What other receivers keep it up to.
+    least: Bitrate,
+}
+
+fn key(ssrc: u32, track: TrackId) -> u64 {
+    let (high, low) = track.as_uuid().as_u64_pair();
+    // Another Track in a slot is another claim.
+    (high ^ low).rotate_left(7) ^ u64::from(ssrc)
+}
+
+const fn rung_id(step: LayerStep) -> u16 {
+    (step.spatial as u16) << 8 | step.temporal as u16
+}
+
+/// Steps as a ladder: each dearer than the one before, more pixels before more frames. Without known sizes a spatial step
+/// counts as four times the pixels.
+fn ladder(steps: &[Step]) -> Vec<Rung> {
+    let mut steps = steps.to_vec();
+    steps.sort_by_key(|step| step.step);
+    let mut ladder: Vec<Rung> = Vec::new();
+    for step in steps {
+        let pixels = step.pixels.map_or(57_600 << (2 * u64::from(step.step.spatial.min(8))), u64::from);
+        let rung = Rung {
+            id: rung_id(step.step),
+            rate: step.rate,
+            worth: pixels * (2 + u64::from(step.step.temporal.min(8))),
+        };
+        if ladder.last().is_none_or(|last| rung.rate > last.rate) {
+            ladder.push(rung);
+        }
+    }
+    ladder
+}
+
+impl Slot {
+    /// It shows a picture to somebody, or would if the way could carry it.
+    fn is_watched(&self) -> bool {
+        self.kind == Kind::Video && self.is_open && self.view != View::Hidden
+    }
+}
+
+impl Room {
+    /// Sends what waited for its time.
+    pub(crate) fn pace(&mut self, ctx: &mut Context, index: usize) {
+        if let Some(peer) = self.peers.get_mut(index) {
+            peer.pace(ctx);
+        }
+    }
+
+    /// What waits was accepted before something changed: it leaves before the change, so that no numbers are missing.
+    pub(super) fn flush_waiting(&mut self, ctx: &mut Context) {
+        for (_, peer) in &mut self.peers {
+            peer.flush_waiting(ctx);
+        }
+    }
+
+    /// Nothing that waits in a queue from before may leave after a door moved or somebody went.
+    pub(super) fn drop_waiting(&mut self) {
+        for (_, peer) in &mut self.peers {
+            peer.downlink.drop_waiting(|_| true);
+        }
+    }
+
+    /// Lets every downlink work, and divides those whose time has come.
+    pub(super) fn tend_downlinks(&mut self, ctx: &mut Context) {
+        let all: Vec<usize> = self.peers.iter().map(|(index, _)| index).collect();
+        for index in &all {
+            let Some(peer) = self.peers.get_mut(*index).filter(|peer| peer.is_connected()) else { continue };
+            peer.downlink.tend(ctx.now, peer.transport.path());
+            peer.pace(ctx);
+            if peer.door == Door::Admitted && peer.downlink.is_division_due(ctx.now) {
+                self.divide(ctx, *index);
+            }
+        }
+        for index in all {
+            self.tell_publisher(ctx, index);
+        }
+    }
+
+    /// Divides one receiver's downlink.
+    fn divide(&mut self, ctx: &mut Context, index: usize) {
+        let wanted = self.wanted_by(ctx, index);
+        let elastic = wanted.iter().filter(|wanted| wanted.is_single).count();
+        let mut best = Bitrate::ZERO;
+        let mut claims = Vec::with_capacity(wanted.len());
+        for one in &wanted {
+            let rate = one.steps.iter().map(|step| step.rate).max().unwrap_or_default();
+            let explored = (rate.scale(1.5) + Bitrate::kbps(100)).clamp(EXPLORED, MOST);
+            let is_small = one.emphasis == Emphasis::Thumbnail;
+            let most = match (is_small, elastic) {
+                (true, _) => MOST_SMALL,
+                (false, 1) => MOST,
+                (false, _) => explored,
+            };
+            let shape = if one.is_single {
+                best = best + if is_small { MOST_SMALL } else { explored };
+                Shape::Elastic { most, least: one.least }
+            } else {
+                best =
+                    best + if is_small { one.ladder.first() } else { one.ladder.last() }.map_or(MOST, |rung| rung.rate);
+                Shape::Ladder(&one.ladder)
+            };
+            let class = if one.source == Source::Screen { Class::Screen } else { Class::Face };
+            claims.push(Claim { key: one.key, class, emphasis: one.emphasis, shape });
+        }
+        let Some(receiver) = self.peers.get_mut(index) else { return };
+        let granted = receiver.downlink.divide(ctx.now, &claims, best);
+        drop(claims);
+        receiver.take_grants(ctx, &wanted, &granted);
+    }
+
+    /// What one receiver wants to see, in the order of its slots.
+    fn wanted_by(&mut self, ctx: &Context, index: usize) -> Vec<Wanted> {
+        let Some(receiver) = self.peers.get(index) else { return Vec::new() };
+        let speaking = self.speaking.filter(|(_, since)| ctx.now.saturating_duration_since(*since) >= SPEAKING);
+        let slots = receiver.slots.iter().enumerate().filter(|(_, slot)| slot.is_watched());
+        let slots: Vec<_> = slots
+            .filter_map(|(place, slot)| {
+                let carries = &slot.subscription.as_ref()?.carries;
+                let is_speaking = speaking.is_some_and(|(who, _)| who == carries.participant);
+                let emphasis = match slot.view {
+                    View::Thumbnail => Emphasis::Thumbnail,
+                    View::Pinned => Emphasis::Pinned,
+                    View::Full | View::Hidden if is_speaking => Emphasis::Speaker,
+                    View::Full | View::Hidden => Emphasis::Plain,
+                };
+                Some((place, slot.sending.ssrc, carries.track, carries.source, emphasis))
+            })
+            .collect();
+        let mut wanted = Vec::with_capacity(slots.len());
+        for (slot, ssrc, track, source, emphasis) in slots {
+            let others = self.viewers(track).filter(|(other, _)| *other != index);
+            let others: Vec<Bitrate> = others.map(|(_, peer)| peer.granted(track)).collect();
+            let Some((can_be_limited, is_layered, steps)) = self.steps_of(ctx, track) else { continue };
+            let rate = steps.iter().map(|step| step.rate).max().unwrap_or_default();
+            let kept_up = others.iter().max().map_or(Bitrate::ZERO, |other| other.scale(RELAYED));
+            let least = if can_be_limited { rate.min(kept_up) } else { rate };
+            let ladder = ladder(&steps);
+            let is_single = !is_layered || others.is_empty() && can_be_limited;
+            wanted.push(Wanted { slot, key: key(ssrc, track), source, emphasis, steps, ladder, is_single, least });
+        }
+        wanted
+    }
+
+    /// Everybody who would see this Track if the way could carry it.
+    fn viewers(&self, track: TrackId) -> impl Iterator<Item = (usize, &Peer)> {
+        self.peers.iter().filter(move |(_, peer)| {
+            peer.door == Door::Admitted
+                && peer.is_connected()
+                && peer.slots.iter().any(|slot| slot.is_watched() && slot.carries(track))
+        })
+    }
+
+    /// Whether the publisher of a Track can be limited, whether the Track has layers, and what of it flows. `None` while
+    /// nothing is to be forwarded.
+    fn steps_of(&mut self, ctx: &Context, id: TrackId) -> Option<(bool, bool, Vec<Step>)> {
+        for (_, peer) in &mut self.peers {
+            let can_be_limited = peer.can_be_limited;
+            let Some(track) = peer.tracks.iter_mut().find(|track| track.id == id) else { continue };
+            if !track.is_sending || track.is_muted {
+                return None;
+            }
+            let steps = track.steps(ctx.now);
+            let is_layered = track.has_layers() || steps.iter().any(|step| step.step.spatial > 0);
+            return Some((can_be_limited, is_layered, steps));
+        }
+        None
+    }
+
+    /// Tells a publisher what of it is wanted: encodings, voice, limit.
+    fn tell_publisher(&mut self, ctx: &mut Context, index: usize) {
+        let Some(publisher) = self.peers.get(index).filter(|peer| peer.is_connected()) else { return };
+        if publisher.door != Door::Admitted {
+            return;
+        }
+        let is_taped = self.tap.is_some() && self.consents.holds(publisher.participant);
+        let mut encodings = Vec::new();
+        let mut limits = Vec::new();
+        let mut voice = None;
+        for track in publisher.tracks.iter().filter(|track| track.is_sending) {
+            if track.source.kind() == Kind::Audio {
+                voice = self.poorest(track.id).map(Voice::within);
+                continue;
+            }
+            let viewers: Vec<&Peer> = self.viewers(track.id).map(|(_, peer)| peer).collect();
+            let looking = viewers.iter().filter(|peer| !peer.holds_back(track.id)).count();
+            let encoding = match looking {
+                _ if track.is_muted => Encoding::Asleep,
+                0 if !is_taped => Encoding::Asleep,
+                0 | 1 => Encoding::Single,
+                _ if track.has_layers() => Encoding::Layers,
+                _ => Encoding::Single,
+            };
+            encodings.push((track.id, track.source, encoding));
+            let is_free = viewers.is_empty() || viewers.iter().any(|peer| peer.takes_all(track.id));
+            let share = viewers.iter().map(|peer| peer.granted(track.id)).max().unwrap_or_default();
+            limits.push((!is_free).then(|| share.scale(RELAYED).clamp(LEAST, MOST)));
+        }
+        let limit = limits.iter().any(Option::is_some).then(|| {
+            let sum: Bitrate = limits.iter().map(|limit| limit.unwrap_or(MOST)).sum();
+            sum + VOICE
+        });
+        let room = self.id;
+        let Some(publisher) = self.peers.get_mut(index) else { return };
+        publisher.tell_encodings(ctx, room, &encodings);
+        publisher.tell_voice(ctx, room, voice);
+        publisher.tell_limit(ctx, limit);
+    }
+
+    /// What the poorest listener of a voice has for it.
+    fn poorest(&self, voice: TrackId) -> Option<Bitrate> {
+        let listeners = self.peers.iter().map(|(_, peer)| peer).filter(|peer| {
+            door::may_ask(peer.door) && peer.is_connected() && peer.slots.iter().any(|slot| slot.carries(voice))
+        });
+        let budgets = listeners.map(|peer| {
+            let voices = peer.slots.iter().filter(|slot| slot.kind == Kind::Audio && slot.subscription.is_some());
+            let voices = (voices.count() as u64).clamp(1, VOICES);
+            Bitrate::bps(peer.downlink.target().saturating_sub(CONTROL).as_bps() / voices)
+        });
+        budgets.min()
+    }
+
+    /// Remembers since when somebody speaks.
+    pub(super) fn note_speaking(&mut self, ctx: &Context, who: Option<ParticipantId>) {
+        self.speaking = who.map(|who| (who, ctx.now));
+    }
+}
+
+impl Peer {
+    /// What this receiver has for a Track.
+    fn granted(&self, track: TrackId) -> Bitrate {
+        self.grants.iter().find(|(id, _)| *id == track).map_or(Bitrate::ZERO, |(_, granted)| granted.rate)
+    }
+
+    /// True when what it has for a Track is no limit for the publisher.
+    fn takes_all(&self, track: TrackId) -> bool {
+        let grant = self.grants.iter().find(|(id, _)| *id == track);
+        grant.is_some_and(|(_, granted)| match granted.grant {
+            Grant::Rung(_) => true,
+            Grant::Elastic(rate) => rate >= MOST,
+            Grant::Paused => false,
+        })
+    }
+
+    /// The viewer was told that the network holds this Track back.
+    fn holds_back(&self, track: TrackId) -> bool {
+        self.slots.iter().any(|slot| slot.carries(track) && slot.is_told_paused)
+    }
+
+    /// Applies a division to the slots.
+    fn take_grants(&mut self, ctx: &mut Context, wanted: &[Wanted], granted: &[Granted]) {
+        self.grants.clear();
+        for (place, slot) in self.slots.iter_mut().enumerate() {
+            let one = wanted.iter().find(|one| one.slot == place);
+            let grant = one.and_then(|one| granted.iter().find(|granted| granted.key == one.key));
+            let (Some(one), Some(granted)) = (one, grant) else {
+                slot.paused_since = None;
+                if slot.kind == Kind::Video && slot.view == View::Hidden {
+                    slot.select(None, ctx.now);
+                }
+                continue;
+            };
+            if let Some(subscription) = &slot.subscription {
+                self.grants.push((subscription.carries.track, *granted));
+            }
+            let step = match granted.grant {
+                Grant::Paused => None,
+                Grant::Rung(Some(id)) => one.steps.iter().map(|step| step.step).find(|step| rung_id(*step) == id),
+                Grant::Rung(None) | Grant::Elastic(_) => Some(LayerStep::BEST),
+            };
+            let is_paused = granted.grant == Grant::Paused || self.downlink.rests(slot.sending.ssrc);
+            slot.paused_since = is_paused.then(|| slot.paused_since.unwrap_or(ctx.now));
+            slot.select(step.filter(|_| !is_paused), ctx.now);
+        }
+        for slot in &mut self.slots {
+            let is_paused = slot.paused_since.is_some_and(|at| ctx.now.saturating_duration_since(at) >= TOLD_AFTER);
+            if is_paused != slot.is_told_paused {
+                slot.is_told_paused = is_paused;
+                let (room, peer, mid) = (self.room, self.id, slot.mid.to_string());
+                ctx.tell(Event::VideoPaused { room, peer, mid, paused: is_paused });
+            }
+        }
+    }
+
+    fn tell_encodings(&mut self, ctx: &mut Context, room: wire::RoomId, right: &[(TrackId, Source, Encoding)]) {
+        self.encodings.retain(|(id, _)| right.iter().any(|(other, _, _)| other == id));
+        for (id, source, encoding) in right {
+            let place = self.encodings.iter().position(|(other, _)| other == id);
+            let place = place.unwrap_or_else(|| {
+                self.encodings.push((*id, Settled::new(Encoding::Single)));
+                self.encodings.len() - 1
+            });
+            let Some((_, wish)) = self.encodings.get_mut(place) else { continue };
+            if let Some(encoding) = wish.note(ctx.now, *encoding, encoding_hold) {
+                ctx.tell(Event::EncodingWanted { room, peer: self.id, source: *source, encoding });
+            }
+        }
+    }
+
+    fn tell_voice(&mut self, ctx: &mut Context, room: wire::RoomId, right: Option<Voice>) {
+        let Some(right) = right else { return };
+        if let Some(Voice { bitrate, ptime_ms }) = self.voice.note(ctx.now, right, voice_hold) {
+            ctx.tell(Event::AudioBudget { room, peer: self.id, bitrate, ptime_ms });
+        }
+    }
+
+    fn tell_limit(&mut self, ctx: &mut Context, right: Option<Bitrate>) {
+        if !self.can_be_limited {
+            return;
+        }
+        if let Some(limit) = self.limit.poll(ctx.now, right) {
+            self.send_limit(ctx, limit);
+        }
+    }
+
+    /// True while the encoder of a Track was asked to sleep: it would not answer a request for a keyframe.
+    pub(super) fn is_asleep(&self, track: TrackId) -> bool {
+        self.encodings.iter().any(|(id, wish)| *id == track && wish.told() == Encoding::Asleep)
+    }
+}
