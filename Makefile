@@ -6,7 +6,7 @@ help:
 	@echo "make run    install what is missing, build, start everything on http://localhost:8080"
 	@echo "make test   install what tests need and run every test (about half an hour on two cores)"
 	@echo "make check  the fast part of it: format, lints, unit tests, web types and unit tests"
-	@echo "make bench  measure this machine: joins, delay, CPU per packet"
+	@echo "make bench  measure this machine, and str0m and Janus on it (25 minutes; BENCH=short 6)"
 	@echo "make clean  remove what was built and downloaded; .anteroom, the data of make run, stays"
 
 run:

@@ -59,19 +59,22 @@ junk=''
 node - "$data" "$rate" <<'JS'
 const { readFileSync, writeFileSync } = require('node:fs');
 const folder = process.argv[2];
-const read = (name) => JSON.parse(readFileSync(`${folder}/${name}.json`, 'utf8'));
+const read = (name) => {
+  const { failed, join, window } = JSON.parse(readFileSync(`${folder}/${name}.json`, 'utf8'));
+  return { failed, joinMs: join.joinMs, ...window };
+};
 const [peace, flood] = ['peace', 'flood'].map(read);
 const junk = JSON.parse(readFileSync(`${folder}/junk.jsonl`, 'utf8').trim().split('\n').at(-1));
 const percent = (value) => `${(100 * value).toFixed(3)} %`;
 const rows = [
   ['', 'in peace', 'under junk'],
   ['junk datagrams a second', '0', Math.round(junk.perSecond)],
-  ['participants without media', peace.failed, flood.failed],
+  ['visits that failed', peace.failed, flood.failed],
   ['loss', percent(peace.loss), percent(flood.loss)],
   ['repaired', peace.recovered, flood.recovered],
   ['delay p50 / p99, µs', ...[peace, flood].map(({ delayUs }) => `${delayUs.p50} / ${delayUs.p99}`)],
   ['join p95, ms', ...[peace, flood].map(({ joinMs }) => joinMs.p95.toFixed(1))],
-  ['server memory, MiB', ...[peace, flood].map(({ server }) => (server.residentAfter / 2 ** 20).toFixed(0))],
+  ['server memory, MiB', ...[peace, flood].map(({ server }) => (server.resident / 2 ** 20).toFixed(0))],
 ];
 for (const [name, ...cells] of rows) console.log(`${name.padEnd(28)}${cells.map((cell) => String(cell).padStart(18)).join('')}`);
 const rate = Number(process.argv[3]);

@@ -97,6 +97,14 @@ install_test_tools() {
     fi
 }
 
+# What `make bench` compares with, and how it keeps programs on a core.
+install_bench_tools() {
+    local missing=()
+    have taskset || missing+=(util-linux)
+    have janus || missing+=(janus)
+    [ ${#missing[@]} = 0 ] || apt "${missing[@]}"
+}
+
 install_cargo_deny() {
     local version=0.20.2
     [ "$("$CACHE/bin/cargo-deny" --version 2>/dev/null)" = "cargo-deny $version" ] && return

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use load::run::{RunConfig, run};
+use load::run::{Ramp, RunConfig, Scenario, run};
 use wire::Redacted;
 
 use crate::Error;
@@ -12,37 +12,104 @@ use crate::Error;
 /// Open visits with synthetic media on a running server, and measure.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Where the server listens.
+    /// What to play.
+    #[arg(value_enum, default_value_t = Play::TwoParty)]
+    scenario: Play,
+    /// Where the server listens. `line://` and `janus://` addresses are for comparisons, see docs/operations.md.
     #[arg(long, default_value = "http://127.0.0.1:8080")]
     url: String,
-    /// An access token of a scheduler or administrator.
-    #[arg(long, env = "ANTEROOM_LOAD_TOKEN", hide_env_values = true)]
+    /// An access token of a clinician, scheduler or administrator.
+    #[arg(long, env = "ANTEROOM_LOAD_TOKEN", hide_env_values = true, default_value = "")]
     token: String,
-    /// Two-party visits at the same time.
-    #[arg(long, default_value_t = 20)]
-    visits: usize,
-    /// How long to measure, once everybody is there.
-    #[arg(long, default_value_t = 10)]
+    /// Visits at the same time. For `joins` and `overlap` half the participants.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    visits: u32,
+    /// How long to measure, once everybody is there; with --ramp, in each step.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
+    /// Add so many visits at a time, beginning with as many, until packets are lost (0.1 %) or come late (p99 of 5 ms).
+    #[arg(long, value_name = "STEP", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    ramp: Option<u32>,
+    /// A ramp goes no further.
+    #[arg(long, default_value_t = 1_000, value_name = "VISITS", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    most: u32,
+    /// Participants that join in a second, for `joins`.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    rate: u32,
     /// The server's process id, to measure its CPU time and memory on the same machine.
     #[arg(long)]
     server_pid: Option<u32>,
+    /// Keep the generator on this core.
+    #[arg(long, value_name = "CORE")]
+    pin: Option<usize>,
     /// Also write the result here, as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Also draw the result here, as SVG.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
 }
 
-/// Runs the load on one thread, so that it takes one core at most.
+/// The scenarios.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Play {
+    /// Two people with camera and microphone.
+    TwoParty,
+    /// Six people; only against a media node alone (line://).
+    Group,
+    /// Two people with microphones alone.
+    Audio,
+    /// Two people, one of whom shares a screen as well.
+    Screen,
+    /// Two people, recorded.
+    Recording,
+    /// Two people; every second one visit begins and the oldest ends.
+    Churn,
+    /// Participants join at a steady rate.
+    Joins,
+    /// Participants whose offers were answered connect all at the same moment.
+    Overlap,
+}
+
+impl From<Play> for Scenario {
+    fn from(play: Play) -> Self {
+        match play {
+            Play::TwoParty => Self::TwoParty,
+            Play::Group => Self::Group,
+            Play::Audio => Self::Audio,
+            Play::Screen => Self::Screen,
+            Play::Recording => Self::Recording,
+            Play::Churn => Self::Churn,
+            Play::Joins => Self::Joins,
+            Play::Overlap => Self::Overlap,
+        }
+    }
+}
+
+/// Runs the load: signaling on this thread, media on one of its own; both keep to one core when told to.
 ///
 /// # Errors
 /// When the server cannot be reached, or the result cannot be written.
 pub(crate) fn start(options: Options) -> Result<(), Error> {
+    if options.url.starts_with("http") && options.token.is_empty() {
+        return Err(
+            "an access token is missing: give --token or ANTEROOM_LOAD_TOKEN (`anteroom token` makes one)".into()
+        );
+    }
+    if let Some(core) = options.pin {
+        load::run::pin(core)?;
+    }
+    let step = options.ramp.map(as_usize);
     let config = RunConfig {
         url: options.url,
         token: Redacted::new(options.token),
-        visits: options.visits,
+        scenario: options.scenario.into(),
+        visits: as_usize(options.visits),
         measure: Duration::from_secs(options.seconds),
+        ramp: step.map(|step| Ramp { from: step, step, most: as_usize(options.most) }),
+        rate: as_usize(options.rate),
         server_pid: options.server_pid,
+        progress: true,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let report = runtime.block_on(run(&config))?;
@@ -50,5 +117,12 @@ pub(crate) fn start(options: Options) -> Result<(), Error> {
     if let Some(path) = options.json {
         std::fs::write(path, serde_json::to_string_pretty(&report)? + "\n")?;
     }
+    if let Some(path) = options.svg {
+        std::fs::write(path, report.svg())?;
+    }
     Ok(())
+}
+
+fn as_usize(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }

@@ -29,6 +29,19 @@ pub(super) struct Packet {
 }
 
 impl Packet {
+    /// The readable part of a packet that is still encrypted.
+    pub(super) fn read_header(bytes: &[u8]) -> Option<Self> {
+        let &[_, kind, s1, s0, t3, t2, t1, t0, c3, c2, c1, c0, ..] = bytes else { return None };
+        Some(Self {
+            ssrc: u32::from_be_bytes([c3, c2, c1, c0]),
+            payload_type: kind & 0x7f,
+            sequence: u16::from_be_bytes([s1, s0]),
+            timestamp: u32::from_be_bytes([t3, t2, t1, t0]),
+            marker: kind & 0x80 != 0,
+            payload: Bytes::new(),
+        })
+    }
+
     pub(super) fn read(bytes: &Bytes) -> Option<Self> {
         let &[flags, kind, s1, s0, t3, t2, t1, t0, c3, c2, c1, c0, ..] = &bytes[..] else { return None };
         let mut at = 12 + usize::from(flags & 0x0f) * 4;

@@ -71,14 +71,20 @@ impl Section {
 }
 
 /// Writes the whole offer.
-pub(super) fn write_offer(session: u64, ours: &Credentials, sections: &[Section]) -> String {
+pub(super) fn write_offer(session: u64, ours: &Credentials, sections: &[Section], active: bool) -> String {
     let mut text = String::with_capacity(1_500 * sections.len());
     // Writing to a String cannot fail.
-    let _ = write_all(&mut text, session, ours, sections);
+    let _ = write_all(&mut text, session, ours, sections, if active { "active" } else { "actpass" });
     text
 }
 
-fn write_all(text: &mut String, session: u64, ours: &Credentials, sections: &[Section]) -> std::fmt::Result {
+fn write_all(
+    text: &mut String,
+    session: u64,
+    ours: &Credentials,
+    sections: &[Section],
+    setup: &str,
+) -> std::fmt::Result {
     write!(text, "v=0\r\no=- {session} 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE")?;
     for section in sections {
         write!(text, " {}", section.mid)?;
@@ -94,7 +100,7 @@ fn write_all(text: &mut String, session: u64, ours: &Credentials, sections: &[Se
         }
         write!(text, "c=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\n")?;
         write!(text, "a=ice-ufrag:{}\r\na=ice-pwd:{}\r\na=ice-options:trickle\r\n", ours.ufrag, ours.pwd)?;
-        write!(text, "a=fingerprint:sha-256 {}\r\na=setup:actpass\r\na=mid:{}\r\n", ours.fingerprint, section.mid)?;
+        write!(text, "a=fingerprint:sha-256 {}\r\na=setup:{setup}\r\na=mid:{}\r\n", ours.fingerprint, section.mid)?;
         if section.kind == SectionKind::Audio {
             write!(text, "a=extmap:1 {AUDIO_LEVEL}\r\n")?;
         }
@@ -136,18 +142,42 @@ fn write_all(text: &mut String, session: u64, ours: &Credentials, sections: &[Se
     Ok(())
 }
 
+/// Answers an offer: all of it, to receive only, as the DTLS client.
+pub(super) fn write_answer(offer: &str, ours: &Credentials) -> String {
+    let mut text = String::from("v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n");
+    let mut in_section = false;
+    for line in offer.lines() {
+        if line.starts_with("m=") {
+            in_section = true;
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{line}\r\nc=IN IP4 0.0.0.0\r\na=rtcp-mux\r\na=recvonly\r\na=setup:active\r\n");
+            let _ = write!(text, "a=ice-ufrag:{}\r\na=ice-pwd:{}\r\n", ours.ufrag, ours.pwd);
+            let _ = write!(text, "a=fingerprint:sha-256 {}\r\n", ours.fingerprint);
+            continue;
+        }
+        let copied: &[&str] =
+            if in_section { &["a=mid:", "a=rtpmap:", "a=fmtp:", "a=rtcp-fb:", "a=extmap:"] } else { &["a=group:"] };
+        if copied.iter().any(|start| line.starts_with(start)) {
+            let _ = write!(text, "{line}\r\n");
+        }
+    }
+    text
+}
+
 /// What an answer says.
 pub(super) struct Answer {
     pub(super) candidate: SocketAddr,
     pub(super) ufrag: String,
     pub(super) pwd: String,
     pub(super) fingerprint: [u8; 32],
+    /// The bare forwarder of the benches: no ICE, no DTLS, keys that everybody knows.
+    pub(super) fixed_keys: bool,
     pub(super) sections: Vec<Answered>,
 }
 
 /// One section of the answer.
-#[derive(Default)]
 pub(super) struct Answered {
+    pub(super) kind: SectionKind,
     pub(super) mid: String,
     pub(super) accepted: bool,
     /// The stream that the server sends in this section.
@@ -161,15 +191,19 @@ impl Answer {
     pub(super) fn read(text: &str) -> Result<Self, ClientError> {
         let (mut candidate, mut ufrag, mut pwd, mut fingerprint) = (None, None, None, None);
         let mut sections: Vec<Answered> = Vec::new();
+        let mut fixed_keys = false;
         for line in text.lines() {
             if let Some(media) = line.strip_prefix("m=") {
                 let accepted = media.split(' ').nth(1).is_some_and(|port| port != "0");
-                sections.push(Answered { accepted, ..Answered::default() });
+                let kind = if media.starts_with("audio") { SectionKind::Audio } else { SectionKind::Video };
+                let (mid, extensions) = (String::new(), Extensions::default());
+                sections.push(Answered { kind, mid, accepted, ssrc: None, rtx: None, extensions });
                 continue;
             }
             let Some(attribute) = line.strip_prefix("a=") else { continue };
             let (name, value) = attribute.split_once(':').unwrap_or((attribute, ""));
             match name {
+                "x-fixed-keys" => fixed_keys = true,
                 "ice-ufrag" => ufrag = ufrag.or(Some(value)),
                 "ice-pwd" => pwd = pwd.or(Some(value)),
                 "fingerprint" => fingerprint = fingerprint.or_else(|| read_fingerprint(value)),
@@ -196,6 +230,7 @@ impl Answer {
             ufrag: ufrag.ok_or(ClientError::Answer("no ice-ufrag"))?.to_owned(),
             pwd: pwd.ok_or(ClientError::Answer("no ice-pwd"))?.to_owned(),
             fingerprint: fingerprint.ok_or(ClientError::Answer("no SHA-256 fingerprint"))?,
+            fixed_keys,
             sections,
         })
     }

@@ -1,22 +1,34 @@
-//! What a run found, as JSON and as a table for people.
+//! What a run found: for JSON, and as a table for people.
 
-use std::fmt::{self, Write as _};
-use std::time::Duration;
+use std::fmt;
+use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::RunConfig;
-use super::attend::Attendance;
+use super::leg::Marks;
 use super::process::Usage;
+use super::{RunConfig, Scenario};
 
 /// Times in milliseconds.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Times {
+    /// How many were timed.
+    pub count: usize,
     /// The median.
     pub p50: f64,
     /// One in twenty took longer.
     pub p95: f64,
+    /// The longest.
+    pub max: f64,
+}
+
+impl Times {
+    fn new(times: impl Iterator<Item = Duration>) -> Self {
+        let mut millis: Vec<f64> = times.map(|time| time.as_secs_f64() * 1e3).collect();
+        millis.sort_by(f64::total_cmp);
+        let at = |percent: usize| millis.get(millis.len().saturating_sub(1) * percent / 100).copied().unwrap_or(0.0);
+        Self { count: millis.len(), p50: at(50), p95: at(95), max: at(100) }
+    }
 }
 
 /// Delays in microseconds.
@@ -24,24 +36,62 @@ pub struct Times {
 pub struct Delays {
     /// The median.
     pub p50: u64,
+    /// One in twenty took longer.
+    pub p95: u64,
     /// One in a hundred took longer.
     pub p99: u64,
+    /// One in a thousand took longer.
+    pub p999: u64,
 }
 
-/// What the server's process used.
+/// How long joining took, by its parts.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JoinTimes {
+    /// From the offer to its answer.
+    pub offer_to_answer_ms: Times,
+    /// From the answer to the end of DTLS.
+    pub answer_to_connected_ms: Times,
+    /// The two together.
+    pub join_ms: Times,
+    /// From the answer, or being let in where that is later, to the first forwarded packet; the other side's joining is in it.
+    pub answer_to_media_ms: Times,
+}
+
+impl JoinTimes {
+    pub(super) fn new(marks: &[Marks]) -> Self {
+        let between = |from: fn(&Marks) -> Option<Instant>, to: fn(&Marks) -> Option<Instant>| {
+            Times::new(marks.iter().filter_map(|marks| Some(to(marks)?.saturating_duration_since(from(marks)?))))
+        };
+        Self {
+            offer_to_answer_ms: between(|m| m.offered, |m| m.answered),
+            answer_to_connected_ms: between(|m| m.answered, |m| m.connected),
+            join_ms: between(|m| m.offered, |m| m.connected),
+            answer_to_media_ms: between(|m| m.answered.max(m.admitted), |m| m.flowing),
+        }
+    }
+}
+
+/// What the server's process used while it was measured.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ServerCost {
-    /// CPU time in user mode per forwarded packet, in microseconds. Includes signaling when it runs in the same process.
+pub struct Cost {
+    /// CPU time in user mode per forwarded packet, in microseconds, of the whole process.
     pub user_micros_per_packet: f64,
-    /// CPU time in the kernel per forwarded packet, in microseconds.
+    /// CPU time in the kernel per forwarded packet, in microseconds, of the whole process.
     pub system_micros_per_packet: f64,
-    /// Resident memory before the first visit, in bytes.
-    pub resident_before: u64,
-    /// Resident memory at the end of the measurement, in bytes.
-    pub resident_after: u64,
-    /// The difference, per visit, in bytes.
-    pub memory_per_visit: u64,
+    /// As above, of the threads named `shard-…` alone; 0 where there are none.
+    pub media_user_micros_per_packet: f64,
+    /// As above, of the threads named `shard-…` alone; 0 where there are none.
+    pub media_system_micros_per_packet: f64,
+    /// Cores that the whole process used: 0.5 is half of one.
+    pub cores: f64,
+    /// Resident memory at the end, in bytes.
+    pub resident: u64,
+    /// Threads at the end.
+    pub threads: u64,
+    /// Open files and sockets at the end.
+    pub descriptors: u64,
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of one run fit a double")]
@@ -49,34 +99,34 @@ const fn float(count: u64) -> f64 {
     count as f64
 }
 
-impl ServerCost {
-    pub(super) fn new(idle: Usage, from: Usage, to: Usage, packets: u64, visits: usize) -> Self {
+impl Cost {
+    pub(super) fn new(from: Usage, to: Usage, packets: u64, seconds: f64) -> Self {
         let each = |seconds: f64| seconds * 1e6 / float(packets.max(1));
-        let grown = to.resident.saturating_sub(idle.resident);
         Self {
             user_micros_per_packet: each(to.user - from.user),
             system_micros_per_packet: each(to.system - from.system),
-            resident_before: idle.resident,
-            resident_after: to.resident,
-            memory_per_visit: grown / u64::try_from(visits.max(1)).unwrap_or(1),
+            media_user_micros_per_packet: each(to.media_user - from.media_user),
+            media_system_micros_per_packet: each(to.media_system - from.media_system),
+            cores: (to.user + to.system - from.user - from.system) / seconds,
+            resident: to.resident,
+            threads: to.threads,
+            descriptors: to.descriptors,
         }
+    }
+
+    /// User and kernel together, of the whole process.
+    #[must_use]
+    pub const fn micros_per_packet(&self) -> f64 {
+        self.user_micros_per_packet + self.system_micros_per_packet
     }
 }
 
-/// The whole result.
+/// One measurement.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Report {
-    /// Visits asked for.
+pub struct Window {
+    /// Visits that were open.
     pub visits: usize,
-    /// Participants whose media never flowed.
-    pub failed: usize,
-    /// Participants that joined, per second of the joining phase.
-    pub joins_per_second: f64,
-    /// From the redemption of a link to the end of DTLS, in milliseconds.
-    pub join_ms: Times,
-    /// From admission to the first packet, in milliseconds.
-    pub admit_to_media_ms: Times,
     /// How long was measured.
     pub seconds: f64,
     /// RTP packets that participants received, repaired ones included.
@@ -85,73 +135,304 @@ pub struct Report {
     pub forwarded_per_second: f64,
     /// Packets that never arrived, of all expected.
     pub loss: f64,
+    /// Packets that did not arrive at the first try, on either way, of all expected.
+    pub loss_before_repair: f64,
     /// Packets that came by RTX.
     pub recovered: u64,
     /// Datagrams that the generator's own sockets did not take.
     pub unsent: u64,
-    /// From the generator's sending of a video packet to its receiving it, in microseconds.
+    /// From the generator's sending of a video packet to the kernel's taking it in on the other side.
     pub delay_us: Delays,
+    /// Cores that the generator's media thread used.
+    pub generator_cpu: f64,
     /// Only when the server's process was given.
-    pub server: Option<ServerCost>,
+    pub server: Option<Cost>,
 }
 
-impl Report {
-    #[expect(clippy::too_many_arguments, reason = "called once, with everything a run knows")]
-    pub(super) fn new(
-        config: &RunConfig,
-        everybody: usize,
-        joined: &[Duration],
-        joining: Duration,
-        flowing: &[Duration],
-        seconds: f64,
-        total: &Attendance,
-        delays: &Histogram<u64>,
-        server: Option<ServerCost>,
-    ) -> Self {
-        let joins = float(u64::try_from(joined.len()).unwrap_or(0));
+/// What visits take of the server's memory.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Memory {
+    /// Resident before the first visit, in bytes.
+    pub before: u64,
+    /// Added by a visit whose participants are connected and silent.
+    pub per_idle_visit: u64,
+    /// Added by a visit at the end of the measurement.
+    pub per_active_visit: u64,
+}
+
+impl Memory {
+    pub(super) fn new(before: Usage, idle: Usage, active: Usage, visits: usize) -> Self {
+        let each =
+            |usage: Usage| usage.resident.saturating_sub(before.resident) / u64::try_from(visits.max(1)).unwrap_or(1);
+        Self { before: before.resident, per_idle_visit: each(idle), per_active_visit: each(active) }
+    }
+}
+
+/// One step of a ramp.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Step {
+    /// What was measured.
+    #[serde(flatten)]
+    pub window: Window,
+    /// Loss below 0.1 % and p99 below 5 ms.
+    pub good: bool,
+    /// The generator's thread used its whole core: it may be the one that cannot follow.
+    pub generator_is_full: bool,
+}
+
+/// The server during churn.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChurnSample {
+    /// Since the beginning.
+    pub seconds: f64,
+    /// Visits open.
+    pub visits: usize,
+    /// Resident memory in bytes.
+    pub resident: u64,
+    /// Threads.
+    pub threads: u64,
+    /// Open files and sockets.
+    pub descriptors: u64,
+}
+
+impl ChurnSample {
+    pub(super) const fn new(at: Duration, usage: Usage, visits: usize) -> Self {
         Self {
-            visits: config.visits,
-            failed: everybody.saturating_sub(flowing.len()),
-            joins_per_second: joins / joining.as_secs_f64().max(0.001),
-            join_ms: percentiles(joined),
-            admit_to_media_ms: percentiles(flowing),
-            seconds,
-            forwarded: total.received,
-            forwarded_per_second: float(total.received) / seconds,
-            loss: float(total.lost) / float((total.received + total.lost).max(1)),
-            recovered: total.recovered,
-            unsent: total.unsent,
-            delay_us: Delays { p50: delays.value_at_quantile(0.5), p99: delays.value_at_quantile(0.99) },
-            server,
+            seconds: at.as_secs_f64(),
+            visits,
+            resident: usage.resident,
+            threads: usage.threads,
+            descriptors: usage.descriptors,
         }
     }
 }
 
-fn percentiles(times: &[Duration]) -> Times {
-    let mut millis: Vec<f64> = times.iter().map(|time| time.as_secs_f64() * 1e3).collect();
-    millis.sort_by(f64::total_cmp);
-    let at = |percent: usize| millis.get(millis.len().saturating_sub(1) * percent / 100).copied().unwrap_or(0.0);
-    Times { p50: at(50), p95: at(95) }
+/// The whole result.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Its name.
+    pub scenario: &'static str,
+    /// Visits asked for.
+    pub visits: usize,
+    /// Visits that did not come about.
+    pub failed: usize,
+    /// How long joining took.
+    pub join: JoinTimes,
+    /// The measurement, unless it was a ramp.
+    pub window: Option<Window>,
+    /// What visits take of memory, where that was measured.
+    pub memory: Option<Memory>,
+    /// From the moment when all answers were put to use until the last participant was connected.
+    pub overlap_ms: Option<f64>,
+    /// The steps of a ramp, by visits.
+    pub steps: Vec<Step>,
+    /// The most visits that were served well.
+    pub knee: Option<usize>,
+    /// The ramp ended before the server did.
+    pub knee_is_lower_bound: bool,
+    /// The server during churn.
+    pub churn: Vec<ChurnSample>,
+}
+
+impl Report {
+    pub(super) const fn new(config: &RunConfig) -> Self {
+        Self {
+            scenario: config.scenario.name(),
+            visits: config.visits,
+            failed: 0,
+            join: JoinTimes {
+                offer_to_answer_ms: NONE,
+                answer_to_connected_ms: NONE,
+                join_ms: NONE,
+                answer_to_media_ms: NONE,
+            },
+            window: None,
+            memory: None,
+            overlap_ms: None,
+            steps: Vec::new(),
+            knee: None,
+            knee_is_lower_bound: false,
+            churn: Vec::new(),
+        }
+    }
+
+    /// How far the CPU of the good steps is from a straight line through them, at most, as a share of the line; `None` below three.
+    #[must_use]
+    pub fn bend(&self) -> Option<f64> {
+        let points = self.steps.iter().filter(|step| step.good);
+        let points = points.filter_map(|step| Some((float(step.window.visits as u64), step.window.server?.cores)));
+        bend(&points.collect::<Vec<_>>())
+    }
+
+    /// Growth during churn: memory in bytes, threads and descriptors, from the second quarter of the time to the last.
+    #[must_use]
+    pub fn growth(&self) -> Option<(f64, f64, f64)> {
+        let quarter = self.churn.len() / 4;
+        if quarter == 0 {
+            return None;
+        }
+        let (early, late) = (self.churn.get(quarter..quarter * 2)?, self.churn.get(self.churn.len() - quarter..)?);
+        let grown = |of: fn(&ChurnSample) -> u64| {
+            let mean = |samples: &[ChurnSample]| {
+                samples.iter().map(|sample| float(of(sample))).sum::<f64>() / float(samples.len() as u64)
+            };
+            mean(late) - mean(early)
+        };
+        Some((grown(|s| s.resident), grown(|s| s.threads), grown(|s| s.descriptors)))
+    }
+}
+
+const NONE: Times = Times { count: 0, p50: 0.0, p95: 0.0, max: 0.0 };
+
+fn bend(points: &[(f64, f64)]) -> Option<f64> {
+    if points.len() < 3 {
+        return None;
+    }
+    let count = float(points.len() as u64);
+    let (x, y) = points.iter().fold((0.0, 0.0), |(x, y), point| (x + point.0 / count, y + point.1 / count));
+    let above: f64 = points.iter().map(|point| (point.0 - x) * (point.1 - y)).sum();
+    let below: f64 = points.iter().map(|point| (point.0 - x).powi(2)).sum();
+    let slope = above / below;
+    let line = |at: f64| y + slope * (at - x);
+    points.iter().map(|point| (point.1 - line(point.0)).abs() / line(point.0)).max_by(f64::total_cmp)
+}
+
+impl Scenario {
+    /// As it is called on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TwoParty => "two-party",
+            Self::Group => "group",
+            Self::Audio => "audio",
+            Self::Screen => "screen",
+            Self::Recording => "recording",
+            Self::Churn => "churn",
+            Self::Joins => "joins",
+            Self::Overlap => "overlap",
+        }
+    }
+}
+
+fn line(f: &mut fmt::Formatter<'_>, name: &str, value: &str) -> fmt::Result {
+    writeln!(f, "{name:<36} {value}")
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut line = |name: &str, value: String| writeln!(f, "{name:<34} {value}");
-        line("visits (failed participants)", format!("{} ({})", self.visits, self.failed))?;
-        line("joins per second", format!("{:.1}", self.joins_per_second))?;
-        line("join p50 / p95", format!("{:.1} / {:.1} ms", self.join_ms.p50, self.join_ms.p95))?;
-        let admit = self.admit_to_media_ms;
-        line("admission to media p50 / p95", format!("{:.1} / {:.1} ms", admit.p50, admit.p95))?;
-        line("packets forwarded per second", format!("{:.0}", self.forwarded_per_second))?;
-        line("loss (repaired, unsent)", format!("{:.3} % ({}, {})", self.loss * 100.0, self.recovered, self.unsent))?;
-        line("added delay p50 / p99", format!("{} / {} µs", self.delay_us.p50, self.delay_us.p99))?;
-        if let Some(server) = self.server {
-            let (user, system) = (server.user_micros_per_packet, server.system_micros_per_packet);
-            let mut cpu = String::new();
-            write!(cpu, "{:.2} µs ({user:.2} user, {system:.2} system)", user + system)?;
-            line("server CPU per forwarded packet", cpu)?;
-            line("server memory per visit", format!("{} kB", server.memory_per_visit / 1024))?;
+        line(f, "scenario", self.scenario)?;
+        line(f, "visits (failed)", &format!("{} ({})", self.visits, self.failed))?;
+        let times =
+            |times: Times| format!("{:.1} / {:.1} / {:.1} ms of {}", times.p50, times.p95, times.max, times.count);
+        line(f, "join p50 / p95 / max", &times(self.join.join_ms))?;
+        line(f, "  offer to answer", &times(self.join.offer_to_answer_ms))?;
+        line(f, "  answer to connected", &times(self.join.answer_to_connected_ms))?;
+        if self.join.answer_to_media_ms.count > 0 {
+            line(f, "  answer to first packet", &times(self.join.answer_to_media_ms))?;
+        }
+        if let Some(overlap) = self.overlap_ms {
+            line(f, "all connected after", &format!("{overlap:.1} ms"))?;
+        }
+        if let Some(window) = &self.window {
+            window.fmt(f)?;
+        }
+        if let Some(memory) = self.memory {
+            let value = format!("{} / {} kB", memory.per_idle_visit / 1024, memory.per_active_visit / 1024);
+            line(f, "memory per idle / active visit", &value)?;
+        }
+        self.fmt_steps(f)?;
+        if let Some((memory, threads, descriptors)) = self.growth() {
+            let value = format!("{:.0} kB, {threads:.1} threads, {descriptors:.1} descriptors", memory / 1024.0);
+            line(f, "growth during churn", &value)?;
         }
         Ok(())
+    }
+}
+
+impl Report {
+    fn fmt_steps(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.steps.is_empty() {
+            return Ok(());
+        }
+        writeln!(
+            f,
+            "\n{:>7} {:>10} {:>7} {:>9} {:>11} {:>9} {:>9} {:>9} {:>6}",
+            "visits", "packets/s", "CPU %", "µs/packet", "CPU %/visit", "loss %", "p50 µs", "p99 µs", "gen %"
+        )?;
+        for step in &self.steps {
+            let window = &step.window;
+            let (cores, each) = window.server.map_or((0.0, 0.0), |cost| (cost.cores, cost.micros_per_packet()));
+            writeln!(
+                f,
+                "{:>7} {:>10.0} {:>7.1} {:>9.2} {:>11.3} {:>9.3} {:>9} {:>9} {:>6.0}{}",
+                window.visits,
+                window.forwarded_per_second,
+                cores * 100.0,
+                each,
+                cores * 100.0 / float(window.visits.max(1) as u64),
+                window.loss_before_repair * 100.0,
+                window.delay_us.p50,
+                window.delay_us.p99,
+                window.generator_cpu * 100.0,
+                if step.good { "" } else { "  too much" },
+            )?;
+        }
+        if let Some(knee) = self.knee {
+            let bound = if self.knee_is_lower_bound { " at least: the generator or the limit ended it" } else { "" };
+            line(f, "knee", &format!("{knee} visits{bound}"))?;
+        }
+        if let Some(bend) = self.bend() {
+            line(f, "CPU off a straight line by", &format!("{:.1} % at most", bend * 100.0))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        line(f, "packets forwarded per second", &format!("{:.0}", self.forwarded_per_second))?;
+        let loss = format!(
+            "{:.3} % (before repair {:.3} %; {} repaired, {} unsent)",
+            self.loss * 100.0,
+            self.loss_before_repair * 100.0,
+            self.recovered,
+            self.unsent
+        );
+        line(f, "loss", &loss)?;
+        let delay = self.delay_us;
+        let delays = format!("{} / {} / {} / {} µs", delay.p50, delay.p95, delay.p99, delay.p999);
+        line(f, "added delay p50 / p95 / p99 / p99.9", &delays)?;
+        line(f, "generator's media thread", &format!("{:.0} % of a core", self.generator_cpu * 100.0))?;
+        let Some(server) = self.server else { return Ok(()) };
+        let (user, system) = (server.user_micros_per_packet, server.system_micros_per_packet);
+        let cpu = format!("{:.2} µs ({user:.2} user, {system:.2} system)", user + system);
+        line(f, "server CPU per packet, whole process", &cpu)?;
+        let (user, system) = (server.media_user_micros_per_packet, server.media_system_micros_per_packet);
+        if user + system > 0.0 {
+            let cpu = format!("{:.2} µs ({user:.2} user, {system:.2} system)", user + system);
+            line(f, "  media thread alone", &cpu)?;
+        }
+        line(f, "server CPU", &format!("{:.1} % of a core", server.cores * 100.0))?;
+        let (resident, threads) = (server.resident / 1024, server.threads);
+        line(f, "server memory, threads, descriptors", &format!("{resident} kB, {threads}, {}", server.descriptors))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_bends() {
+        let times = Times::new((1..=100).map(Duration::from_millis));
+        assert_eq!((times.count, times.p50, times.p95, times.max), (100, 50.0, 95.0, 100.0));
+        assert_eq!(Times::new(std::iter::empty()).p95, 0.0);
+        assert!(bend(&[(10.0, 1.0), (20.0, 2.0), (30.0, 3.0)]).unwrap() < 1e-9);
+        assert!(bend(&[(10.0, 1.0), (20.0, 2.0), (30.0, 9.0)]).unwrap() > 0.1);
+        assert!(bend(&[(10.0, 1.0), (20.0, 2.0)]).is_none());
     }
 }

@@ -17,16 +17,16 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use wire::Redacted;
 
-use super::RunError;
+use crate::run::RunError;
 
 /// Longer bodies are not read.
 const MAX_BODY: usize = 1024 * 1024;
 
 /// A WebSocket to the server.
-pub(super) type Socket = WebSocketStream<TcpStream>;
+pub(in crate::run) type Socket = WebSocketStream<TcpStream>;
 
 /// Where the server is and who asks.
-pub(super) struct Api {
+pub(in crate::run) struct Api {
     /// `host:port`.
     authority: String,
     token: Redacted<String>,
@@ -42,7 +42,7 @@ struct Answer {
 }
 
 impl Api {
-    pub(super) fn new(url: &str, token: Redacted<String>) -> Result<Self, RunError> {
+    pub(in crate::run) fn new(url: &str, token: Redacted<String>) -> Result<Self, RunError> {
         let authority = url.strip_prefix("http://").ok_or(RunError::Url)?.trim_end_matches('/');
         if authority.is_empty() || authority.contains('/') {
             return Err(RunError::Url);
@@ -53,13 +53,13 @@ impl Api {
     }
 
     /// Whether the server is there.
-    pub(super) async fn check(&self) -> Result<(), RunError> {
+    pub(in crate::run) async fn check(&self) -> Result<(), RunError> {
         let answer = self.call(Method::GET, "/healthz", None).await?;
         expect(&answer, "health").map(|_| ())
     }
 
     /// Plans a visit that begins now, and makes both links: `(visit id, [clinician's token, patient's token])`.
-    pub(super) async fn plan(&self, number: usize) -> Result<(String, [String; 2]), RunError> {
+    pub(in crate::run) async fn plan(&self, number: usize) -> Result<(String, [String; 2]), RunError> {
         let begins = OffsetDateTime::now_utc().format(&Rfc3339).map_err(|_| RunError::Protocol("no time"))?;
         let wanted = json!({
             "patientId": format!("load-patient-{number}"),
@@ -77,7 +77,7 @@ impl Api {
     }
 
     /// Spends a link; the cookie is `name=value`.
-    pub(super) async fn redeem(&self, token: &str) -> Result<Redacted<String>, RunError> {
+    pub(in crate::run) async fn redeem(&self, token: &str) -> Result<Redacted<String>, RunError> {
         let body = json!({"token": token, "mode": "redeem"});
         let answer = self.call(Method::POST, "/api/token/redeem", Some(body)).await?;
         expect(&answer, "a link's redemption")?;
@@ -85,12 +85,12 @@ impl Api {
     }
 
     /// Ends a visit, so that the next run does not find it waiting.
-    pub(super) async fn end(&self, visit: &str) -> Result<(), RunError> {
+    pub(in crate::run) async fn end(&self, visit: &str) -> Result<(), RunError> {
         self.call(Method::POST, &format!("/api/visits/{visit}/end"), Some(json!({}))).await.map(|_| ())
     }
 
     /// Opens the WebSocket of a session.
-    pub(super) async fn open(&self, cookie: &Redacted<String>) -> Result<Socket, RunError> {
+    pub(in crate::run) async fn open(&self, cookie: &Redacted<String>) -> Result<Socket, RunError> {
         let failed = |error: &dyn std::fmt::Display| RunError::Connection(error.to_string());
         let mut request =
             format!("ws://{}/ws", self.authority).into_client_request().map_err(|error| failed(&error))?;
