@@ -21,9 +21,9 @@ export const CASES = [
   { name: '20 s outage', network: { down: true }, seconds: 20, outage: true, backMs: 10_000 },
   { name: 'Firefox: 5 % loss', patient: 'firefox', network: { delayMs: 20, loss: 0.05 }, seconds: 15, concealed: MOSTLY_REAL },
   { name: 'Firefox: 500 kbit/s, 300 ms queue', patient: 'firefox', network: { kbps: 500, queueMs: 300, delayMs: 20 }, seconds: 20, concealed: MOSTLY_REAL },
-  { name: 'UDP blocked', before: { block: ['udp'] }, network: { block: ['udp'] }, seconds: 10, concealed: 5, path: /\/tcp$/ },
+  { name: 'UDP blocked', before: { block: ['udp'] }, network: { block: ['udp'] }, seconds: 8, concealed: 5, path: /\/tcp$/, short: true },
   { name: 'UDP blocked, 50 ms delay and 1 % loss', before: { block: ['udp'], delayMs: 50, loss: 0.01 }, network: { block: ['udp'], delayMs: 50, loss: 0.01 }, seconds: 15, concealed: MOSTLY_REAL, path: /\/tcp$/ },
   { name: 'IPv6 alone for media', before: { block: ['udp4'] }, network: { block: ['udp4'] }, seconds: 8, concealed: 5, path: /\/udp$/ },
   { name: 'relay alone', relay: true, before: {}, network: {}, seconds: 10, concealed: 5, path: /^relay\/udp$/ },
-  { name: 'relay alone, UDP blocked', relay: true, before: { block: ['udp'] }, network: { block: ['udp'] }, seconds: 10, concealed: 5, path: /^relay\/tcp$/ },
+  { name: 'relay alone, UDP blocked', relay: true, before: { block: ['udp'] }, network: { block: ['udp'] }, seconds: 8, concealed: 5, path: /^relay\/tcp$/, short: true },
 ];
