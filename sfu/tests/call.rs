@@ -157,7 +157,7 @@ async fn a_visit_over_real_sockets() {
 
     // The tap has four tracks; then one person withdraws, and it ends.
     let (mut tracks, mut packets) = (0, 0);
-    while tracks < 4 || packets < 200 {
+    while tracks < 4 || packets < 800 {
         match tokio::time::timeout(PATIENCE, frames.recv()).await.expect("frames flow").expect("the tap is open") {
             TapFrame::Track { .. } => tracks += 1,
             TapFrame::Rtp { .. } => packets += 1,

@@ -151,10 +151,12 @@ impl<P> Pacer<P> {
         if self.credit <= 0 {
             return None;
         }
-        self.pop_any(now)
+        let waiting = self.pop_any(now)?;
+        self.credit -= signed(waiting.bytes as u64);
+        Some(waiting)
     }
 
-    /// The next packet, whatever the budget.
+    /// The next packet, whatever the budget, and without a charge to it: for a probe, which has a budget of its own.
     pub fn pop_any(&mut self, now: Instant) -> Option<Waiting<P>> {
         for urgency in [Urgency::Repair, Urgency::Screen, Urgency::Face, Urgency::Padding] {
             while let Some(entry) = self.queues.get_mut(urgency as usize).and_then(VecDeque::pop_front) {
@@ -162,7 +164,6 @@ impl<P> Pacer<P> {
                 if urgency == Urgency::Repair && now.saturating_duration_since(entry.since) > self.repair_age {
                     continue;
                 }
-                self.credit -= signed(entry.waiting.bytes as u64);
                 return Some(entry.waiting);
             }
         }

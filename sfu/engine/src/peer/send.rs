@@ -115,6 +115,11 @@ impl Peer {
             self.send_packet(ctx, &packet);
         }
         while let Some(probe) = self.downlink.poll_probe(ctx.now) {
+            // What waits anyway shows as much as padding does.
+            if let Some(packet) = self.downlink.unpark_any(ctx.now) {
+                self.send_packet(ctx, &packet);
+                continue;
+            }
             let Some(packet) = self.probe_packet(ctx.now, probe) else {
                 self.downlink.forget_probe();
                 break;
