@@ -10,7 +10,8 @@ const FU_A: u8 = 28;
 pub(crate) fn starts_keyframe(payload: &[u8]) -> bool {
     let Some((&first, rest)) = payload.split_first() else { return false };
     match first & 0x1f {
-        IDR | SPS => true,
+        // A header alone is a unit of nothing.
+        IDR | SPS => !rest.is_empty(),
         STAP_A => {
             let mut rest = rest;
             while let Some((&[high, low], after)) = rest.split_first_chunk::<2>() {
