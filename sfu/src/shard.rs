@@ -261,7 +261,7 @@ impl Shard {
             let count = port.receive(now, wall, |datagram| {
                 // Kernel timestamps of one socket are in order but for clock corrections.
                 *last = (*last).max(datagram.at);
-                engine.handle_input(*last, Input::Datagram { from: datagram.from.into(), bytes: datagram.bytes });
+                engine.handle_input(*last, Input::Datagram { from: datagram.path(), bytes: datagram.bytes });
                 outlet.drain(engine, *last);
             });
             if self.engine.outgoing().len() >= SEND_BATCH {

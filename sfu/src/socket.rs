@@ -21,8 +21,8 @@ use send::SendBatch;
 pub(crate) const BATCH: usize = 64;
 /// Room for the bursts of a keyframe from many Peers between two turns of the loop.
 const KERNEL_BUFFER: usize = 8 << 20;
-/// Control space for one timestamp in, or one segment size out.
-const CONTROL: usize = 64;
+/// Control space for a timestamp and an address of ours in, or a segment size and an address of ours out.
+const CONTROL: usize = 96;
 
 /// What the socket did, for metrics.
 #[derive(Clone, Copy, Debug, Default)]
@@ -81,6 +81,16 @@ impl UdpPort {
         };
         if stamped != 0 {
             tracing::warn!("the kernel gives no receive timestamps; arrival times are those of the read");
+        }
+        let (level, name) =
+            if v6 { (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO) } else { (libc::IPPROTO_IP, libc::IP_PKTINFO) };
+        // SAFETY: as above.
+        let addressed = unsafe {
+            let (value, length) = (ptr::from_ref(&on).cast(), size_of_socklen::<libc::c_int>());
+            libc::setsockopt(socket.as_raw_fd(), level, name, value, length)
+        };
+        if addressed != 0 {
+            tracing::warn!("the kernel does not say which address was reached; answers leave as routing has it");
         }
         Ok(Self {
             socket,

@@ -249,6 +249,31 @@ async fn another_port_in_the_middle_of_a_call_has_media_back_within_a_check() {
     node.end().await;
 }
 
+#[tokio::test]
+async fn answers_leave_from_the_address_that_was_asked() {
+    let six = UdpSocket::bind("[::1]:0").is_ok();
+    let mut addresses: Vec<Address> = vec![Ipv4Addr::LOCALHOST.into(), Ipv4Addr::new(127, 0, 0, 2).into()];
+    if six {
+        addresses.push(Ipv6Addr::LOCALHOST.into());
+    }
+    let node = Node::start(addresses, 1);
+    let (asker, room) = node.room().await;
+    // Each socket is connected: what comes from another address than it asked is not heard.
+    let mut all = Vec::new();
+    for (seed, to) in (10..).zip(&node.udp) {
+        all.push(Caller::join(&asker, room, Way::udp(*to), seed).await);
+    }
+    for (seed, to) in (20..).zip(&node.tcp) {
+        all.push(Caller::join(&asker, room, Way::tcp(*to), seed).await);
+    }
+    assert_eq!(all.len(), if six { 6 } else { 4 });
+    for caller in &mut all {
+        caller.hears_after(Instant::now()).await;
+    }
+    all.into_iter().for_each(Caller::hang_up);
+    node.end().await;
+}
+
 #[test]
 fn strangers_on_the_tcp_port_are_shown_out() {
     let runtime = tokio::runtime::Runtime::new().unwrap();

@@ -1,10 +1,12 @@
 //! Batches in: `recvmmsg` into buffers that are set up once, with the kernel's time of arrival.
 #![allow(unsafe_code, reason = "recvmmsg and its control messages have no safe form")]
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use engine::transport::{Local, Path};
 
 use super::{BATCH, CONTROL, Control, SocketCounters, size_of_socklen};
 
@@ -15,9 +17,18 @@ const MAX_DATAGRAM: usize = 2048;
 #[derive(Debug)]
 pub(crate) struct Received<'a> {
     pub(crate) from: SocketAddr,
+    /// Which address of ours it reached.
+    pub(crate) local: Option<IpAddr>,
     /// When the kernel took it off the wire, on the loop's clock.
     pub(crate) at: Instant,
     pub(crate) bytes: &'a [u8],
+}
+
+impl Received<'_> {
+    /// The way it came, which answers take back.
+    pub(crate) const fn path(&self) -> Path {
+        Path { remote: self.from, local: Local::Udp(self.local) }
+    }
 }
 
 /// Everything that the kernel writes into. It lives in a box and never moves, because the headers point into it.
@@ -87,10 +98,11 @@ impl ReceiveBatch {
                 continue;
             }
             let Some(from) = address_of(name) else { continue };
-            let at = kernel_time(&header.msg_hdr).map_or(now, |stamp| on_loop_clock(stamp, now, wall));
+            let told = read_control(&header.msg_hdr);
+            let at = told.stamp.map_or(now, |stamp| on_loop_clock(stamp, now, wall));
             let length = usize::try_from(header.msg_len).unwrap_or(0);
             if let Some(bytes) = data.get(..length) {
-                handle(Received { from, at, bytes });
+                handle(Received { from, local: told.local, at, bytes });
             }
         }
         count
@@ -119,19 +131,42 @@ fn address_of(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
     }
 }
 
-fn kernel_time(header: &libc::msghdr) -> Option<Duration> {
-    // SAFETY: the header came from recvmmsg with its control space still alive, so the walk stays inside it.
+/// What the kernel tells beside the bytes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    /// Of the wall clock.
+    stamp: Option<Duration>,
+    local: Option<IpAddr>,
+}
+
+fn read_control(header: &libc::msghdr) -> Told {
+    let mut told = Told::default();
+    // SAFETY: the header came from recvmmsg with its control space still alive, so the walk stays inside it; each message holds
+    // what its level and type say.
     unsafe {
         let mut message = libc::CMSG_FIRSTHDR(header);
         while !message.is_null() {
-            if (*message).cmsg_level == libc::SOL_SOCKET && (*message).cmsg_type == libc::SCM_TIMESTAMPNS {
-                let stamp = ptr::read_unaligned(libc::CMSG_DATA(message).cast::<libc::timespec>());
-                return Some(Duration::new(u64::try_from(stamp.tv_sec).ok()?, u32::try_from(stamp.tv_nsec).ok()?));
+            match ((*message).cmsg_level, (*message).cmsg_type) {
+                (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {
+                    let stamp = ptr::read_unaligned(libc::CMSG_DATA(message).cast::<libc::timespec>());
+                    let (seconds, nanos) = (u64::try_from(stamp.tv_sec), u32::try_from(stamp.tv_nsec));
+                    told.stamp = seconds.ok().zip(nanos.ok()).map(|(seconds, nanos)| Duration::new(seconds, nanos));
+                }
+                // A dual-stack socket tells of IPv4 in the mapped form.
+                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                    let info = ptr::read_unaligned(libc::CMSG_DATA(message).cast::<libc::in6_pktinfo>());
+                    told.local = Some(IpAddr::from(info.ipi6_addr.s6_addr).to_canonical());
+                }
+                (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                    let info = ptr::read_unaligned(libc::CMSG_DATA(message).cast::<libc::in_pktinfo>());
+                    told.local = Some(Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr)).into());
+                }
+                _ => {}
             }
             message = libc::CMSG_NXTHDR(header, message);
         }
     }
-    None
+    told
 }
 
 /// A kernel timestamp on the loop's monotonic clock; both it and `wall` count from 1970. A wall clock that was set meanwhile

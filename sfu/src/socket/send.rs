@@ -3,11 +3,12 @@
 
 use std::io;
 use std::mem;
-use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
 use engine::Outgoing;
+use engine::transport::{Local, Path};
 
 use super::{BATCH, CONTROL, Control, SocketCounters, size_of_socklen};
 
@@ -23,7 +24,7 @@ const NONE: u32 = u32::MAX;
 /// Datagrams to one destination, all of one size but for a shorter last one, in their order.
 #[derive(Clone, Copy)]
 struct Run {
-    to: SocketAddr,
+    to: Path,
     first: u32,
     last: u32,
     count: u32,
@@ -98,13 +99,13 @@ impl SendBatch {
         self.next.clear();
         self.places.fill(NONE);
         for ((path, bytes), index) in outgoing.iter().zip(0..NONE) {
-            let to = path.remote;
+            let to = path;
             self.next.push(NONE);
             // Those of TCP connections have another way out.
             if path.is_tcp() {
                 continue;
             }
-            let Some(place) = self.places.get_mut(place_of(&to)) else { continue };
+            let Some(place) = self.places.get_mut(place_of(&to.remote)) else { continue };
             let open = self.runs.get_mut(*place as usize).filter(|run| run.to == to && self.segmentation);
             if let Some(run) = open
                 && run.takes(bytes.len())
@@ -146,14 +147,11 @@ impl SendBatch {
             let end = ends.next().unwrap_or(*begin);
             let vectors = self.vectors.get_mut(*begin..end).unwrap_or_default();
             header.msg_hdr.msg_name = ptr::from_mut(name).cast();
-            header.msg_hdr.msg_namelen = put_name(name, run.to, self.v6);
+            header.msg_hdr.msg_namelen = put_name(name, run.to.remote, self.v6);
             header.msg_hdr.msg_iov = vectors.as_mut_ptr();
             header.msg_hdr.msg_iovlen = vectors.len() as _;
-            header.msg_hdr.msg_control = ptr::null_mut();
-            header.msg_hdr.msg_controllen = 0;
-            if run.count > 1 {
-                put_segment_size(&mut header.msg_hdr, control, u16::try_from(run.size).unwrap_or(u16::MAX));
-            }
+            let segment = (run.count > 1).then(|| u16::try_from(run.size).unwrap_or(u16::MAX));
+            put_control(&mut header.msg_hdr, control, segment, run.to.local, self.v6);
         }
         let mut done = 0;
         while let (Some(pending @ [_, ..]), Some(waiting @ [current, ..])) =
@@ -170,6 +168,15 @@ impl SendBatch {
             let error = io::Error::last_os_error();
             match error.raw_os_error() {
                 Some(libc::EINTR) => {}
+                // Perhaps the address of ours that this run leaves from is gone: segmentation is not to blame for that.
+                Some(libc::EINVAL) if current.count > 1 && current.to.local != Local::Udp(None) => {
+                    let singles: Vec<Run> = current.singles(chained).collect();
+                    let after: Vec<Run> = waiting.iter().skip(1).copied().collect();
+                    return singles
+                        .chunks(BATCH)
+                        .chain(after.chunks(BATCH))
+                        .all(|batch| self.send_runs(socket, batch, chained, counters));
+                }
                 // Some devices and old kernels refuse segmentation: go on without it, beginning with this run.
                 Some(libc::EIO | libc::EINVAL | libc::EOPNOTSUPP) if self.segmentation && current.count > 1 => {
                     tracing::warn!("the network device refuses UDP segmentation; sending datagrams one by one");
@@ -284,18 +291,51 @@ fn put_v6(name: &mut libc::sockaddr_storage, to: SocketAddrV6) -> libc::socklen_
     size_of_socklen::<libc::sockaddr_in6>()
 }
 
-fn put_segment_size(header: &mut libc::msghdr, control: &mut Control, segment: u16) {
-    /// A u16 holds the segment size.
-    const SIZE: libc::c_uint = 2;
-    const _: () = assert!(CONTROL >= 24);
-    header.msg_control = control.0.as_mut_ptr().cast();
-    // SAFETY: CMSG_SPACE of two bytes is 24, within the aligned bytes of the control space; CMSG_FIRSTHDR is then not null.
-    unsafe {
-        header.msg_controllen = libc::CMSG_SPACE(SIZE) as _;
-        let message = libc::CMSG_FIRSTHDR(header);
-        (*message).cmsg_level = libc::SOL_UDP;
-        (*message).cmsg_type = libc::UDP_SEGMENT;
-        (*message).cmsg_len = libc::CMSG_LEN(SIZE) as _;
-        ptr::write_unaligned(libc::CMSG_DATA(message).cast::<u16>(), segment);
+/// Says in how large pieces the kernel must cut, and from which address of ours they leave.
+fn put_control(header: &mut libc::msghdr, control: &mut Control, segment: Option<u16>, local: Local, v6: bool) {
+    header.msg_control = ptr::null_mut();
+    header.msg_controllen = 0;
+    let mut used = 0;
+    if let Some(segment) = segment {
+        used += put_message(control, used, (libc::SOL_UDP, libc::UDP_SEGMENT), segment);
     }
+    match local {
+        Local::Udp(Some(ip)) if v6 => {
+            let octets = match ip {
+                IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+                IpAddr::V6(v6) => v6.octets(),
+            };
+            let info = libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: octets }, ipi6_ifindex: 0 };
+            used += put_message(control, used, (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO), info);
+        }
+        Local::Udp(Some(IpAddr::V4(v4))) => {
+            let any = libc::in_addr { s_addr: 0 };
+            let ours = libc::in_addr { s_addr: u32::from(v4).to_be() };
+            let info = libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: ours, ipi_addr: any };
+            used += put_message(control, used, (libc::IPPROTO_IP, libc::IP_PKTINFO), info);
+        }
+        Local::Udp(_) | Local::Tcp(_) => {}
+    }
+    if used > 0 {
+        header.msg_control = control.0.as_mut_ptr().cast();
+        header.msg_controllen = used as _;
+    }
+}
+
+/// Writes one control message behind `used` bytes. Returns the bytes that it takes.
+fn put_message<T>(control: &mut Control, used: usize, (level, kind): (libc::c_int, libc::c_int), value: T) -> usize {
+    let length = size_of_socklen::<T>();
+    // SAFETY: pure arithmetic.
+    let (space, told) = unsafe { (libc::CMSG_SPACE(length) as usize, libc::CMSG_LEN(length)) };
+    const _: () = assert!(CONTROL >= 24 + 40);
+    debug_assert!(used + space <= CONTROL, "a segment size and an address fit the control space");
+    // SAFETY: the space holds both messages, see above; it is aligned for a cmsghdr, and so is every multiple of CMSG_SPACE behind its beginning.
+    unsafe {
+        let message = control.0.as_mut_ptr().add(used).cast::<libc::cmsghdr>();
+        (*message).cmsg_level = level;
+        (*message).cmsg_type = kind;
+        (*message).cmsg_len = told as _;
+        ptr::write_unaligned(libc::CMSG_DATA(message).cast::<T>(), value);
+    }
+    space
 }
