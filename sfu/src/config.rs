@@ -1,5 +1,6 @@
 //! What an operator may set about the media node.
 
+use engine::Limits;
 use serde::Deserialize;
 
 use crate::{Address, Error};
@@ -23,6 +24,10 @@ pub struct SfuConfig {
     pub announce_loopback: bool,
     /// Media threads, each with its own port and its own Rooms. One carries several hundred two-party visits.
     pub shards: usize,
+    /// Most media that one person may send, in Mbit/s: what comes beyond it is dropped. A browser with a screen to show sends 5.
+    pub peer_mbits: u32,
+    /// Most media packets that one person may send in a second.
+    pub peer_packets: u32,
     /// Pins shard `i` to core `i`. Leave off on machines that do other work.
     pub pin_shards: bool,
 }
@@ -36,6 +41,8 @@ impl Default for SfuConfig {
             addresses: Vec::new(),
             announce_loopback: false,
             shards: 1,
+            peer_mbits: 12,
+            peer_packets: 4_000,
             pin_shards: false,
         }
     }
@@ -43,8 +50,23 @@ impl Default for SfuConfig {
 
 impl SfuConfig {
     /// The names of all fields, for the environment.
-    pub const FIELDS: &'static [&'static str] =
-        &["media_udp_port", "media_tcp", "media_tcp_port", "addresses", "announce_loopback", "shards", "pin_shards"];
+    pub const FIELDS: &'static [&'static str] = &[
+        "media_udp_port",
+        "media_tcp",
+        "media_tcp_port",
+        "addresses",
+        "announce_loopback",
+        "shards",
+        "peer_mbits",
+        "peer_packets",
+        "pin_shards",
+    ];
+
+    /// What each Peer may ask of the node.
+    pub(crate) fn limits(&self) -> Limits {
+        let bits = self.peer_mbits.saturating_mul(1_000_000);
+        Limits { bits, packets: self.peer_packets, ..Limits::default() }
+    }
 
     /// Checks what types cannot.
     ///
@@ -53,6 +75,9 @@ impl SfuConfig {
     pub fn validate(&self) -> Result<(), Error> {
         if self.shards == 0 || self.shards > 64 {
             return Err(Error::Config("`shards` must be 1 to 64"));
+        }
+        if !(2..=1_000).contains(&self.peer_mbits) || !(500..=100_000).contains(&self.peer_packets) {
+            return Err(Error::Config("`peer_mbits` must be 2 to 1000 and `peer_packets` 500 to 100000"));
         }
         let ports_end = usize::from(self.media_udp_port) + self.shards;
         if self.media_udp_port != 0 && ports_end > usize::from(u16::MAX) + 1 {
@@ -102,6 +127,7 @@ mod tests {
         assert_eq!((mapped.public, mapped.private), ([192, 0, 2, 1].into(), Some([10, 0, 0, 5].into())));
         assert_eq!((six.public.is_ipv6(), six.private), (true, None));
         assert_eq!(config.media_udp_port, 5000);
+        assert_eq!((config.limits().bits, config.limits().packets), (12_000_000, 4_000));
         assert!(config.media_tcp);
         assert!(!load(&[("ANTEROOM_MEDIA_TCP", "false")]).unwrap().media_tcp);
         config.validate().unwrap();
@@ -113,6 +139,8 @@ mod tests {
             assert!(load(&[("ANTEROOM_ADDRESSES", bad)]).is_err(), "{bad}");
         }
         assert!(SfuConfig { shards: 0, ..SfuConfig::default() }.validate().is_err());
+        assert!(SfuConfig { peer_mbits: 0, ..SfuConfig::default() }.validate().is_err());
+        assert!(SfuConfig { peer_packets: 0, ..SfuConfig::default() }.validate().is_err());
         assert!(SfuConfig { media_udp_port: 65_535, shards: 2, ..SfuConfig::default() }.validate().is_err());
         assert!(SfuConfig { addresses: vec!["0.0.0.0".parse().unwrap()], ..SfuConfig::default() }.validate().is_err());
     }

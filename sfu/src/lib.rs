@@ -103,7 +103,8 @@ impl Sfu {
             let announced = Announced { udp: addresses, tcp: self.announced_tcp.clone() };
             let number = u8::try_from(index).map_err(|_| Error::Config("too many shards"))?;
             let slot = self.metrics.slot(index);
-            let (shard, inbox) = Shard::new(number, port, announced, events.clone(), taps.clone(), slot)?;
+            let limits = self.config.limits();
+            let (shard, inbox) = Shard::new(number, port, announced, limits, events.clone(), taps.clone(), slot)?;
             let core = self.config.pin_shards.then_some(index);
             let (ended, end) = tokio::sync::oneshot::channel();
             thread::Builder::new()

@@ -26,6 +26,13 @@ const ENGINE_COUNTERS: &[(&str, &str, Read)] = &[
     ("sfu_stun_refused", "STUN without valid credentials.", |c| c.stun_refused),
     ("sfu_srtp_refused", "Packets that failed authentication or were replayed.", |c| c.srtp_refused),
     ("sfu_packets_malformed", "Authenticated packets that make no sense.", |c| c.malformed),
+    ("sfu_limited_media", "Media packets dropped because one peer sent too many.", |c| c.limited_media),
+    ("sfu_limited_reports", "RTCP dropped because one peer sent too much.", |c| c.limited_reports),
+    ("sfu_limited_repairs", "Requests for repairs cut short because one peer made too many.", |c| c.limited_repairs),
+    ("sfu_limited_keyframes", "Keyframe requests passed over because one peer made too many.", |c| c.limited_keyframes),
+    ("sfu_limited_checks", "STUN dropped because one peer sent too much.", |c| c.limited_checks),
+    ("sfu_limited_streams", "Packets of more streams than one peer may have.", |c| c.limited_streams),
+    ("sfu_limited_offers", "Offers refused because one peer made too many.", |c| c.limited_offers),
     ("sfu_refused_by_limit", "Things refused because a limit was reached.", |c| c.refused_by_limit),
     ("sfu_room_panics", "Rooms that failed inside and were closed.", |c| c.room_panics),
 ];

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use engine::transport::Local;
-use engine::{Engine, EngineConfig, Input, Output};
+use engine::{Engine, EngineConfig, Input, Limits, Output};
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
@@ -137,6 +137,7 @@ impl Shard {
         index: u8,
         port: UdpPort,
         announced: Announced,
+        limits: Limits,
         events: mpsc::Sender<Event>,
         exchange: TapExchange,
         metrics: MetricsSlot,
@@ -146,6 +147,7 @@ impl Shard {
             addresses: announced.udp,
             tcp_addresses: announced.tcp,
             shard: index,
+            limits,
             seed: rand::random(),
             epoch: (clock.started, clock.started_at),
         })?;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use engine::{Engine, EngineConfig, Input, Output};
+use engine::{Engine, EngineConfig, Input, Limits, Output};
 use load::client::{Client, ClientConfig, ClientEvent};
 use rustix::time::{ClockId, clock_gettime};
 use wire::control::{Command, Door, Reply};
@@ -111,6 +111,7 @@ impl Visits {
             addresses: vec![server],
             tcp_addresses: Vec::new(),
             shard: 0,
+            limits: Limits::default(),
             seed: [7; 32],
             epoch: (now, NodeMicros(0)),
         };

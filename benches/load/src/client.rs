@@ -446,6 +446,16 @@ impl Client {
         self.path.check_now(now);
     }
 
+    /// Encrypts and sends any RTP packet, as a hostile participant may. Ignored until connected.
+    pub fn send_raw_rtp(&mut self, plain: &[u8]) {
+        self.path.send_rtp(plain);
+    }
+
+    /// Encrypts and sends any RTCP compound, as a hostile participant may. Ignored until connected.
+    pub fn send_raw_rtcp(&mut self, plain: &[u8]) {
+        self.path.send_rtcp(plain);
+    }
+
     /// Ends the connection with a DTLS close_notify.
     pub fn close(&mut self, now: Instant) {
         self.path.close(now);

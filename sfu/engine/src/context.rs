@@ -14,7 +14,7 @@ use wire::{RecordingId, RoomId, TrackId};
 
 use crate::outgoing::Outgoing;
 use crate::transport::{Demux, Identity, Path};
-use crate::{Counters, EngineConfig, Error, Output};
+use crate::{Counters, EngineConfig, Error, Limits, Output};
 
 /// By what the demultiplexer names a Peer: the place of its Room in the Engine, and its own in the Room. A place is given to
 /// another only after the demultiplexer forgot the Peer.
@@ -42,6 +42,7 @@ pub(crate) struct Context {
     pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) tcp_addresses: Vec<SocketAddr>,
     pub(crate) shard: u8,
+    pub(crate) limits: Limits,
     /// The Room of each running Tap.
     pub(crate) taps: FxHashMap<RecordingId, RoomId>,
     epoch: (Instant, NodeMicros),
@@ -68,6 +69,7 @@ impl Context {
             addresses: config.addresses,
             tcp_addresses: config.tcp_addresses,
             shard: config.shard,
+            limits: config.limits,
             taps: FxHashMap::default(),
             epoch: config.epoch,
             pacing: Vec::new(),

@@ -25,6 +25,20 @@ pub struct Counters {
     pub stun_refused: u64,
     /// SRTP or SRTCP that failed authentication, was replayed, or came before the keys.
     pub srtp_refused: u64,
+    /// RTP dropped unread because its Peer sent more than it may.
+    pub limited_media: u64,
+    /// RTCP dropped unread because its Peer sent more than it may, and parts of one compound beyond what is looked at.
+    pub limited_reports: u64,
+    /// Requests for repairs (NACK) cut short because their Peer made too many.
+    pub limited_repairs: u64,
+    /// Wishes for keyframes passed over because their Peer had too many.
+    pub limited_keyframes: u64,
+    /// STUN requests dropped unread because their Peer sent more than it may.
+    pub limited_checks: u64,
+    /// Packets of more streams than one Peer may have.
+    pub limited_streams: u64,
+    /// Offers refused because their Peer made too many.
+    pub limited_offers: u64,
     /// Authentic packets that cannot be read as RTP or RTCP.
     pub malformed: u64,
     /// RTP packets accepted from publishers, repaired ones included.

@@ -2,6 +2,7 @@
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
 
+mod allowance;
 mod context;
 mod counters;
 mod door;
@@ -46,6 +47,7 @@ use context::Context;
 use room::Room;
 use transport::{Class, Path, classify};
 
+pub use allowance::Limits;
 pub use counters::Counters;
 pub use error::Error;
 pub use outgoing::Outgoing;
@@ -59,6 +61,8 @@ pub struct EngineConfig {
     pub tcp_addresses: Vec<SocketAddr>,
     /// Which of the node's shards this is, below 64: the ufrags tell it, see [`transport::find_shard`].
     pub shard: u8,
+    /// What each Peer may ask of this Engine.
+    pub limits: Limits,
     /// Seeds the random generator of credentials, SSRCs and tokens: from the operating system in service, fixed in tests.
     pub seed: [u8; 32],
     /// The same moment on both clocks. Every later instant is translated by the difference.

@@ -6,6 +6,7 @@ mod send;
 mod session;
 mod silence;
 
+pub(crate) use receive::count_refused;
 pub(crate) use session::Wanted;
 use silence::Silence;
 
@@ -17,6 +18,7 @@ use rustc_hash::FxHashMap;
 use wire::control::{Door, Encoding, SlotTrack, Source};
 use wire::{ParticipantId, PeerId, RoomId, TrackId};
 
+use crate::allowance::Allowance;
 use crate::context::{Context, PeerKey};
 use crate::downlink::Downlink;
 use crate::layer::Layer;
@@ -54,6 +56,7 @@ pub(crate) struct Peer {
     pub(crate) muted: Vec<Source>,
     pub(crate) transport: Transport,
     pub(crate) silence: Silence,
+    pub(crate) allowance: Allowance,
     pub(crate) tracks: Vec<Track>,
     pub(crate) slots: Vec<Slot>,
     pub(crate) round_trip: Option<Duration>,
@@ -129,6 +132,7 @@ impl Peer {
             muted: Vec::new(),
             transport: Transport::new(Arc::clone(&ctx.identity), ours.clone(), now),
             silence: Silence::new(now),
+            allowance: Allowance::new(&ctx.limits, now),
             tracks: Vec::new(),
             slots: Vec::new(),
             round_trip: None,

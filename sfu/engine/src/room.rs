@@ -133,9 +133,14 @@ impl Room {
     pub(crate) fn handle_stun(&mut self, ctx: &mut Context, index: usize, from: Path, bytes: &[u8]) {
         let key = self.key(index);
         let Some(found) = self.peers.get_mut(index) else { return };
+        if !found.allowance.checks.is_open(ctx.now) {
+            ctx.counters.limited_checks += 1;
+            return;
+        }
         let before = found.transport.path();
         match found.transport.handle_stun(ctx.now, from, bytes) {
             StunVerdict::Bound { .. } => {
+                found.allowance.checks.take(ctx.now, 1);
                 // Another live Peer may hold the path: then this one stays reachable where it was.
                 ctx.demux.bind(from, key);
                 found.silence.note(ctx.now);

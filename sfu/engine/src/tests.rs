@@ -16,8 +16,14 @@ impl Bench {
         #[allow(clippy::disallowed_methods, reason = "the origin of virtual time")]
         let now = Instant::now();
         let addresses = vec!["192.0.2.1:5000".parse().unwrap()];
-        let config =
-            EngineConfig { addresses, tcp_addresses: Vec::new(), shard: 0, seed: [1; 32], epoch: (now, NodeMicros(0)) };
+        let config = EngineConfig {
+            addresses,
+            tcp_addresses: Vec::new(),
+            shard: 0,
+            limits: Limits::default(),
+            seed: [1; 32],
+            epoch: (now, NodeMicros(0)),
+        };
         Self { engine: Engine::new(config).unwrap(), now, outputs: Vec::new() }
     }
 

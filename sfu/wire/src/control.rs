@@ -295,7 +295,7 @@ pub enum Reason {
     UnknownPeer,
     /// The offer could not be used.
     BadOffer,
-    /// The Room or the node is full, or draining.
+    /// The Room or the node is full, or draining, or a Peer asks too often.
     Capacity,
     /// The door does not allow this move.
     Door,

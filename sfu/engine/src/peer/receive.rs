@@ -8,14 +8,23 @@ use crate::negotiate::Payload;
 use crate::rtp::extension::{self, Found};
 use crate::rtp::packet::{self, Header};
 use crate::track::{Extras, Refused};
+use crate::transport::DropReason;
 
 impl Peer {
     /// Authenticates, decrypts and reads one RTP packet; counts and drops what makes no sense.
     pub(crate) fn receive_rtp(&mut self, ctx: &mut Context, bytes: &[u8]) -> Option<Received> {
-        let Ok(packet) = self.transport.unprotect_rtp(bytes) else {
-            ctx.counters.srtp_refused += 1;
+        if !self.allowance.takes_media(ctx.now) {
+            ctx.counters.limited_media += 1;
             return None;
+        }
+        let packet = match self.transport.unprotect_rtp(bytes) {
+            Ok(packet) => packet,
+            Err(reason) => {
+                count_refused(ctx, reason);
+                return None;
+            }
         };
+        self.allowance.note_media(ctx.now, bytes.len());
         self.silence.note_rtp(ctx.now);
         self.note_authentic(ctx);
         let Some(header) = packet::read(&packet) else {
@@ -130,5 +139,13 @@ impl Peer {
         let binding = Binding { track: index, layer, is_rtx };
         self.bindings.insert(ssrc, binding);
         Ok((binding, is_new))
+    }
+}
+
+/// Counts a packet that SRTP refused.
+pub(crate) const fn count_refused(ctx: &mut Context, reason: DropReason) {
+    match reason {
+        DropReason::TooManySources => ctx.counters.limited_streams += 1,
+        _ => ctx.counters.srtp_refused += 1,
     }
 }

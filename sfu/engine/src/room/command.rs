@@ -134,6 +134,11 @@ impl Room {
         let (index, _) = self.find(peer).ok_or_else(unknown_peer)?;
         let key = self.key(index);
         let peer = self.peers.get_mut(index).ok_or_else(unknown_peer)?;
+        // An offer costs the parsing of a long text, and everybody's slots may change with it.
+        if !peer.allowance.offers.try_take(ctx.now) {
+            ctx.counters.limited_offers += 1;
+            return Err(Refusal::new(Reason::Capacity, "too many offers in a short time"));
+        }
         let offer = negotiate::read(sdp.reveal())?;
         let sdp = Redacted::new(peer.apply(ctx, key, offer)?);
         Ok(Reply::Answer { sdp })

@@ -7,6 +7,7 @@ use super::Room;
 use crate::context::Context;
 use crate::door;
 use crate::layer::Layer;
+use crate::peer::count_refused;
 use crate::rtp::rtcp::{self, Block, Compound, Rtcp};
 use crate::subscription::Slot;
 use crate::tap::Tap;
@@ -14,6 +15,8 @@ use crate::track::Live;
 
 /// Numbers answered of one NACK packet. Browsers ask for a handful; more is a flood or a stream beyond repair.
 const REPAIRS: usize = 512;
+/// Parts looked at of one compound packet. Browsers put together a handful; each part may cost a search.
+const PARTS: usize = 64;
 /// The weight of a new round trip against the smoothed one: one in eight, as in TCP.
 const SMOOTHING: u32 = 8;
 
@@ -21,13 +24,22 @@ impl Room {
     /// Handles one SRTCP packet of a Peer.
     pub(crate) fn handle_rtcp(&mut self, ctx: &mut Context, index: usize, bytes: &[u8]) {
         let Some(peer) = self.peers.get_mut(index) else { return };
-        let Ok(plain) = peer.transport.unprotect_rtcp(bytes) else {
-            ctx.counters.srtp_refused += 1;
+        if !peer.allowance.reports.is_open(ctx.now) {
+            ctx.counters.limited_reports += 1;
             return;
+        }
+        let plain = match peer.transport.unprotect_rtcp(bytes) {
+            Ok(plain) => plain,
+            Err(reason) => return count_refused(ctx, reason),
         };
+        peer.allowance.reports.take(ctx.now, 1);
         peer.note_authentic(ctx);
         let mut compound = Compound::new(&plain);
-        for part in compound.by_ref() {
+        for (number, part) in compound.by_ref().enumerate() {
+            if number >= PARTS {
+                ctx.counters.limited_reports += 1;
+                return;
+            }
             match part {
                 Rtcp::SenderReport { ssrc, ntp, rtp, packets, blocks } => {
                     self.handle_sender_report(ctx, index, ssrc, (ntp, rtp, packets));
@@ -128,6 +140,10 @@ impl Room {
         }
         let Some(slot) = receiver.slots.iter().position(|slot| slot.sending.ssrc == media) else { return };
         for number in numbers.take(REPAIRS) {
+            if !receiver.allowance.repairs.try_take(ctx.now) {
+                ctx.counters.limited_repairs += 1;
+                return;
+            }
             ctx.counters.nacks_received += 1;
             if receiver.replay(ctx, slot, number) {
                 ctx.counters.retransmitted += 1;
@@ -140,7 +156,12 @@ impl Room {
     /// A receiver lost the picture.
     fn handle_keyframe_wish(&mut self, ctx: &mut Context, index: usize, media: u32) {
         ctx.counters.keyframes_wanted += 1;
-        let Some(receiver) = self.peers.get(index).filter(|peer| door::may_ask(peer.door)) else { return };
+        let Some(receiver) = self.peers.get_mut(index).filter(|peer| door::may_ask(peer.door)) else { return };
+        // Each wish makes us look at everybody's slots.
+        if !receiver.allowance.keyframes.try_take(ctx.now) {
+            ctx.counters.limited_keyframes += 1;
+            return;
+        }
         let Some(slot) = receiver.slots.iter().find(|slot| slot.sending.ssrc == media) else { return };
         let Some(wanted) = slot.layer_in_need() else { return };
         self.want_keyframes(&[wanted]);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use engine::{Counters, Engine, EngineConfig, Input, Output};
+use engine::{Counters, Engine, EngineConfig, Input, Limits, Output};
 use load::client::{Client, ClientConfig, ClientEvent, Received};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -145,6 +145,7 @@ impl World {
             addresses: vec!["192.0.2.1:5000".parse().unwrap()],
             tcp_addresses: vec!["192.0.2.1:5000".parse().unwrap()],
             shard: 0,
+            limits: Limits::default(),
             seed: [seed; 32],
             epoch: (now, NodeMicros(EPOCH)),
         };
