@@ -9,4 +9,5 @@
 
 mod net;
 mod participants;
+mod requirements;
 mod strangers;
