@@ -24,6 +24,7 @@ use vault::{LocalKey, StoreConfig, StoreKind};
 use wire::{Redacted, settings};
 
 use crate::Error;
+use crate::metrics::ProcessConfig;
 use crate::roles::{self, Roles};
 
 /// The settings of a TURN relay, which `dev` takes from the environment as `serve` does.
@@ -103,7 +104,11 @@ async fn serve(options: &Options, data_dir: &Path, postgres: &mut Postgres, stop
     };
     let code = people::seed(&signaling, &signing, development.organization).await?;
     let sfu = SfuConfig { media_udp_port: options.media_port, announce_loopback: true, ..SfuConfig::default() };
-    let recorder = RecorderConfig { database_url: Redacted::new(postgres.app_url()), spool: data_dir.join("spool") };
+    let recorder = RecorderConfig {
+        database_url: Redacted::new(postgres.app_url()),
+        spool: data_dir.join("spool"),
+        ..RecorderConfig::default()
+    };
     let store = match StoreConfig::load(None, settings::env)? {
         named if named.kind == StoreKind::S3 => named,
         _ => StoreConfig::in_folder(data_dir.join("recordings")),
@@ -112,7 +117,8 @@ async fn serve(options: &Options, data_dir: &Path, postgres: &mut Postgres, stop
         store: vault::store::open(&store).await?,
         keys: Arc::new(LocalKey::open_or_create(&keys::folder(data_dir)?.join("recordings.key"))?),
     };
-    let roles = Roles { signaling, keys: signing, sfu, recorder, vault };
+    let process = ProcessConfig::load(None)?;
+    let roles = Roles { signaling, keys: signing, sfu, recorder, vault, process };
     let on_ready = |address: SocketAddr| {
         welcome(address, &code);
         crate::serve::announce(address);

@@ -4,6 +4,7 @@ mod dev;
 mod doctor;
 mod init;
 mod load;
+mod metrics;
 mod roles;
 mod serve;
 mod stop;

@@ -9,12 +9,14 @@ use sfu::{Sfu, SfuConfig};
 use signaling::auth::keys::Keys;
 use signaling::recording::Vault;
 use signaling::{SignalingConfig, Stop};
+use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use wire::tap_link::TapExchange;
 
 use crate::Error;
+use crate::metrics::{self, ProcessConfig, Sources};
 
 /// How long the media node and the recorder may each take to end. What the recorder has not finished by then it finishes from its
 /// journal after the next start.
@@ -29,6 +31,7 @@ pub(crate) struct Roles {
     pub(crate) recorder: RecorderConfig,
     /// Where recordings rest, and what wraps their keys: the recorder writes there, playback reads.
     pub(crate) vault: Vault,
+    pub(crate) process: ProcessConfig,
 }
 
 /// Runs all three until told to stop, or until one fails, which stops the others. Told to drain, it waits until signaling has. `on_ready` is called once, with the address of the
@@ -40,6 +43,19 @@ pub(crate) async fn run(roles: Roles, on_ready: impl FnOnce(SocketAddr), stop: S
     let (signaling_end, sfu_end) = wire::link::in_process();
     let taps = TapExchange::default();
     let sfu = Sfu::bind(roles.sfu)?;
+    let sources = Sources {
+        signaling: roles.signaling.metrics.clone(),
+        sfu: sfu.metrics(),
+        recorder: roles.recorder.metrics.clone(),
+    };
+    // Dropped with this function, so that the figures can be seen until the last role has ended.
+    let mut figures = tokio::task::JoinSet::new();
+    if let Some(address) = roles.process.metrics {
+        let listener =
+            TcpListener::bind(address).await.map_err(|error| format!("cannot serve figures on {address}: {error}"))?;
+        tracing::info!(%address, "figures are served");
+        figures.spawn(metrics::serve(listener, sources));
+    }
     let (store, kek) = (Arc::clone(&roles.vault.store), Arc::clone(&roles.vault.keys));
     let settings = SignalingConfig { vault: Some(roles.vault), ..roles.signaling };
     let (ready, is_ready) = oneshot::channel();

@@ -13,6 +13,7 @@ use vault::{LocalKey, StoreConfig};
 use wire::settings;
 
 use crate::Error;
+use crate::metrics::ProcessConfig;
 use crate::roles::{self, Roles};
 
 /// What `anteroom serve` may be told; the rest are settings, see docs/operations.md.
@@ -35,7 +36,8 @@ pub(crate) async fn run(options: Options) -> Result<(), Error> {
         store: vault::store::open(&StoreConfig::load(file, settings::env)?).await?,
         keys: Arc::new(LocalKey::open(&signaling.key_dir.join("recordings.key"))?),
     };
-    let roles = Roles { signaling, keys, sfu, recorder, vault };
+    let process = ProcessConfig::load(file)?;
+    let roles = Roles { signaling, keys, sfu, recorder, vault, process };
     roles::run(roles, announce, stop).await
 }
 

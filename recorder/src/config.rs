@@ -6,6 +6,8 @@ use serde::Deserialize;
 use wire::Redacted;
 use wire::settings::{self, SettingsError};
 
+use crate::metrics::Metrics;
+
 /// Settings of the recorder role: table `[recorder]` of the settings file, or `ANTEROOM_DATABASE_URL`, `ANTEROOM_RECORDER_SPOOL`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -15,11 +17,14 @@ pub struct RecorderConfig {
     /// Journals and sealed files until they are stored. Give it a durable disk: what is here and not yet stored exists nowhere else.
     /// 1.1 GB for each hour of a two-party visit in 720p.
     pub spool: PathBuf,
+    /// What the role counts; whoever starts it keeps a clone to show.
+    #[serde(skip)]
+    pub metrics: Metrics,
 }
 
 impl Default for RecorderConfig {
     fn default() -> Self {
-        Self { database_url: Redacted::default(), spool: PathBuf::from("spool") }
+        Self { database_url: Redacted::default(), spool: PathBuf::from("spool"), metrics: Metrics::default() }
     }
 }
 

@@ -13,6 +13,7 @@ use wire::tap_link::TapExchange;
 
 use crate::error::{Error, Result};
 use crate::journal::{self, Journal};
+use crate::metrics::{Ended, Metrics};
 use crate::render::{self, object_name};
 use crate::source;
 use crate::store::{Claimed, Jobs, LEASE, Step};
@@ -32,24 +33,30 @@ pub(crate) struct Tools {
     pub(crate) keys: Arc<dyn KeyProvider>,
     pub(crate) taps: TapExchange,
     pub(crate) spool: PathBuf,
+    pub(crate) metrics: Metrics,
 }
 
 /// Takes a claimed job as far as it goes; a failure is written to its row.
 pub(crate) async fn run(tools: &Tools, job: Claimed) {
+    let _counted = tools.metrics.count_job();
     let recording = job.recording;
     let Err(error) = steps(tools, &job).await else {
+        tools.metrics.note_ended(Ended::Stored);
         tracing::info!(?recording, "recording stored");
         return;
     };
     // The class alone: messages of the database and of stores may name hosts and people.
     let class = error.class();
     let noted = if matches!(error, Error::LeaseLost) {
+        tools.metrics.note_ended(Ended::LeaseLost);
         tracing::warn!(?recording, "another recorder has the job");
         return;
     } else if error.is_final() || job.attempts >= MAX_ATTEMPTS {
+        tools.metrics.note_ended(Ended::Failed);
         tracing::error!(?recording, class, attempts = job.attempts, "recording failed");
         tools.jobs.fail(&job, class).await
     } else {
+        tools.metrics.note_ended(Ended::PutOff);
         let pause = pause_after(job.attempts);
         tracing::warn!(?recording, class, attempts = job.attempts, ?pause, "recording will be tried again");
         tools.jobs.put_off(&job, class, pause).await
@@ -140,6 +147,7 @@ async fn upload(tools: &Tools, job: &Claimed, key: &DataKey, folder: &Path, mani
     for artefact in &manifest.artefacts {
         let name = object_name(job.recording, &artefact.name)?;
         let sealed = folder.join(format!("{}.sealed", artefact.name));
+        let sealed_bytes = tokio::fs::metadata(&sealed).await?.len();
         match tools.store.put(&name, &sealed).await {
             // An upload whose answer was lost; reading it back tells whether it is the same.
             Ok(()) | Err(StoreError::Exists) => {}
@@ -149,6 +157,7 @@ async fn upload(tools: &Tools, job: &Claimed, key: &DataKey, folder: &Path, mani
         if stored.plain_size() != artefact.bytes {
             return Err(StoreError::Short.into());
         }
+        tools.metrics.note_uploaded(sealed_bytes);
     }
     Ok(())
 }

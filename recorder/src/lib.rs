@@ -17,6 +17,7 @@ pub mod frame;
 pub mod jitter;
 mod job;
 pub mod journal;
+pub mod metrics;
 pub mod mux;
 pub mod packet;
 pub mod render;
@@ -27,6 +28,7 @@ mod worker;
 
 pub use config::RecorderConfig;
 pub use error::{Error, Result};
+pub use metrics::Metrics;
 
 /// Works on recording jobs until told to stop. Jobs that are not done by then are taken up again, from their journals, by the next
 /// recorder that has the same spool folder.
@@ -44,7 +46,7 @@ pub async fn run(
     let lock = worker::lock_spool(&config.spool)?;
     let jobs = store::Jobs::connect(&config, worker::name(&config.spool)?).await?;
     jobs.let_go().await?;
-    let tools = job::Tools { jobs, store, keys, taps, spool: config.spool.clone() };
+    let tools = job::Tools { jobs, store, keys, taps, spool: config.spool.clone(), metrics: config.metrics.clone() };
     worker::work(Arc::new(tools), stop).await;
     drop(lock);
     Ok(())

@@ -158,6 +158,7 @@ impl Recorder {
         let config = RecorderConfig {
             database_url: Redacted::new(self.database.app_url.clone()),
             spool: self.folder.path().join("spool"),
+            ..RecorderConfig::default()
         };
         let stop = CancellationToken::new();
         let (store, keys) = (Arc::clone(&self.store), Arc::clone(&self.keys));

@@ -12,6 +12,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::{PublicAddress, SignalingConfig};
 use crate::db::Db;
 use crate::limit::Misses;
+use crate::metrics::Metrics;
 use crate::quality::Samples;
 
 /// Cheap to clone; all clones are one.
@@ -43,6 +44,8 @@ pub struct Parts {
     pub views: Memo,
     /// Quality samples on their way to the database.
     pub samples: Samples,
+    /// What the role counts.
+    pub metrics: Metrics,
     /// Cancelled when the role is to stop.
     pub stop: CancellationToken,
 }

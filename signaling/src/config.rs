@@ -11,6 +11,7 @@ use wire::settings;
 use crate::auth::StaffRole;
 use crate::error::Error;
 use crate::ids::OrgId;
+use crate::metrics::Metrics;
 use crate::recording::Vault;
 
 /// Settings of the signaling role: table `[signaling]` of the file, variables `ANTEROOM_<FIELD>`.
@@ -61,6 +62,9 @@ pub struct SignalingConfig {
     /// The demo practice, set by `anteroom dev` alone.
     #[serde(skip)]
     pub demo: Option<Demo>,
+    /// What the role counts; whoever starts it keeps a clone to show.
+    #[serde(skip)]
+    pub metrics: Metrics,
     /// Where recordings rest; whoever starts the role opens it. Without it nothing can be played back.
     #[serde(skip)]
     pub vault: Option<Vault>,
@@ -116,6 +120,7 @@ impl Default for SignalingConfig {
             turn_secret_file: None,
             turn_ttl: Duration::from_secs(3600),
             demo: None,
+            metrics: Metrics::default(),
             vault: None,
         }
     }

@@ -21,6 +21,7 @@ pub mod ids;
 pub mod join;
 pub mod limit;
 pub mod live;
+pub mod metrics;
 pub mod organization;
 pub mod pages;
 pub mod participant;
@@ -45,6 +46,7 @@ pub use crate::app::App;
 pub use crate::config::SignalingConfig;
 pub use crate::drain::Stop;
 pub use crate::error::{Error, Result};
+pub use crate::metrics::Metrics;
 
 use crate::auth::keys::Keys;
 use crate::clock::Clock;
@@ -95,9 +97,10 @@ pub fn build(
         Some(url) => PublicAddress::parse(url)?,
         None => PublicAddress::localhost(address.port()),
     };
+    let metrics = config.metrics.clone();
     Ok(App::new(app::Parts {
         sfu: link.requester(),
-        live: live::Directory::new(link.requester()),
+        live: live::Directory::new(link.requester(), metrics.clone()),
         config,
         public,
         relay,
@@ -106,7 +109,8 @@ pub fn build(
         clock,
         misses: limit::Misses::default(),
         views: audit::memo::Memo::default(),
-        samples: quality::Samples::default(),
+        samples: quality::Samples::new(metrics.clone()),
+        metrics,
         stop,
     }))
 }

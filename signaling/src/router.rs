@@ -55,6 +55,6 @@ pub fn router(app: App) -> Router {
         .layer(from_fn_with_state(app.clone(), origin::guard))
         .layer(from_fn(problem::finish))
         .layer(map_response_with_state(app.clone(), pages::security_headers))
-        .layer(from_fn(telemetry::trace))
+        .layer(from_fn_with_state(app.clone(), telemetry::trace))
         .with_state(app)
 }

@@ -143,7 +143,7 @@ async fn attend(app: App, mut socket: WebSocket, guest: Guest) {
         let token = Redacted::new(URL_SAFE_NO_PAD.encode(rand::random::<[u8; 24]>()));
         let joining = Joining { person: guest.person.clone(), line, resume: resume.clone(), token };
         match room.join(joining).await {
-            Ok(Ok(())) => return session::run(socket, id, outgoing, room).await,
+            Ok(Ok(())) => return session::run(socket, (id, outgoing), room, &app.metrics).await,
             Ok(Err(problem)) => return refuse(&mut socket, &problem).await,
             // The Room ended at this moment: another one opens.
             Err(live::RoomEnded) => {}

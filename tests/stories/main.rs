@@ -9,6 +9,7 @@ mod crash;
 mod doors;
 mod drain;
 mod join;
+mod metrics;
 mod process;
 mod recording;
 mod store;

@@ -180,7 +180,9 @@ pub async fn redeem(State(app): State<App>, Address(from): Address, Body(body): 
 
 /// Spends a link and sets the session cookie.
 async fn spend(app: &App, from: IpAddr, text: &str, shown: &Shown) -> Result<Response> {
-    match redeem::redeem(app, shown).await? {
+    let outcome = redeem::redeem(app, shown).await?;
+    app.metrics.note_redeem(outcome.is_ok());
+    match outcome {
         Ok(redeemed) => {
             tracing::info!(visit_id = ?redeemed.invitation.visit.id, participant_id = ?redeemed.participant, "a join link was redeemed");
             if let Some(room) = app.live.find(redeemed.invitation.visit.id) {

@@ -10,6 +10,7 @@ use wire::{RoomId, VisitId};
 
 use crate::clock::Timestamp;
 use crate::live::{RoomHandle, sfu};
+use crate::metrics::Metrics;
 
 /// All live Rooms of this process.
 #[derive(Debug)]
@@ -18,6 +19,7 @@ pub struct Directory {
     rooms: Mutex<Rooms>,
     /// Told whenever a Room has ended.
     forgotten: Notify,
+    metrics: Metrics,
 }
 
 #[derive(Debug, Default)]
@@ -42,8 +44,8 @@ pub(crate) enum Closed {
 impl Directory {
     /// An empty directory in front of one media node.
     #[must_use]
-    pub fn new(requester: Requester) -> Arc<Self> {
-        Arc::new(Self { requester, rooms: Mutex::default(), forgotten: Notify::new() })
+    pub fn new(requester: Requester, metrics: Metrics) -> Arc<Self> {
+        Arc::new(Self { requester, rooms: Mutex::default(), forgotten: Notify::new(), metrics })
     }
 
     /// The live Room of a Visit.
@@ -86,6 +88,7 @@ impl Directory {
     pub(crate) fn drain(&self, deadline: Timestamp) -> Vec<RoomHandle> {
         let mut rooms = self.lock();
         rooms.draining = Some(deadline);
+        self.metrics.note_draining();
         rooms.by_visit.values().filter(|handle| !handle.is_over()).cloned().collect()
     }
 
@@ -119,6 +122,7 @@ impl Directory {
         let handle = make(RoomId::random());
         rooms.by_room.insert(handle.room(), handle.clone());
         rooms.by_visit.insert(visit, handle.clone());
+        self.metrics.set_rooms(rooms.by_room.len());
         Ok(handle)
     }
 
@@ -129,6 +133,7 @@ impl Directory {
         if rooms.by_visit.get(&visit).is_some_and(|handle| handle.room() == room) {
             rooms.by_visit.remove(&visit);
         }
+        self.metrics.set_rooms(rooms.by_room.len());
         drop(rooms);
         self.forgotten.notify_waiters();
     }

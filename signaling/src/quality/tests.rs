@@ -6,6 +6,7 @@ use test_postgres::TestDatabase;
 use time::macros::datetime;
 
 use super::*;
+use crate::metrics::Metrics;
 
 const NOW: Timestamp = datetime!(2026-11-21 10:00 UTC);
 
@@ -160,11 +161,14 @@ async fn what_is_too_old_is_forgotten_in_every_organisation_and_nothing_else() {
 
 #[tokio::test]
 async fn a_full_queue_drops_and_counts_instead_of_waiting() {
-    let samples = Samples::default();
+    let metrics = Metrics::default();
+    let samples = Samples::new(metrics.clone());
     let place = Place { org: OrgId::random(), visit: VisitId::random() };
     let sample = Sample { participant: ParticipantId::random(), at: NOW, measured: measured(4, 20, 900) };
     for _ in 0..writer::QUEUE + 5 {
         samples.put(place, sample.clone());
     }
-    assert_eq!((samples.dropped(), samples.written()), (5, 0));
+    let text = metrics.render();
+    assert!(text.contains("signaling_quality_samples_total{outcome=\"dropped\"} 5\n"), "{text}");
+    assert!(!text.contains("outcome=\"written\""), "{text}");
 }

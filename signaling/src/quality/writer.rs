@@ -1,7 +1,6 @@
 //! Writes samples in batches beside everything else. Nobody waits for it: what it cannot take is dropped and counted.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use crate::app::App;
 use crate::db;
 use crate::error::Error;
 use crate::ids::OrgId;
+use crate::metrics::Metrics;
 use crate::quality::{Place, Sample, store};
 
 /// Samples that wait to be written. At one in six seconds for each person, 4000 people fill this in the twelve seconds that a
@@ -30,42 +30,28 @@ const LAST_WRITE: Duration = Duration::from_secs(1);
 
 type Queue = mpsc::Receiver<(Place, Sample)>;
 
-/// Where Rooms put their samples, and what became of them.
+/// Where Rooms put their samples.
 #[derive(Debug)]
 pub struct Samples {
     queue: mpsc::Sender<(Place, Sample)>,
     /// Until the writer takes it.
     waiting: Mutex<Option<Queue>>,
-    written: AtomicU64,
-    dropped: AtomicU64,
-}
-
-impl Default for Samples {
-    fn default() -> Self {
-        let (queue, waiting) = mpsc::channel(QUEUE);
-        let waiting = Mutex::new(Some(waiting));
-        Self { queue, waiting, written: AtomicU64::new(0), dropped: AtomicU64::new(0) }
-    }
+    metrics: Metrics,
 }
 
 impl Samples {
+    /// An empty queue; what becomes of its samples is counted in `metrics`.
+    #[must_use]
+    pub fn new(metrics: Metrics) -> Self {
+        let (queue, waiting) = mpsc::channel(QUEUE);
+        Self { queue, waiting: Mutex::new(Some(waiting)), metrics }
+    }
+
     /// Takes a sample if there is room for it.
     pub(crate) fn put(&self, place: Place, sample: Sample) {
         if self.queue.try_send((place, sample)).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.metrics.note_samples(false, 1);
         }
-    }
-
-    /// Samples in the database by now.
-    #[must_use]
-    pub fn written(&self) -> u64 {
-        self.written.load(Ordering::Relaxed)
-    }
-
-    /// Samples lost because the database was slow or away.
-    #[must_use]
-    pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
     }
 }
 
@@ -98,12 +84,12 @@ async fn write_all(app: &App, queue: &mut Queue) {
     for (org, batch) in batches {
         let count = u64::try_from(batch.len()).unwrap_or(u64::MAX);
         match db::measured(&app.db, org, async |tx| store::insert(tx, org, &batch).await).await {
-            Ok(()) => app.samples.written.fetch_add(count, Ordering::Relaxed),
+            Ok(()) => app.metrics.note_samples(true, count),
             Err(error) => {
                 tracing::warn!(%error, count, "quality samples were not written");
-                app.samples.dropped.fetch_add(count, Ordering::Relaxed)
+                app.metrics.note_samples(false, count);
             }
-        };
+        }
     }
 }
 

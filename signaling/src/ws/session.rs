@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::live::room::close;
 use crate::live::roster::{Line, Outgoing, SocketId};
 use crate::live::{Request, RoomHandle};
+use crate::metrics::{Metrics, Outcome};
 use crate::problem::Code;
 use crate::ws::message::{ClientMessage, ParseError, Resume};
 
@@ -60,7 +61,13 @@ pub(crate) async fn read_hello(socket: &mut WebSocket) -> Option<Option<Resume>>
 }
 
 /// Runs a socket that has its seat until either side ends it.
-pub(crate) async fn run(mut socket: WebSocket, id: SocketId, mut outgoing: mpsc::Receiver<Outgoing>, room: RoomHandle) {
+pub(crate) async fn run(
+    mut socket: WebSocket,
+    (id, mut outgoing): (SocketId, mpsc::Receiver<Outgoing>),
+    room: RoomHandle,
+    metrics: &Metrics,
+) {
+    let _counted = metrics.count_socket();
     let mut bucket = Bucket::new(Instant::now());
     let mut silent_at = Instant::now() + SILENCE;
     let code = loop {
@@ -90,15 +97,17 @@ pub(crate) async fn run(mut socket: WebSocket, id: SocketId, mut outgoing: mpsc:
             Ok(Some(Ok(Message::Binary(_)))) => Err(ParseError::Malformed),
             Ok(Some(Ok(Message::Text(text)))) => ClientMessage::parse(&text),
         };
-        let request = if bucket.take(Instant::now()) {
-            match text {
-                Ok(message) => Request::Message(id, message),
-                Err(ParseError::Malformed) => Request::Unreadable(id, Code::Malformed, close::MALFORMED),
-                Err(ParseError::TooLarge) => Request::Unreadable(id, Code::TooLarge, close::TOO_LARGE),
+        let (request, outcome) = match text {
+            _ if !bucket.take(Instant::now()) => {
+                (Request::Unreadable(id, Code::RateLimited, close::TOO_MANY), Outcome::TooMany)
             }
-        } else {
-            Request::Unreadable(id, Code::RateLimited, close::TOO_MANY)
+            Ok(message) => (Request::Message(id, message), Outcome::Taken),
+            Err(ParseError::Malformed) => {
+                (Request::Unreadable(id, Code::Malformed, close::MALFORMED), Outcome::Malformed)
+            }
+            Err(ParseError::TooLarge) => (Request::Unreadable(id, Code::TooLarge, close::TOO_LARGE), Outcome::TooLarge),
         };
+        metrics.note_message(outcome);
         if room.send(request).await.is_err() {
             // What it said last may still wait for us.
             drain(&mut socket, &mut outgoing).await;

@@ -13,7 +13,7 @@ use super::socket::Socket;
 /// The practice's side: an access token and the visit that it made.
 pub(crate) struct Practice {
     pub(crate) http: Http,
-    token: String,
+    pub(crate) token: String,
     addr: String,
     pub(crate) visit: String,
 }

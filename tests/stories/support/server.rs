@@ -188,7 +188,7 @@ fn weed() -> PathBuf {
 }
 
 /// Ports that were free a moment ago. Each weed port also takes the one 10000 above it.
-fn free_ports(count: usize) -> Vec<u16> {
+pub(crate) fn free_ports(count: usize) -> Vec<u16> {
     let mut held = Vec::new();
     while held.len() < count {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,0 +1,189 @@
+//! What the role counts, as OpenMetrics text. Label values are words of this program: none names a person, a visit or an address.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode_registry;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+/// Upper bounds of how long requests take, in seconds: from a cached page to the limit of an ordinary request.
+const SECONDS: [f64; 9] = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0, 15.0];
+
+/// The role's figures. Cheap to clone; all clones are one.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics(Arc<Figures>);
+
+#[derive(Debug)]
+struct Figures {
+    registry: Registry,
+    rooms: Gauge,
+    sockets: Gauge,
+    draining: Gauge,
+    requests: Family<RequestLabels, Counter>,
+    request_seconds: Histogram,
+    messages: Family<OutcomeLabels, Counter>,
+    redeemed: Family<OutcomeLabels, Counter>,
+    samples: Family<OutcomeLabels, Counter>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RequestLabels {
+    /// The pattern of the router.
+    route: String,
+    class: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+}
+
+impl Default for Figures {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("signaling");
+        let all = Self {
+            rooms: Gauge::default(),
+            sockets: Gauge::default(),
+            draining: Gauge::default(),
+            requests: Family::default(),
+            request_seconds: Histogram::new(SECONDS),
+            messages: Family::default(),
+            redeemed: Family::default(),
+            samples: Family::default(),
+            registry: Registry::default(),
+        };
+        registry.register("rooms", "Live rooms", all.rooms.clone());
+        registry.register("sockets", "WebSockets that have a seat", all.sockets.clone());
+        registry.register("draining", "1 when nothing new begins because the process stops", all.draining.clone());
+        registry.register("http_requests", "HTTP requests by route and class of status", all.requests.clone());
+        let help = "How long HTTP requests took, those that become streams or WebSockets left out";
+        registry.register_with_unit("http_request", help, Unit::Seconds, all.request_seconds.clone());
+        registry.register("messages", "WebSocket messages of clients, taken or refused", all.messages.clone());
+        registry.register("join_tokens_redeemed", "Attempts to spend a join link", all.redeemed.clone());
+        registry.register("quality_samples", "Quality samples, written or dropped", all.samples.clone());
+        Self { registry, ..all }
+    }
+}
+
+/// What became of a client's message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Taken,
+    Malformed,
+    TooLarge,
+    TooMany,
+}
+
+impl Metrics {
+    /// OpenMetrics text, without the closing `# EOF`, so that other roles can add theirs.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = encode_registry(&mut text, &self.0.registry);
+        text
+    }
+
+    /// How many live Rooms there are now.
+    pub(crate) fn set_rooms(&self, rooms: usize) {
+        self.0.rooms.set(i64::try_from(rooms).unwrap_or(i64::MAX));
+    }
+
+    /// Nothing new begins from now on.
+    pub(crate) fn note_draining(&self) {
+        self.0.draining.set(1);
+    }
+
+    /// Counts a socket as long as the guard lives.
+    pub(crate) fn count_socket(&self) -> SocketGuard {
+        self.0.sockets.inc();
+        SocketGuard(self.clone())
+    }
+
+    pub(crate) fn note_request(&self, route: &str, status: u16, took: Duration) {
+        let class = match status {
+            100..200 => "1xx",
+            200..300 => "2xx",
+            300..400 => "3xx",
+            400..500 => "4xx",
+            _ => "5xx",
+        };
+        self.0.requests.get_or_create(&RequestLabels { route: route.to_owned(), class }).inc();
+        if class != "1xx" {
+            self.0.request_seconds.observe(took.as_secs_f64());
+        }
+    }
+
+    pub(crate) fn note_message(&self, outcome: Outcome) {
+        let outcome = match outcome {
+            Outcome::Taken => "taken",
+            Outcome::Malformed => "malformed",
+            Outcome::TooLarge => "too_large",
+            Outcome::TooMany => "too_many",
+        };
+        count(&self.0.messages, outcome);
+    }
+
+    pub(crate) fn note_redeem(&self, is_redeemed: bool) {
+        count(&self.0.redeemed, if is_redeemed { "redeemed" } else { "refused" });
+    }
+
+    pub(crate) fn note_samples(&self, is_written: bool, samples: u64) {
+        let outcome = if is_written { "written" } else { "dropped" };
+        self.0.samples.get_or_create(&OutcomeLabels { outcome }).inc_by(samples);
+    }
+}
+
+fn count(family: &Family<OutcomeLabels, Counter>, outcome: &'static str) {
+    family.get_or_create(&OutcomeLabels { outcome }).inc();
+}
+
+/// One open socket.
+#[derive(Debug)]
+pub(crate) struct SocketGuard(Metrics);
+
+impl Drop for SocketGuard {
+    fn drop(&mut self) {
+        self.0.0.sockets.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_read_as_open_metrics() {
+        let metrics = Metrics::default();
+        metrics.set_rooms(3);
+        let guard = metrics.count_socket();
+        drop(metrics.count_socket());
+        metrics.note_request("/api/visits/{id}", 404, Duration::from_millis(3));
+        metrics.note_request("/ws", 101, Duration::ZERO);
+        metrics.note_message(Outcome::Malformed);
+        metrics.note_redeem(true);
+        metrics.note_samples(false, 7);
+        let text = metrics.render();
+        for line in [
+            "# TYPE signaling_rooms gauge",
+            "signaling_rooms 3",
+            "signaling_sockets 1",
+            "signaling_draining 0",
+            "signaling_http_requests_total{route=\"/api/visits/{id}\",class=\"4xx\"} 1",
+            "signaling_http_request_seconds_count 1",
+            "signaling_messages_total{outcome=\"malformed\"} 1",
+            "signaling_join_tokens_redeemed_total{outcome=\"redeemed\"} 1",
+            "signaling_quality_samples_total{outcome=\"dropped\"} 7",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
+        assert!(!text.contains("# EOF"));
+        drop(guard);
+        assert!(metrics.render().lines().any(|l| l == "signaling_sockets 0"));
+    }
+}
