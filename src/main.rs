@@ -10,6 +10,7 @@ mod serve;
 mod stop;
 mod telemetry;
 mod token;
+mod turn;
 
 use std::process::ExitCode;
 
@@ -33,6 +34,8 @@ enum Command {
     Init(init::Options),
     /// Print an access token of the development issuer.
     Token(token::Options),
+    /// Print a coturn configuration for this server: a relay that reaches its media ports and nothing else.
+    TurnConfig(turn::Options),
     /// Say what this machine lacks, in words.
     Doctor(doctor::Options),
     /// Open visits with synthetic media on a running server, and measure.
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Command::Serve(options) => in_runtime(telemetry::Format::Json, serve::run(options)),
         Command::Init(options) => in_runtime(telemetry::Format::Human, init::run(options)),
         Command::Token(options) => token::run(&options),
+        Command::TurnConfig(options) => turn::run(&options),
         Command::Doctor(options) => doctor::run(&options),
         Command::Load(options) => load::start(options),
     };
