@@ -13,6 +13,8 @@ step "web: types and lints" in_web npm run --silent check
 step "web: unit tests" in_web npm test --silent
 step "web: build" in_web npm run --silent build
 step "cargo-deny" install_cargo_deny
+# The check looks at what every platform would build, and a fresh machine has fetched nothing of that yet.
+step "crates of all platforms" cargo fetch --locked --quiet
 step "licences, sources, duplicates" cargo deny --offline --log-level error check bans licenses sources
 step "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings
 step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
