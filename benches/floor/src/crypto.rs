@@ -29,7 +29,7 @@ impl Crypto {
         }
     }
 
-    fn transform(&self, out: &mut Vec<u8>, start: usize, roll_overs: u32, ssrc: u32) -> Option<()> {
+    fn transform(&self, out: &mut [u8], start: usize, roll_overs: u32, ssrc: u32) -> Option<()> {
         let length = header_length(out.get(start..)?)?;
         let (header, body) = out.get_mut(start..)?.split_at_mut_checked(length)?;
         let nonce = self.nonce(header, roll_overs)?;
