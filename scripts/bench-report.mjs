@@ -59,13 +59,14 @@ function note(name, value, digits = 2) {
 }
 
 console.log('\nCPU per forwarded packet, µs, at 60 two-party visits (user and kernel; all processes on one core)');
-for (const [name, part] of [['anteroom serve', 'two-party'], ['media node alone', 'node-two-party'], ['floor', 'floor-two-party'],
+for (const [name, part] of [['anteroom serve', 'two-party'], ['anteroom serve, a socket for each leg', 'two-party-sockets'], ['media node alone', 'node-two-party'], ['floor', 'floor-two-party'],
   ['str0m', 'str0m-two-party'], ['str0m with UDP_SEGMENT', 'str0m-segments-two-party'], ['Janus', 'janus-two-party']]) {
   note(`  ${name}, whole process`, whole(part));
   if (media(part)) note(`  ${name}, media thread alone`, media(part));
 }
 console.log('The ratios take the whole process of `anteroom serve`, signaling and all, against the whole process of the other.');
-bar('CPU per packet against Janus', ratio(whole('two-party'), whole('janus-two-party')), 0.22);
+console.log('Against Janus with a socket for each leg on both sides, because Janus gives out no loopback address.');
+bar('CPU per packet against Janus', ratio(whole('two-party-sockets'), whole('janus-two-party')), 0.22);
 bar('CPU per packet against str0m', ratio(whole('two-party'), whole('str0m-two-party')), 0.7);
 note('  the same, against str0m with UDP_SEGMENT', ratio(whole('two-party'), whole('str0m-segments-two-party')));
 note('  media thread alone against str0m', ratio(media('two-party'), whole('str0m-two-party')));
@@ -83,6 +84,7 @@ bar('memory per idle visit, MB', kilo(parts['two-party']?.memory?.perIdleVisit),
 bar('memory per active visit, MB', kilo(parts['two-party']?.memory?.perActiveVisit), 1);
 bar('join (offer to connected) p95 at 20 a second, ms', parts.joins?.join?.joinMs?.p95, 15);
 bar('100 overlapping joins connected after, ms', parts.overlap?.overlapMs ?? undefined, 60);
+note('least share received of what was sent, in steady parts', Math.min(...['two-party', 'node-two-party', 'audio', 'screen'].map((part) => parts[part]?.window?.delivered ?? 1)), 4);
 bar('failed visits of all parts', Object.values(parts).reduce((sum, part) => sum + (part?.failed ?? 0), 0), 0, { digits: 0 });
 bar('memory growth during churn', growth(parts.churn?.churn, 'resident'), 0.05);
 bar('descriptor growth during churn', growth(parts.churn?.churn, 'descriptors'), 0.05);

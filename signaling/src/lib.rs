@@ -37,6 +37,7 @@ pub mod ws;
 
 use std::net::SocketAddr;
 
+use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -131,6 +132,13 @@ async fn serve(
     let drainer = tokio::spawn(drain::run(app.clone(), drain));
     let samples = tokio::spawn(quality::writer::run(app.clone()));
     let service = router::router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
+    // Messages to a client are small and come in twos: with Nagle's algorithm the second waits for the client's delayed
+    // acknowledgement of the first, 40 ms.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection keeps Nagle's algorithm");
+        }
+    });
     let server = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
     tracing::info!(%address, "signaling listens");
     // Nobody may be waiting for the news; that is their choice.

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -341,9 +341,7 @@ impl Thread {
 
     /// On the loopback one socket serves all legs, each from an address of its own in 127.64.0.0/10; elsewhere each leg has a socket.
     fn port_for(&mut self, index: usize, to: SocketAddr) -> Option<(usize, Option<Ipv4Addr>)> {
-        if let IpAddr::V4(ip) = to.ip()
-            && ip.is_loopback()
-        {
+        if to.is_ipv4() && to.ip().is_loopback() {
             return Some((0, address_of(index)));
         }
         if self.ports.len() >= MOST_PORTS {

@@ -20,6 +20,7 @@ const CONCURRENCY: usize = 8;
 /// Sums over legs.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Totals {
+    pub(super) sent: u64,
     pub(super) received: u64,
     pub(super) lost: u64,
     pub(super) recovered: u64,
@@ -30,11 +31,18 @@ pub(super) struct Totals {
 impl Totals {
     fn of(leg: &Leg) -> Self {
         let stats = leg.stats();
-        Self { received: stats.rtp_received, lost: stats.lost, recovered: stats.recovered, repaired: stats.rtx_sent }
+        Self {
+            sent: stats.rtp_sent,
+            received: stats.rtp_received,
+            lost: stats.lost,
+            recovered: stats.recovered,
+            repaired: stats.rtx_sent,
+        }
     }
 
     fn plus(self, other: Self) -> Self {
         Self {
+            sent: self.sent + other.sent,
             received: self.received + other.received,
             lost: self.lost + other.lost,
             recovered: self.recovered + other.recovered,
@@ -44,6 +52,7 @@ impl Totals {
 
     const fn minus(self, other: Self) -> Self {
         Self {
+            sent: self.sent.saturating_sub(other.sent),
             received: self.received.saturating_sub(other.received),
             lost: self.lost.saturating_sub(other.lost),
             recovered: self.recovered.saturating_sub(other.recovered),
@@ -186,6 +195,8 @@ impl Site {
         let generator = self.fleet.thread().map_or(0.0, process::own_thread);
         let (delays, unsent) = self.fleet.measured();
         let totals = self.totals().minus(begin.totals);
+        // Everybody else of a visit gets what one sends.
+        let others = u64::try_from(self.shape.people.saturating_sub(1)).unwrap_or(1);
         let expected = (totals.received + totals.lost).max(1);
         let share = |count: u64| float(count) / float(expected);
         Ok(Window {
@@ -193,6 +204,7 @@ impl Site {
             seconds,
             forwarded: totals.received,
             forwarded_per_second: float(totals.received) / seconds,
+            delivered: float(totals.received) / float((totals.sent * others).max(1)),
             loss: share(totals.lost),
             loss_before_repair: share(totals.lost + totals.recovered + totals.repaired),
             recovered: totals.recovered,

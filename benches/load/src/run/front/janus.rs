@@ -31,6 +31,8 @@ pub(in crate::run) struct Janus {
     /// Who waits for which transaction.
     waiting: Waiting,
     next: AtomicU64,
+    /// Rooms count from here, so that another run does not find those of this one.
+    first_room: u32,
 }
 
 impl Janus {
@@ -56,12 +58,12 @@ impl Janus {
                 }
             }
         });
-        Ok(Self { writer: Mutex::new(writer), waiting, next: AtomicU64::new(1) })
+        Ok(Self { writer: Mutex::new(writer), waiting, next: AtomicU64::new(1), first_room: rand::random() })
     }
 
     pub(super) async fn join(&self, number: usize, shape: &Shape, fleet: &Arc<Fleet>) -> Result<Visit, RunError> {
         let (mut visit, left) = Visit::new();
-        let room = number + 1;
+        let room = u64::from(self.first_room) + u64::try_from(number).unwrap_or(0) + 1;
         let session = self.ask(json!({"janus": "create"}), false).await?;
         let session = session.pointer("/data/id").cloned().ok_or(RunError::Protocol("no session"))?;
         let mut feeds = Vec::new();
