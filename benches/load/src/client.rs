@@ -381,6 +381,10 @@ impl Client {
     /// When [`Self::handle_timeout`] is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
+        if !self.is_connected() {
+            // What is due of media waits for the connection, or is over with it.
+            return self.path.poll_timeout();
+        }
         [self.path.poll_timeout(), self.next_nack, self.next_report, self.next_feedback].into_iter().flatten().min()
     }
 

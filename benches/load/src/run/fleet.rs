@@ -22,6 +22,8 @@ const ORDERS: usize = 16_384;
 const SEND_AT: usize = BATCH;
 /// Batches read from one port before timers get their turn.
 const BATCHES: usize = 8;
+/// Delays beyond a minute, in microseconds, are filed as one.
+const LONGEST_DELAY: u64 = 60_000_000;
 /// The longest sleep.
 const LONGEST: Duration = Duration::from_millis(100);
 /// Legs with a socket of their own, for servers elsewhere: each needs a descriptor, and waiting takes longer with each.
@@ -73,7 +75,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Fleet {
     /// Starts the thread.
     pub(super) fn start() -> Result<Arc<Self>, RunError> {
-        let histogram = Histogram::new(3).map_err(|_| RunError::Protocol("no histogram"))?;
+        // Bounds are given, because a record beyond those of an empty histogram is filed as its smallest value.
+        let histogram =
+            Histogram::new_with_bounds(1, LONGEST_DELAY, 3).map_err(|_| RunError::Protocol("no histogram"))?;
         let common = Arc::new(Common {
             origin: clocks().0,
             media: AtomicBool::new(true),
@@ -209,8 +213,11 @@ impl Thread {
                 Ok(Order::Remove(index)) => {
                     self.touch(index, clocks().0);
                     self.flush();
-                    if let Some(leg) = self.legs.get_mut(index) {
-                        *leg = None;
+                    let leg = self.legs.get_mut(index).and_then(Option::take);
+                    if let Some((port @ 1.., _)) = leg.and_then(|leg| leg.state().port)
+                        && let Some(owner) = self.owners.get_mut(port)
+                    {
+                        *owner = None;
                     }
                 }
                 Ok(Order::KickAll) => {
@@ -344,16 +351,23 @@ impl Thread {
         if to.is_ipv4() && to.ip().is_loopback() {
             return Some((0, address_of(index)));
         }
-        if self.ports.len() >= MOST_PORTS {
-            return None;
-        }
         let any: SocketAddr = match to {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
             SocketAddr::V6(_) => (std::net::Ipv6Addr::UNSPECIFIED, 0).into(),
         };
-        self.ports.push(Port::bind(any).ok()?);
-        self.owners.push(Some(index));
-        Some((self.ports.len() - 1, None))
+        let port = Port::bind(any).ok()?;
+        // A leg that has gone leaves its place.
+        let free = self.owners.iter().skip(1).position(Option::is_none).map(|at| at + 1);
+        let at = free.unwrap_or(self.ports.len());
+        match (self.ports.get_mut(at), self.owners.get_mut(at)) {
+            (Some(place), Some(owner)) => (*place, *owner) = (port, Some(index)),
+            _ if at < MOST_PORTS => {
+                self.ports.push(port);
+                self.owners.push(Some(index));
+            }
+            _ => return None,
+        }
+        Some((at, None))
     }
 }
 

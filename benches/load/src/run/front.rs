@@ -97,12 +97,22 @@ impl Front {
         shape: &Shape,
         fleet: &Arc<Fleet>,
     ) -> Result<Visit, RunError> {
-        match (&**self, plan) {
-            (Self::Anteroom(_), Plan::Anteroom(plan)) => anteroom::join(self, plan, shape, fleet).await,
-            (Self::Line(line), Plan::Number(number)) => line.join(self, number, shape, fleet).await,
-            (Self::Janus(janus), Plan::Number(number)) => janus.join(number, shape, fleet).await,
+        let (mut visit, left) = Visit::new();
+        let joined = match (&**self, plan) {
+            (Self::Anteroom(_), Plan::Anteroom(plan)) => {
+                anteroom::join(self, plan, shape, fleet, &mut visit, &left).await
+            }
+            (Self::Line(line), Plan::Number(number)) => line.join(self, number, shape, fleet, &mut visit, &left).await,
+            (Self::Janus(janus), Plan::Number(number)) => janus.join(number, shape, fleet, &mut visit, left).await,
             _ => Err(RunError::Protocol("a plan of another server")),
+        };
+        if joined.is_err() {
+            // Those who came in must not go on sending in a visit that nobody counts.
+            for leg in &visit.legs {
+                close(leg, fleet);
+            }
         }
+        joined.map(|()| visit)
     }
 }
 

@@ -107,6 +107,7 @@ async fn climb(config: &RunConfig, ramp: Ramp, site: &mut Site, report: &mut Rep
     let mut wanted = ramp.from.max(1);
     let mut refinements = 2;
     loop {
+        let failed_before = site.failed;
         site.close(wanted).await;
         site.open(wanted).await;
         need_some(site)?;
@@ -119,7 +120,7 @@ async fn climb(config: &RunConfig, ramp: Ramp, site: &mut Site, report: &mut Rep
             }
             window = site.window(config.measure, &label).await?;
         }
-        let is_good = is_good(&window) && site.failed == 0;
+        let is_good = is_good(&window) && site.failed == failed_before;
         // The generator shares its core with nobody but signaling: near a whole core it is the one that cannot follow.
         let generator_is_full = window.generator_cpu > 0.95;
         report.steps.push(Step { window, good: is_good, generator_is_full });

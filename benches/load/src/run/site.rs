@@ -198,7 +198,7 @@ impl Site {
         // Everybody else of a visit gets what one sends.
         let others = u64::try_from(self.shape.people.saturating_sub(1)).unwrap_or(1);
         let expected = (totals.received + totals.lost).max(1);
-        let share = |count: u64| float(count) / float(expected);
+        let share = |count: u64| (float(count) / float(expected)).min(1.0);
         Ok(Window {
             visits: self.visits.len(),
             seconds,

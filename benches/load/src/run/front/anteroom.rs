@@ -31,11 +31,17 @@ pub(super) async fn plan(api: &Api, number: usize) -> Result<Plan, RunError> {
     Ok(Plan { visit, cookies })
 }
 
-pub(super) async fn join(front: &Arc<Front>, plan: Plan, shape: &Shape, fleet: &Arc<Fleet>) -> Result<Visit, RunError> {
+pub(super) async fn join(
+    front: &Arc<Front>,
+    plan: Plan,
+    shape: &Shape,
+    fleet: &Arc<Fleet>,
+    visit: &mut Visit,
+    left: &watch::Receiver<bool>,
+) -> Result<(), RunError> {
     if shape.people != 2 {
         return Err(RunError::Scenario("a visit has two seats: run groups against `bench-node` (line://)"));
     }
-    let (mut visit, left) = Visit::new();
     let mut readies = Vec::new();
     for (seat, cookie) in plan.cookies.into_iter().enumerate() {
         let (client, mix) = client(shape, fleet, seat, false)?;
@@ -67,7 +73,7 @@ pub(super) async fn join(front: &Arc<Front>, plan: Plan, shape: &Shape, fleet: &
             .map_err(|_| RunError::Protocol("nobody was let in in time"))?
             .map_err(|_| RunError::Protocol("a participant panicked"))??;
     }
-    Ok(visit)
+    Ok(())
 }
 
 struct Participant<'a> {

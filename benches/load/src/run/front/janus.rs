@@ -9,7 +9,7 @@ use futures_util::stream::SplitSink;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -61,8 +61,14 @@ impl Janus {
         Ok(Self { writer: Mutex::new(writer), waiting, next: AtomicU64::new(1), first_room: rand::random() })
     }
 
-    pub(super) async fn join(&self, number: usize, shape: &Shape, fleet: &Arc<Fleet>) -> Result<Visit, RunError> {
-        let (mut visit, left) = Visit::new();
+    pub(super) async fn join(
+        &self,
+        number: usize,
+        shape: &Shape,
+        fleet: &Arc<Fleet>,
+        visit: &mut Visit,
+        mut left: watch::Receiver<bool>,
+    ) -> Result<(), RunError> {
         let room = u64::from(self.first_room) + u64::try_from(number).unwrap_or(0) + 1;
         let session = self.ask(json!({"janus": "create"}), false).await?;
         let session = session.pointer("/data/id").cloned().ok_or(RunError::Protocol("no session"))?;
@@ -80,6 +86,7 @@ impl Janus {
             let (client, mix) = client(&Shape { people: 2, ..shape.clone() }, fleet, seat, true)?;
             let offer = client.offer();
             let (leg, heard) = Leg::new(client, Some(mix));
+            visit.legs.push(leg.clone());
             leg.state().marks.offered = Some(now());
             let publish = json!({"request": "configure", "audio": mix.voice, "video": mix.camera});
             let answer = self.message(&session, &handle, publish, Some(("offer", offer)), true).await?;
@@ -88,7 +95,6 @@ impl Janus {
             start(&leg, &answer, fleet, true)?;
             self.connect_leg(&session, &handle, heard).await?;
             admit(&leg, fleet);
-            visit.legs.push(leg);
             feeds.push(id);
         }
         for seat in 0..shape.people {
@@ -108,20 +114,20 @@ impl Janus {
             let mut client = Client::new(config, now())?;
             let answer = client.accept(&offer, now())?;
             let (leg, heard) = Leg::new(client, None);
+            visit.legs.push(leg.clone());
             let started = json!({"request": "start", "room": room});
             self.message(&session, &handle, started, Some(("answer", answer)), true).await?;
             fleet.add(leg.clone());
             self.connect_leg(&session, &handle, heard).await?;
-            visit.legs.push(leg);
         }
-        let (legs, fleet, mut left) = (visit.legs.clone(), Arc::clone(fleet), left);
+        let (legs, fleet) = (visit.legs.clone(), Arc::clone(fleet));
         visit.tasks.spawn(async move {
             over(&mut left).await;
             for leg in legs {
                 close(&leg, &fleet);
             }
         });
-        Ok(visit)
+        Ok(())
     }
 
     async fn connect_leg(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bench_kit::line::{Ask, ask_bytes};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream};
 use tokio::net::TcpStream;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use super::{Front, Shape, Visit, admit, client, close, connected, over, pass, start};
 use crate::run::fleet::Fleet;
@@ -32,8 +32,9 @@ impl Line {
         number: usize,
         shape: &Shape,
         fleet: &Arc<Fleet>,
-    ) -> Result<Visit, RunError> {
-        let (mut visit, left) = Visit::new();
+        visit: &mut Visit,
+        left: &watch::Receiver<bool>,
+    ) -> Result<(), RunError> {
         let mut waiting = Vec::new();
         for seat in 0..shape.people {
             let (client, mix) = client(shape, fleet, seat, true)?;
@@ -41,6 +42,7 @@ impl Line {
             let (leg, heard) = Leg::new(client, Some(mix));
             leg.state().marks.offered = Some(now());
             let answer = self.ask(&Ask::Offer { room: wide(number), peer: wide(seat), sdp: offer }).await?;
+            visit.legs.push(leg.clone());
             waiting.push((leg, heard, answer));
         }
         pass(&shape.gate).await;
@@ -50,7 +52,6 @@ impl Line {
         for (seat, (leg, mut heard, _)) in waiting.into_iter().enumerate() {
             connected(&mut heard).await?;
             admit(&leg, fleet);
-            visit.legs.push(leg.clone());
             let (front, fleet, mut left) = (Arc::clone(front), Arc::clone(fleet), left.clone());
             visit.tasks.spawn(async move {
                 over(&mut left).await;
@@ -61,7 +62,7 @@ impl Line {
                 }
             });
         }
-        Ok(visit)
+        Ok(())
     }
 
     /// Asks, and gives the answer's SDP, empty for `ok`.
