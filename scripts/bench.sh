@@ -213,7 +213,7 @@ part_estimator() {
 part_field() {
     if [ "$BENCH" = short ]; then say "SKIP: flood and browsers, because time is short"; return 0; fi
     install_test_tools
-    export ANTEROOM_BIN=$BIN/anteroom ANTEROOM_TUN_ROUTER=$BIN/tun-router
+    export ANTEROOM_BIN=$BIN/anteroom ANTEROOM_TUN_ROUTER=$BIN/tun-router ANTEROOM_FLOOD=$BIN/junk-flood
     other flood scripts/flood.sh
     other admission in_web npm run --silent admission
     other impaired scripts/impaired.sh
