@@ -110,6 +110,11 @@ pub(crate) struct Live {
 }
 
 impl Live {
+    /// More than one comes in.
+    pub(crate) const fn has_choice(self) -> bool {
+        self.mask.count_ones() > 1
+    }
+
     /// The best that comes in and is not above `at_most`; else the poorest that comes in.
     pub(crate) fn find(self, at_most: Layer) -> Option<Layer> {
         let live = (0..self.count.min(8)).filter(|layer| self.mask >> layer & 1 != 0);

@@ -239,7 +239,9 @@ impl Room {
                 _ => Encoding::Single,
             };
             encodings.push((track.id, track.source, encoding));
-            let is_free = viewers.is_empty() || viewers.iter().any(|peer| peer.takes_all(track.id));
+            // Of several sizes a receiver takes the one that fits. A limit would only keep the larger ones from being made.
+            let has_choice = track.live(ctx.now).has_choice();
+            let is_free = has_choice || viewers.is_empty() || viewers.iter().any(|peer| peer.takes_all(track.id));
             let share = viewers.iter().map(|peer| peer.granted(track.id)).max().unwrap_or_default();
             limits.push((!is_free).then(|| share.scale(RELAYED).clamp(LEAST, MOST)));
         }
