@@ -13,8 +13,8 @@ use crate::Error;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// What to play.
-    #[arg(value_enum, default_value_t = Play::TwoParty)]
-    scenario: Play,
+    #[arg(value_enum, default_value_t = Scenario::TwoParty)]
+    scenario: Scenario,
     /// Where the server listens. `line://` and `janus://` addresses are for comparisons, see docs/operations.md.
     #[arg(long, default_value = "http://127.0.0.1:8080")]
     url: String,
@@ -50,42 +50,6 @@ pub(crate) struct Options {
     svg: Option<PathBuf>,
 }
 
-/// The scenarios.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Play {
-    /// Two people with camera and microphone.
-    TwoParty,
-    /// Six people; only against a media node alone (line://).
-    Group,
-    /// Two people with microphones alone.
-    Audio,
-    /// Two people, one of whom shares a screen as well.
-    Screen,
-    /// Two people, recorded.
-    Recording,
-    /// Two people; every second one visit begins and the oldest ends.
-    Churn,
-    /// Participants join at a steady rate.
-    Joins,
-    /// Participants whose offers were answered connect all at the same moment.
-    Overlap,
-}
-
-impl From<Play> for Scenario {
-    fn from(play: Play) -> Self {
-        match play {
-            Play::TwoParty => Self::TwoParty,
-            Play::Group => Self::Group,
-            Play::Audio => Self::Audio,
-            Play::Screen => Self::Screen,
-            Play::Recording => Self::Recording,
-            Play::Churn => Self::Churn,
-            Play::Joins => Self::Joins,
-            Play::Overlap => Self::Overlap,
-        }
-    }
-}
-
 /// Runs the load: signaling on this thread, media on one of its own; both keep to one core when told to.
 ///
 /// # Errors
@@ -103,7 +67,7 @@ pub(crate) fn start(options: Options) -> Result<(), Error> {
     let config = RunConfig {
         url: options.url,
         token: Redacted::new(options.token),
-        scenario: options.scenario.into(),
+        scenario: options.scenario,
         visits: as_usize(options.visits),
         measure: Duration::from_secs(options.seconds),
         ramp: step.map(|step| Ramp { from: step, step, most: as_usize(options.most) }),

@@ -16,12 +16,12 @@ use wire::Redacted;
 
 pub use report::{ChurnSample, Cost, Delays, JoinTimes, Memory, Report, Step, Times, Window};
 
-/// Which visits a run opens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Which visits a run opens; on the command line under these names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Scenario {
     /// Two people with camera and microphone.
     TwoParty,
-    /// Six people; against a media node alone, because a visit has two seats.
+    /// Six people; only against a media node alone (line://), because a visit has two seats.
     Group,
     /// Two people with microphones alone.
     Audio,

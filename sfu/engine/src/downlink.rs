@@ -72,7 +72,7 @@ pub(crate) struct Downlink {
     burst: Option<Burst>,
     repaired: (Instant, usize),
     next_turn: Instant,
-    /// Streams of which waiting packets were dropped: they rest until the queue is short again.
+    /// Streams of which waiting packets were dropped, each once: they rest until the queue is short again.
     resting: Vec<u32>,
     /// Pictures in the last division.
     claims: usize,
@@ -132,7 +132,7 @@ impl Downlink {
         };
         let (stream, bytes) = (packet.header.ssrc, packet.payload.len() + AROUND + self.overhead);
         let shed = self.pacer.push(now, Waiting { urgency, stream, is_discardable: false, bytes, packet });
-        if let Some(stream) = shed.broken {
+        if let Some(stream) = shed.broken.filter(|stream| !self.rests(*stream)) {
             self.resting.push(stream);
         }
         shed

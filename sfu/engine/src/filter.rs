@@ -195,6 +195,3 @@ impl Filter {
         true
     }
 }
-
-#[cfg(test)]
-mod tests;

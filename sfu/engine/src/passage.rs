@@ -101,12 +101,6 @@ impl Passage {
         self.steer(now);
     }
 
-    /// What was selected last.
-    #[allow(dead_code, reason = "the allocator asks")]
-    pub(crate) const fn wanted(&self) -> Option<LayerStep> {
-        self.wanted
-    }
-
     /// The Layer that flows.
     pub(crate) const fn flows(&self) -> Option<Layer> {
         self.switch.flows()
