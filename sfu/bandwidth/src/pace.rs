@@ -21,8 +21,8 @@ const FIRST_BURST: i64 = 9600;
 const DEBT: Duration = Duration::from_millis(500);
 /// Longest that video may wait. Older pictures are worth less than the keyframe that replaces them.
 const LONGEST: Duration = Duration::from_millis(250);
-/// Most bytes that wait.
-const MOST_BYTES: usize = 64 * 1024;
+/// Most bytes that wait: the first keyframes of five faces, before it is known what the path carries.
+const MOST_BYTES: usize = 128 * 1024;
 /// A repair is of no use to a receiver this long after the round trip in which it could have come.
 const REPAIR_PATIENCE: Duration = Duration::from_millis(150);
 
@@ -57,10 +57,10 @@ pub struct Waiting<P> {
 }
 
 /// What had to go because the queue was full.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Shed {
-    /// Packets dropped.
-    pub packets: usize,
+#[derive(Debug)]
+pub struct Shed<P> {
+    /// The packets dropped, in the order in which they came.
+    pub dropped: Vec<P>,
     /// Of this stream everything that waited was dropped: its receiver needs a keyframe.
     pub broken: Option<u32>,
 }
@@ -134,7 +134,7 @@ impl<P> Pacer<P> {
 
     /// Lets a packet wait that was not admitted. When the queue is full, first what nobody refers to is dropped, then the
     /// longest queue of the least urgent class.
-    pub fn push(&mut self, now: Instant, waiting: Waiting<P>) -> Shed {
+    pub fn push(&mut self, now: Instant, waiting: Waiting<P>) -> Shed<P> {
         self.bytes += waiting.bytes;
         if let Some(queue) = self.queues.get_mut(waiting.urgency as usize) {
             queue.push_back(Entry { waiting, since: now });
@@ -193,20 +193,29 @@ impl<P> Pacer<P> {
         self.bytes
     }
 
-    /// Drops whatever waits and `is_over` holds for. True when anything went.
-    pub fn drop_where(&mut self, mut is_over: impl FnMut(&Waiting<P>) -> bool) -> bool {
-        let before = self.bytes;
-        let bytes = &mut self.bytes;
+    /// Drops whatever waits and `is_over` holds for, and gives it back.
+    pub fn drop_where(&mut self, mut is_over: impl FnMut(&Waiting<P>) -> bool) -> Vec<P> {
+        let mut dropped = Vec::new();
         for queue in &mut self.queues {
-            queue.retain(|entry| {
-                let keep = !is_over(&entry.waiting);
-                if !keep {
-                    *bytes -= entry.waiting.bytes;
+            if !queue.iter().any(|entry| is_over(&entry.waiting)) {
+                continue;
+            }
+            for entry in std::mem::take(queue) {
+                if is_over(&entry.waiting) {
+                    self.bytes -= entry.waiting.bytes;
+                    dropped.push(entry.waiting.packet);
+                } else {
+                    queue.push_back(entry);
                 }
-                keep
-            });
+            }
         }
-        self.bytes < before
+        dropped
+    }
+
+    /// How long a repair may wait before it is dropped.
+    #[must_use]
+    pub const fn repair_age(&self) -> Duration {
+        self.repair_age
     }
 
     fn rate(&self) -> Bitrate {
@@ -234,31 +243,20 @@ impl<P> Pacer<P> {
         self.bytes > MOST_BYTES || oldest.is_some_and(|since| now.saturating_duration_since(since) > LONGEST)
     }
 
-    fn shed(&mut self, now: Instant) -> Shed {
-        let mut shed = Shed::default();
+    fn shed(&mut self, now: Instant) -> Shed<P> {
+        let mut shed = Shed { dropped: Vec::new(), broken: None };
         if !self.is_full(now) {
             return shed;
         }
-        let mut dropped = 0;
-        self.drop_where(|waiting| {
-            let goes = waiting.urgency == Urgency::Padding || waiting.is_discardable;
-            dropped += usize::from(goes);
-            goes
-        });
-        shed.packets = dropped;
+        shed.dropped = self.drop_where(|waiting| waiting.urgency == Urgency::Padding || waiting.is_discardable);
         if !self.is_full(now) {
             return shed;
         }
         for urgency in [Urgency::Face, Urgency::Screen, Urgency::Repair] {
             let Some(front) = self.queues.get(urgency as usize).and_then(VecDeque::front) else { continue };
             let stream = front.waiting.stream;
-            let mut dropped = 0;
-            self.drop_where(|waiting| {
-                let goes = waiting.urgency == urgency && waiting.stream == stream;
-                dropped += usize::from(goes);
-                goes
-            });
-            shed.packets += dropped;
+            let dropped = self.drop_where(|waiting| waiting.urgency == urgency && waiting.stream == stream);
+            shed.dropped.extend(dropped);
             shed.broken = (urgency != Urgency::Repair).then_some(stream);
             return shed;
         }

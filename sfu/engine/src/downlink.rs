@@ -28,9 +28,11 @@ pub(crate) enum Sort {
 
 /// RTP header, extensions and tag, where the exact length is not known yet.
 const AROUND: usize = 48;
-/// Repairs may take this share of the target in each second.
+/// Repairs may take this share of the target, and what they did not take of it in the last second.
 const REPAIR_SHARE: f64 = 0.25;
 const REPAIR_WINDOW: Duration = Duration::from_secs(1);
+/// Repairs may take as much of any target: at the start a keyframe must be repairable.
+const LEAST_REPAIR: Bitrate = Bitrate::kbps(150);
 /// A probe's packets leave in steps of this.
 const PROBE_STEP: Duration = Duration::from_millis(2);
 /// A probe that tries no more than this share over the target is not sent.
@@ -70,7 +72,8 @@ pub(crate) struct Downlink {
     statuses: Vec<Option<i32>>,
     acks: Vec<Ack>,
     burst: Option<Burst>,
-    repaired: (Instant, usize),
+    /// Bytes that repairs may take, and when they were counted last.
+    repairs: (i64, Instant),
     next_turn: Instant,
     /// Streams of which waiting packets were dropped, each once: they rest until the queue is short again.
     resting: Vec<u32>,
@@ -95,7 +98,7 @@ impl Downlink {
             statuses: Vec::new(),
             acks: Vec::new(),
             burst: None,
-            repaired: (now, 0),
+            repairs: (i64::MAX, now),
             next_turn: now,
             resting: Vec::new(),
             claims: 0,
@@ -124,7 +127,7 @@ impl Downlink {
     }
 
     /// Lets a packet wait. What is told had to be dropped.
-    pub(crate) fn park(&mut self, now: Instant, packet: PacketOut) -> Shed {
+    pub(crate) fn park(&mut self, now: Instant, packet: PacketOut) -> Shed<PacketOut> {
         let urgency = match packet.sort {
             Sort::Picture(urgency) => urgency,
             Sort::Repair => Urgency::Repair,
@@ -148,9 +151,14 @@ impl Downlink {
         Some(self.pacer.pop_any(now)?.packet)
     }
 
-    /// Nothing of these streams leaves any more: a door moved, a source was muted, a slot changed hands.
-    pub(crate) fn drop_waiting(&mut self, is_over: impl Fn(u32) -> bool) {
-        self.pacer.drop_where(|waiting| is_over(waiting.stream));
+    /// Nothing of these streams leaves any more: what waited of them, repairs included.
+    pub(crate) fn drop_waiting(&mut self, is_over: impl Fn(u32) -> bool) -> Vec<PacketOut> {
+        self.pacer.drop_where(|waiting| is_over(waiting.stream))
+    }
+
+    /// How long a repair waits before it is dropped.
+    pub(crate) const fn repair_age(&self) -> Duration {
+        self.pacer.repair_age()
     }
 
     /// The transport-wide number of the packet that leaves now.
@@ -193,17 +201,19 @@ impl Downlink {
         self.pacer.note_unpaced(bytes);
     }
 
-    /// True when the repair budget allows another packet, which is taken off it: a quarter of the target in any second.
+    /// True when the repair budget allows another packet, which is taken off it: the one cap on what NACKs may cost.
     pub(crate) fn may_repair(&mut self, now: Instant, payload: usize) -> bool {
-        if now.saturating_duration_since(self.repaired.0) >= REPAIR_WINDOW {
-            self.repaired = (now, 0);
-        }
-        let most = self.estimator.target().scale(REPAIR_SHARE).bytes_in(REPAIR_WINDOW);
-        if self.repaired.1 as u64 >= most {
-            return false;
-        }
-        self.repaired.1 += payload + AROUND + self.overhead;
-        true
+        let rate = self.estimator.target().scale(REPAIR_SHARE).max(LEAST_REPAIR);
+        let bytes = |time| i64::try_from(rate.bytes_in(time)).unwrap_or(i64::MAX);
+        let (left, counted) = self.repairs;
+        let earned = bytes(now.saturating_duration_since(counted));
+        // What is less than a byte is counted later.
+        let counted = if earned > 0 { now } else { counted };
+        let left = left.saturating_add(earned).min(bytes(REPAIR_WINDOW));
+        let is_allowed = left > 0;
+        let cost = i64::try_from(payload + AROUND + self.overhead).unwrap_or(i64::MAX);
+        self.repairs = (if is_allowed { left - cost } else { left }, counted);
+        is_allowed
     }
 
     // What comes back.

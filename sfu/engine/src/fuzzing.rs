@@ -221,7 +221,9 @@ pub fn flow(data: &[u8]) {
             assert!(left.insert(leaving.number), "a number left twice");
         }
         let _due = track.streams.first_mut().map(|stream| stream.nack.poll(now, None));
-        let _again = slot.replay(sequence, None, now);
+        if slot.history.find(sequence, None, now).is_some() {
+            slot.history.note_replayed(sequence, now);
+        }
         if what & 64 != 0 {
             while reports.poll(1, 2).is_some_and(|report| report.len() <= 1200) {}
         }

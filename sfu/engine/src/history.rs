@@ -63,7 +63,11 @@ impl Patch {
 struct Entry {
     kept: Kept,
     sent: Instant,
+    /// When it last left again.
     replayed: Option<Instant>,
+    /// Until when a repair of it may wait for its turn: then it was dropped, and may be asked for again.
+    waits_until: Option<Instant>,
+    /// How often it left again.
     times: u8,
 }
 
@@ -92,25 +96,51 @@ impl History {
         }
         self.bytes += kept.payload.len();
         if let Some(place) = self.entries.get_mut(index) {
-            let before = place.replace(Entry { kept, sent: now, replayed: None, times: 0 });
+            let before = place.replace(Entry { kept, sent: now, replayed: None, waits_until: None, times: 0 });
             self.bytes -= before.map_or(0, |entry| entry.kept.payload.len());
         }
         self.trim(now);
     }
 
-    /// The packet that left under these 16 bits, if it may be sent again now; that counts as sent.
-    pub(crate) fn replay(&mut self, number: u16, round_trip: Option<Duration>, now: Instant) -> Option<Kept> {
+    fn find_mut(&mut self, number: u16) -> Option<&mut Entry> {
         let first = super::rtp::sequence::wire(self.base);
         let index = usize::from(number.wrapping_sub(first));
-        let entry = self.entries.get_mut(index)?.as_mut()?;
+        self.entries.get_mut(index)?.as_mut()
+    }
+
+    /// The packet that left under these 16 bits, if it may be sent again now. Asking costs no try: see
+    /// [`Self::note_waiting`] and [`Self::note_replayed`].
+    pub(crate) fn find(&mut self, number: u16, round_trip: Option<Duration>, now: Instant) -> Option<&Kept> {
+        let entry = self.find_mut(number)?;
         let spacing = round_trip.map_or(SPACING, |trip| SPACING.max(trip * 8 / 10));
         let is_too_soon = entry.replayed.is_some_and(|at| now.saturating_duration_since(at) < spacing);
-        if is_too_soon || entry.times >= TIMES || now.saturating_duration_since(entry.sent) > AGE {
-            return None;
+        let waits = entry.waits_until.is_some_and(|until| now < until);
+        let is_old = now.saturating_duration_since(entry.sent) > AGE;
+        (!is_too_soon && !waits && !is_old && entry.times < TIMES).then_some(&entry.kept)
+    }
+
+    /// A repair of this number is on its way to the wire, and is dropped if it has not left by `until`.
+    pub(crate) fn note_waiting(&mut self, number: u16, until: Instant) {
+        if let Some(entry) = self.find_mut(number) {
+            entry.waits_until = Some(until);
         }
-        entry.replayed = Some(now);
-        entry.times += 1;
-        Some(entry.kept.clone())
+    }
+
+    /// A repair of this number left.
+    pub(crate) fn note_replayed(&mut self, number: u16, now: Instant) {
+        if let Some(entry) = self.find_mut(number) {
+            entry.waits_until = None;
+            entry.replayed = Some(now);
+            entry.times += 1;
+        }
+    }
+
+    /// Forgets what was numbered from `next` on: it never left, and its numbers are given again.
+    pub(crate) fn take_back(&mut self, next: u64) {
+        let keep = usize::try_from(next.saturating_sub(self.base)).unwrap_or(usize::MAX);
+        for entry in self.entries.drain(keep.min(self.entries.len())..).flatten() {
+            self.bytes -= entry.kept.payload.len();
+        }
     }
 
     /// Something lately sent to fill a probe with: of at least so many bytes of payload, each time another one. It does not
@@ -161,18 +191,62 @@ mod tests {
         Kept { payload, timestamp: 1, marker: false, payload_type: 96, patch: None, dependency: None }
     }
 
+    /// Asks for a packet, which leaves at once when it may.
+    fn replay(history: &mut History, number: u16, round_trip: Option<Duration>, now: Instant) -> bool {
+        let is_found = history.find(number, round_trip, now).is_some();
+        if is_found {
+            history.note_replayed(number, now);
+        }
+        is_found
+    }
+
     #[test]
     fn replays_are_spaced_and_counted() {
         let now = Instant::now();
         let mut history = History::default();
         history.keep(65_536 + 10, kept(5), now);
         let at = |ms| now + Duration::from_millis(ms);
-        assert!(history.replay(10, None, at(1)).is_some());
-        assert!(history.replay(10, None, at(10)).is_none());
-        assert!(history.replay(10, Some(Duration::from_millis(100)), at(50)).is_none());
-        let again = (1..60).filter(|i| history.replay(10, None, at(i * 16)).is_some()).count();
+        assert!(replay(&mut history, 10, None, at(1)));
+        assert!(!replay(&mut history, 10, None, at(10)));
+        assert!(!replay(&mut history, 10, Some(Duration::from_millis(100)), at(50)));
+        let again = (1..60).filter(|i| replay(&mut history, 10, None, at(i * 16))).count();
         assert_eq!(again, usize::from(TIMES) - 1);
-        assert!(history.replay(11, None, at(20)).is_none());
+        assert!(!replay(&mut history, 11, None, at(20)));
+    }
+
+    #[test]
+    fn what_was_refused_or_dropped_on_its_way_counts_as_no_try() {
+        let now = Instant::now();
+        let mut history = History::default();
+        history.keep(65_536 + 10, kept(5), now);
+        let at = |ms| now + Duration::from_millis(ms);
+        for ms in 0..100 {
+            assert!(history.find(10, None, at(ms)).is_some(), "asking alone costs nothing");
+        }
+        for round in 0..4 {
+            let begin = 100 + round * 200;
+            assert!(history.find(10, None, at(begin)).is_some());
+            history.note_waiting(10, at(begin + 150));
+            assert!(history.find(10, None, at(begin + 149)).is_none(), "one at a time");
+        }
+        assert!(replay(&mut history, 10, None, at(900)));
+        assert!(!replay(&mut history, 10, None, at(914)));
+    }
+
+    #[test]
+    fn what_never_left_is_forgotten_and_its_numbers_are_used_again() {
+        let now = Instant::now();
+        let mut history = History::default();
+        for number in 10..20 {
+            history.keep(65_536 + number, kept(100), now);
+        }
+        history.take_back(65_536 + 15);
+        assert_eq!((history.entries.len(), history.bytes), (5, 500));
+        assert!(history.find(15, None, now).is_none());
+        history.keep(65_536 + 15, kept(7), now);
+        assert_eq!(history.find(15, None, now).map(|kept| kept.payload.len()), Some(7));
+        history.take_back(3);
+        assert_eq!((history.entries.len(), history.bytes), (0, 0));
     }
 
     #[test]
@@ -196,7 +270,7 @@ mod tests {
         for number in (131_066..131_081).filter(|number| number % 3 != 0) {
             history.keep(number, kept(2), now);
         }
-        let is_there = [65_530, 65_531, 65_535, 1, 2].map(|number| history.replay(number, None, now).is_some());
+        let is_there = [65_530, 65_531, 65_535, 1, 2].map(|number| history.find(number, None, now).is_some());
         assert_eq!(is_there, [true, false, true, false, true]);
     }
 }

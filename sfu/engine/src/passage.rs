@@ -89,6 +89,22 @@ impl Passage {
         self.steer(now);
     }
 
+    /// These numbers were given to packets that never left. As far as they are the newest they are given again: the flow
+    /// stops, and what comes next begins a run. The first number that is given again.
+    pub(crate) fn take_back(&mut self, mut dropped: Vec<u16>) -> Option<u64> {
+        dropped.sort_unstable();
+        let end = self.rewrite.next()?;
+        let mut next = end;
+        while next > 0 && dropped.binary_search(&wire(next - 1)).is_ok() && end - next < dropped.len() as u64 {
+            next -= 1;
+        }
+        self.wanted = None;
+        self.switch.pause();
+        self.before = None;
+        self.rewrite.take_back(next);
+        Some(next)
+    }
+
     /// Stops the flow or resumes it, whatever was selected.
     pub(crate) fn set_muted(&mut self, is_muted: bool, now: Instant) {
         self.is_muted = is_muted;

@@ -102,6 +102,17 @@ impl Rewrite {
         self.lines.sequences.number(number)
     }
 
+    /// The number under which the next packet leaves, once something did.
+    pub(crate) const fn next(&self) -> Option<u64> {
+        self.lines.sequences.next()
+    }
+
+    /// What was numbered from `next` on never left: the next run begins there.
+    pub(crate) fn take_back(&mut self, next: u64) {
+        self.before = None;
+        self.lines.sequences.take_back(next);
+    }
+
     /// Leaves `number` out: everything after it moves up. False when that is impossible because later packets left
     /// already: then its place must be filled.
     pub(crate) fn skip(&mut self, number: u64) -> bool {

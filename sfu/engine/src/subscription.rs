@@ -20,9 +20,6 @@ use crate::rtp::report::SentReports;
 use crate::rtp::sequence::wire;
 use crate::track::Incoming;
 
-/// The most that repairs may burst; refilled by what is sent.
-const REPAIR_BURST: usize = 64 * 1024;
-
 /// What a slot carries.
 #[derive(Clone, Debug)]
 pub(crate) struct Subscription {
@@ -73,7 +70,6 @@ pub(crate) struct Slot {
     /// Decides what of the Track leaves, and numbers it.
     pub(crate) passage: Passage,
     rtx_number: u64,
-    repair_budget: usize,
 }
 
 impl Slot {
@@ -98,7 +94,6 @@ impl Slot {
             history: History::default(),
             passage: Passage::new(first),
             rtx_number: u64::from(first_rtx & 0x7fff),
-            repair_budget: REPAIR_BURST,
         }
     }
 
@@ -130,19 +125,13 @@ impl Slot {
         number
     }
 
-    /// A repair of what left under `original`.
-    pub(crate) fn repair(
-        &self,
-        kept: Kept,
-        original: u16,
-        (payload_type, sequence): (u8, u16),
-        sort: Sort,
-    ) -> PacketOut {
+    /// A repair of what left under `original`. It gets its number when it leaves.
+    pub(crate) fn repair(&self, kept: Kept, original: u16, payload_type: u8, sort: Sort) -> PacketOut {
         let Kept { payload, timestamp, marker, patch, dependency, .. } = kept;
         let ssrc = self.sending.rtx_ssrc;
         PacketOut {
             sort,
-            header: NewHeader { payload_type, marker, sequence, timestamp, ssrc, has_extension: false, padding: 0 },
+            header: NewHeader { payload_type, marker, sequence: 0, timestamp, ssrc, has_extension: false, padding: 0 },
             transport_id: self.ids.transport_cc,
             audio_level: None,
             dependency: self.ids.dependency.zip(dependency),
@@ -221,8 +210,6 @@ impl Slot {
     fn note(&mut self, leaving: &Leaving, now: Instant) {
         self.packets += 1;
         self.octets += leaving.payload.len() as u64;
-        // A quarter of what is sent may be sent again, and then some: enough for 30 % loss with the burst.
-        self.repair_budget = (self.repair_budget + leaving.payload.len() / 2).min(REPAIR_BURST);
         if self.kind == Kind::Video {
             let kept = Kept {
                 payload: leaving.payload.clone(),
@@ -236,19 +223,12 @@ impl Slot {
         }
     }
 
-    /// The packet to send again for a NACK, and the number of its RTX packet.
-    pub(crate) fn replay(
-        &mut self,
-        number: u16,
-        round_trip: Option<std::time::Duration>,
-        now: Instant,
-    ) -> Option<(Kept, u8, u16)> {
-        if self.repair_budget == 0 {
-            return None;
+    /// These packets of it were dropped before they left. Their numbers are given again, so that the receiver misses
+    /// nothing; where that is impossible they stay in the history and are repaired.
+    pub(crate) fn take_back(&mut self, dropped: Vec<u16>) {
+        self.packets = self.packets.saturating_sub(dropped.len() as u64);
+        if let Some(next) = self.passage.take_back(dropped) {
+            self.history.take_back(next);
         }
-        let kept = self.history.replay(number, round_trip, now)?;
-        let rtx = self.rtx_of(kept.payload_type)?;
-        self.repair_budget = self.repair_budget.saturating_sub(kept.payload.len() + 40);
-        Some((kept, rtx, self.next_repair()))
     }
 }

@@ -9,7 +9,7 @@ use wire::control::{Door, Kind};
 use super::Peer;
 use crate::context::Context;
 use crate::downlink::{PROBE_BYTES, Sort};
-use crate::history::{History, Kept};
+use crate::history::Kept;
 use crate::packet_out::PacketOut;
 use crate::passage::Held;
 use crate::rtp::extension::{self, NewBlock};
@@ -65,13 +65,14 @@ impl Peer {
     /// waits for its turn.
     pub(crate) fn replay(&mut self, ctx: &mut Context, slot: usize, number: u16) -> bool {
         let Some(slot) = self.slots.get_mut(slot) else { return false };
-        let Some((kept, payload_type, rtx_number)) = slot.replay(number, self.round_trip, ctx.now) else {
-            return false;
-        };
+        let Some(kept) = slot.history.find(number, self.round_trip, ctx.now).cloned() else { return false };
+        let Some(payload_type) = slot.rtx_of(kept.payload_type) else { return false };
+        // Asked before anything is noted: what was refused may be asked for again.
         if !self.downlink.may_repair(ctx.now, kept.payload.len()) {
             return false;
         }
-        let packet = slot.repair(kept, number, (payload_type, rtx_number), Sort::Repair);
+        slot.history.note_waiting(number, ctx.now + self.downlink.repair_age());
+        let packet = slot.repair(kept, number, payload_type, Sort::Repair);
         self.send_or_wait(ctx, packet);
         true
     }
@@ -84,14 +85,37 @@ impl Peer {
         }
         ctx.counters.paced += 1;
         let shed = self.downlink.park(ctx.now, packet);
-        ctx.counters.shed += shed.packets as u64;
+        if !shed.dropped.is_empty() {
+            ctx.counters.shed += shed.dropped.len() as u64;
+            self.take_back(&shed.dropped);
+        }
         // What is left of a stream with a hole is of no use: it begins again with a keyframe, when there is room.
-        if let Some(slot) = self.slots.iter_mut().find(|slot| Some(slot.sending.ssrc) == shed.broken) {
-            slot.history = History::default();
-            slot.select(None, ctx.now);
+        if shed.broken.is_some() {
             self.downlink.touch(ctx.now);
         }
         ctx.pace(self.key, self.downlink.poll_timeout(ctx.now));
+    }
+
+    /// Takes back the numbers of packets that were dropped before they left, so that the browser does not ask for them. Their
+    /// streams begin again with a keyframe.
+    fn take_back(&mut self, dropped: &[PacketOut]) {
+        for slot in &mut self.slots {
+            let of_slot = dropped.iter().filter(|packet| packet.header.ssrc == slot.sending.ssrc);
+            let numbers: Vec<u16> = of_slot.map(|packet| packet.header.sequence).collect();
+            if !numbers.is_empty() {
+                slot.take_back(numbers);
+            }
+        }
+    }
+
+    /// Drops what waits of these streams, by the SSRCs of their slots.
+    pub(crate) fn drop_waiting(&mut self, is_over: impl Fn(&Slot) -> bool) {
+        let slots = &self.slots;
+        let dropped = self.downlink.drop_waiting(|ssrc| {
+            let is_of = |slot: &&Slot| slot.sending.ssrc == ssrc || slot.sending.rtx_ssrc == ssrc;
+            slots.iter().find(is_of).is_none_or(&is_over)
+        });
+        self.take_back(&dropped);
     }
 
     /// Sends all that waits at once.
@@ -141,16 +165,14 @@ impl Peer {
             if let Some((number, kept)) = slot.history.spare(PROBE_BYTES / 2, now)
                 && let Some(rtx) = slot.rtx_of(kept.payload_type)
             {
-                let rtx_number = slot.next_repair();
-                return Some(slot.repair(kept, number, (rtx, rtx_number), sort));
+                return Some(slot.repair(kept, number, rtx, sort));
             }
         }
         let slot = self.slots.iter_mut().find(|slot| slot.can_probe())?;
         let payload_type = slot.any_rtx()?;
-        let rtx_number = slot.next_repair();
         let kept =
             Kept { payload: Bytes::new(), timestamp: 0, marker: false, payload_type, patch: None, dependency: None };
-        let mut packet = slot.repair(kept, 0, (payload_type, rtx_number), sort);
+        let mut packet = slot.repair(kept, 0, payload_type, sort);
         packet.original = None;
         packet.header.padding = u8::MAX;
         Some(packet)
@@ -162,7 +184,17 @@ impl Peer {
         let transport_number = number.map(|(id, number)| (id, wire(number)));
         let dependency = packet.dependency.as_ref().map(|(id, bytes)| (*id, &bytes[..]));
         let block = NewBlock { audio_level: packet.audio_level, transport_number, dependency };
-        let Some(length) = self.send_rtp(ctx, packet.header, &block, |out| packet.write(out)) else { return false };
+        let mut header = packet.header;
+        if matches!(packet.sort, Sort::Repair | Sort::Probe(_)) {
+            // Numbered here and not earlier: what was dropped while it waited leaves no hole in the repair stream.
+            let slot = self.slots.iter_mut().find(|slot| slot.sending.rtx_ssrc == header.ssrc);
+            let Some(slot) = slot else { return false };
+            header.sequence = slot.next_repair();
+            if let (Sort::Repair, Some(original)) = (packet.sort, packet.original) {
+                slot.history.note_replayed(original, ctx.now);
+            }
+        }
+        let Some(length) = self.send_rtp(ctx, header, &block, |out| packet.write(out)) else { return false };
         self.downlink.note_sent(ctx.now, packet.sort, number.map(|(_, number)| number), length);
         match packet.sort {
             Sort::Sound => {

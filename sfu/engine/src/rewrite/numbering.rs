@@ -41,6 +41,18 @@ impl Numbering {
         self.highest = number - 1;
     }
 
+    /// The next new number that leaves.
+    pub(crate) const fn next(&self) -> Option<u64> {
+        self.next
+    }
+
+    /// What was numbered from `next` on never left: the next run begins there. Nothing of this run is numbered any more.
+    pub(crate) fn take_back(&mut self, next: u64) {
+        self.next = Some(next);
+        self.turns.clear();
+        self.highest = 0;
+    }
+
     /// The number under which `number` leaves; `None` for what lies before the run, was left out, or is too old to know.
     pub(crate) fn number(&mut self, number: u64) -> Option<u64> {
         let lifted = number + LIFT;

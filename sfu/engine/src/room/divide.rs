@@ -101,10 +101,16 @@ impl Room {
         }
     }
 
-    /// Nothing that waits in a queue from before may leave after a door moved or somebody went.
+    /// After a door moved or somebody went: nothing leaves that waits for somebody outside, or is of somebody outside.
+    /// Everything else may: those whom it concerns are where they were when it was accepted.
     pub(super) fn drop_waiting(&mut self) {
+        let inside = self.peers.iter().filter(|(_, peer)| door::may_forward(peer.door, Door::Admitted));
+        let inside: Vec<TrackId> = inside.flat_map(|(_, peer)| peer.tracks.iter().map(|track| track.id)).collect();
         for (_, peer) in &mut self.peers {
-            peer.downlink.drop_waiting(|_| true);
+            let is_outside = !door::may_forward(Door::Admitted, peer.door);
+            peer.drop_waiting(|slot| {
+                is_outside || !slot.subscription.as_ref().is_some_and(|carried| inside.contains(&carried.carries.track))
+            });
         }
     }
 
