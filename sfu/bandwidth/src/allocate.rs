@@ -354,7 +354,9 @@ impl Allocator {
             }
             let (hold, spacing) = match (held.pick, is_young) {
                 (None, _) if self.spare(video, index, claims) >= claim.lowest().scale(PLENTY) => (PLENTY_HOLD, SPACING),
-                (None, _) => (RESUME_HOLD, SPACING),
+                // What was paused while the first probes were under way is not kept waiting for a mistake that nobody made.
+                (None, true) => (YOUNG_HOLD, YOUNG_HOLD),
+                (None, false) => (RESUME_HOLD, SPACING),
                 (Some(_), true) => (YOUNG_HOLD, YOUNG_HOLD),
                 (Some(_), false) => (HOLD, SPACING),
             };

@@ -10,8 +10,8 @@ pub const MIN_RATE: Bitrate = Bitrate::kbps(30);
 /// Where an estimator starts that knows nothing of the path.
 pub const START_RATE: Bitrate = Bitrate::kbps(300);
 
-/// The most a peer's downlink is ever thought to carry.
-pub const MAX_RATE: Bitrate = Bitrate::kbps(4000);
+/// The most a peer's downlink is ever thought to carry: five large faces, or a screen and several.
+pub const MAX_RATE: Bitrate = Bitrate::kbps(10_000);
 
 /// What carries the packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

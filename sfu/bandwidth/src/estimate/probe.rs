@@ -282,9 +282,12 @@ fn judge(cluster: &Cluster, inherent: f64) -> Option<Finding> {
     if !enough || sending <= 0.0 || arriving <= 0.0 || sending > 1.0 || arriving > 1.0 {
         return None;
     }
-    let sent = (cluster.sent_bytes - cluster.newest_bytes) * 8.0 / sending;
+    // The last to leave ends after the span of leaving, the first to arrive began before that of arriving. Both are taken for
+    // the larger: in a burst of few packets a small one at one end would else read as a path that is full.
+    let edge = cluster.newest_bytes.max(cluster.first_acked_bytes);
+    let sent = (cluster.sent_bytes - edge).max(0.0) * 8.0 / sending;
     // What nature took would have come at the same pace.
-    let received = (cluster.acked_bytes - cluster.first_acked_bytes) * 8.0 / arriving / (1.0 - inherent);
+    let received = (cluster.acked_bytes - edge).max(0.0) * 8.0 / arriving / (1.0 - inherent);
     if received > 2.0 * sent {
         return None;
     }

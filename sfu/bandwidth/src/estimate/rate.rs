@@ -19,6 +19,8 @@ const DRAIN_SCALE_MS: f64 = 800.0;
 /// Higher would use two or three per cent more alone, but two flows would then stay at two to one.
 const REFILL: f64 = 0.88;
 const REFILL_BELOW_MS: f64 = 10.0;
+/// Of what arrives while nothing waits, so much is certain.
+const SHOWN: f64 = 0.95;
 /// Where the additive step is what libwebrtc takes; smaller flows step faster, larger ones slower, so they meet.
 const FAIR_RATE: f64 = 4e6;
 const NEAR: f64 = 1.0;
@@ -188,6 +190,9 @@ impl Rate {
         } else {
             (self.rate * GROWTH_PER_SECOND.powf(seconds)).max(self.rate + 1e3 * seconds)
         };
+        // What arrives without waiting is carried: more than the rate comes of a queue that was worked off, or of a probe.
+        let shown = signals.acked.filter(|_| signals.queue < REFILL_BELOW_MS).map_or(grown, |acked| SHOWN * acked);
+        let grown = grown.max(shown);
         let limit = signals.acked.map_or(grown, |acked| 1.5 * acked + 10e3).min(signals.max);
         self.rate = self.rate.max(grown.min(limit));
     }

@@ -8,5 +8,6 @@ mod door;
 mod downlink;
 mod network;
 mod slots;
+mod start;
 mod tap;
 mod world;

@@ -33,6 +33,8 @@ pub(crate) struct Seat {
     pub(crate) limit: u64,
     /// What its encoder makes of it at most; `None`: frames of a fixed size, whatever the limit.
     pub(crate) encoder: Option<u64>,
+    /// Bytes of a keyframe and of any other of fixed size.
+    pub(crate) frames: (usize, usize),
     /// What the encoder makes at the moment: it follows the limit with a lag.
     pub(crate) making: u64,
     /// The way to it and the way from it.
@@ -107,6 +109,8 @@ struct Flying {
 }
 
 pub(crate) struct World {
+    /// When the clock began.
+    pub(crate) origin: Instant,
     pub(crate) now: Instant,
     pub(crate) engine: Engine,
     pub(crate) room: RoomId,
@@ -150,6 +154,7 @@ impl World {
             epoch: (now, NodeMicros(EPOCH)),
         };
         let mut world = Self {
+            origin: now,
             now,
             engine: Engine::new(config).unwrap(),
             room: RoomId::random(),
@@ -208,6 +213,7 @@ impl World {
             voice: (20, 60),
             limit: u64::MAX,
             encoder: Some(700_000),
+            frames: (9000, 3500),
             making: 300_000,
             down: Link::default(),
             up: Link::default(),
@@ -343,8 +349,8 @@ impl World {
             if millis % 40 == 0 && !seat.is_asleep {
                 let is_keyframe = std::mem::take(&mut seat.wants_keyframe);
                 let size = match seat.encoder {
-                    None if is_keyframe => 9000,
-                    None => 3500,
+                    None if is_keyframe => seat.frames.0,
+                    None => seat.frames.1,
                     Some(most) => {
                         // 200 ms of lag, as encoders have; a limit counts sound as well.
                         let right = most.min(seat.limit.saturating_sub(50_000));
