@@ -19,6 +19,8 @@ const ENGINE_COUNTERS: &[(&str, &str, Read)] = &[
     ("sfu_rtp_packets_held_by_mute", "Packets of a source that a clinician muted.", |c| c.held_by_mute),
     ("sfu_rtp_packets_retransmitted", "Packets repeated after a NACK.", |c| c.retransmitted),
     ("sfu_rtp_packets_repaired", "Packets that a publisher repeated after our NACK.", |c| c.repaired_up),
+    ("sfu_rtp_packets_recovered", "Packets of sound that redundancy brought back.", |c| c.recovered_up),
+    ("sfu_rtp_packets_protected", "Packets of sound sent with redundancy of ours.", |c| c.protected_down),
     ("sfu_nacks_sent", "Missing packets asked for.", |c| c.nacks_sent),
     ("sfu_nacks_received", "Missing packets asked of us.", |c| c.nacks_received),
     ("sfu_keyframes_asked", "Keyframe requests sent to publishers.", |c| c.keyframes_asked),

@@ -59,6 +59,20 @@ pub struct ClientConfig {
     pub decrypt_every: u32,
     /// Offers `a=setup:active` instead of `actpass`: some servers would otherwise be the DTLS client.
     pub active: bool,
+    /// What it does with redundant sound.
+    pub red: Redundancy,
+}
+
+/// What a client does with redundant sound (RFC 2198).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Redundancy {
+    /// It does not know it, as Firefox.
+    #[default]
+    Unknown,
+    /// It reads it, as Chromium by itself.
+    Reads,
+    /// It reads it, and says each frame again in the next packet, as Chromium whose page prefers that.
+    Sends,
 }
 
 impl Default for ClientConfig {
@@ -75,6 +89,7 @@ impl Default for ClientConfig {
             screen: false,
             decrypt_every: 1,
             active: false,
+            red: Redundancy::default(),
         }
     }
 }
@@ -206,12 +221,16 @@ pub struct Client {
     senders: Vec<Sender>,
     receivers: Vec<Receiver>,
     transport_sequence: u16,
+    /// The last frame of sound and its time, for the next packet.
+    last_frame: Option<(u32, Vec<u8>)>,
     /// Packets since the last decrypted one.
     unread: u32,
     next_nack: Option<Instant>,
     next_report: Option<Instant>,
     arrivals: Arrivals,
     next_feedback: Option<Instant>,
+    /// What the server said last of each stream of ours; only of those.
+    reported: BTreeMap<u32, (u8, u32)>,
     /// The caller drains after each input.
     events: VecDeque<ClientEvent>,
     stats: ClientStats,
@@ -246,11 +265,13 @@ impl Client {
             senders: Vec::new(),
             receivers: Vec::new(),
             transport_sequence: 0,
+            last_frame: None,
             unread: u32::MAX,
             next_nack: None,
             next_report: None,
             arrivals: Arrivals::default(),
             next_feedback: None,
+            reported: BTreeMap::new(),
             events: VecDeque::new(),
             stats: ClientStats::default(),
             config,
@@ -276,7 +297,7 @@ impl Client {
     /// The offer, as Chromium words it. Call again after [`Self::set_slots`].
     #[must_use]
     pub fn offer(&self) -> String {
-        sdp::write_offer(self.session, &self.credentials, &self.sections, self.config.active)
+        sdp::write_offer(self.session, &self.credentials, &self.sections, &self.config)
     }
 
     /// Draws other ICE credentials, as `restartIce()` does: the next [`Self::offer`] restarts ICE on the same connection.
@@ -445,6 +466,12 @@ impl Client {
         self.senders.iter().find(|sender| sender.kind == kind).map(|sender| sender.ssrc)
     }
 
+    /// What the server reported last of each stream of ours: 256ths lost lately, and packets lost in all.
+    #[must_use]
+    pub const fn reported_loss(&self) -> &BTreeMap<u32, (u8, u32)> {
+        &self.reported
+    }
+
     /// Checks the path at once: after a change of the local address the server learns the new one from it.
     pub fn check_now(&mut self, now: Instant) {
         self.path.check_now(now);
@@ -468,9 +495,14 @@ impl Client {
     /// Sends one Opus packet. `level` is -dBov, 0 the loudest, 127 silence. Ignored until connected.
     pub fn send_audio(&mut self, now: Instant, payload: &[u8], level: u8) {
         let timestamp = self.timestamp(now, 48_000);
-        let header = Header { timestamp, marker: false, level: Some(level) };
+        let is_red = self.config.red == Redundancy::Sends;
+        let header = Header { timestamp, marker: false, level: Some(level), is_red };
+        let before = self.last_frame.replace((timestamp, payload.to_vec())).filter(|_| is_red);
         if let Some(sender) = self.senders.iter().position(|sender| sender.kind == SectionKind::Audio) {
-            self.send(sender, header, payload);
+            match before {
+                _ if !is_red => self.send(sender, header, payload),
+                before => self.send(sender, header, &send::redundant(timestamp, before.as_ref(), payload)),
+            }
         }
     }
 
@@ -497,7 +529,7 @@ impl Client {
         let packets = vp8::packetize(picture, keyframe, body, VIDEO_PAYLOAD, stamp);
         let last = packets.len().saturating_sub(1);
         for (number, payload) in packets.into_iter().enumerate() {
-            self.send(at, Header { timestamp, marker: number == last, level: None }, &payload);
+            self.send(at, Header { timestamp, marker: number == last, level: None, is_red: false }, &payload);
         }
     }
 
@@ -635,8 +667,11 @@ impl Client {
                         receiver.note_report(now, ntp);
                     }
                 }
-                Feedback::Block { ssrc } => {
-                    self.stats.report_blocks += u64::from(self.senders.iter().any(|sender| sender.ssrc == ssrc));
+                Feedback::Block { ssrc, fraction, lost } => {
+                    if self.senders.iter().any(|sender| sender.ssrc == ssrc) {
+                        self.stats.report_blocks += 1;
+                        self.reported.insert(ssrc, (fraction, lost));
+                    }
                 }
                 Feedback::Nack { ssrc, missing } => self.repair(ssrc, &missing),
                 Feedback::Keyframe { ssrc } => {

@@ -67,6 +67,10 @@ pub struct Counters {
     pub nacks_sent: u64,
     /// Packets that publishers repaired by RTX.
     pub repaired_up: u64,
+    /// Packets of sound that publishers lost and redundancy brought back.
+    pub recovered_up: u64,
+    /// Packets of sound that left with redundancy that we added.
+    pub protected_down: u64,
     /// Sequence numbers that receivers asked us for.
     pub nacks_received: u64,
     /// Packets that we sent again.

@@ -8,9 +8,11 @@ use bandwidth::{
     Report, Sent, SentKind, Shed, Urgency, Waiting,
 };
 
+use crate::guard::{Guard, Measure};
 use crate::meter::Meter;
 use crate::packet_out::PacketOut;
 use crate::rtp::arrivals;
+use crate::sound::Reach;
 use crate::transport::Path;
 
 /// What a packet is, as it leaves.
@@ -67,6 +69,7 @@ pub(crate) struct Downlink {
     /// Bytes of IP and UDP in front of each datagram.
     overhead: usize,
     sound: Meter,
+    guard: Guard,
     bytes: u64,
     reference: Option<i64>,
     statuses: Vec<Option<i32>>,
@@ -93,6 +96,7 @@ impl Downlink {
             route: None,
             overhead: 28,
             sound: Meter::default(),
+            guard: Guard::default(),
             bytes: 0,
             reference: None,
             statuses: Vec::new(),
@@ -175,6 +179,7 @@ impl Downlink {
         let (kind, probe) = match sort {
             Sort::Sound => {
                 self.sound.note(bytes, now);
+                number.into_iter().for_each(|number| self.guard.note_sent(number));
                 self.pacer.note_unpaced(bytes);
                 (SentKind::Media, None)
             }
@@ -246,6 +251,7 @@ impl Downlink {
             });
             self.acks.push(Ack { number, arrival });
         }
+        self.guard.note_acks(now, &self.acks);
         self.estimator.handle_report(now, Report { count: head.count, acks: &self.acks });
         true
     }
@@ -367,6 +373,27 @@ impl Downlink {
     /// Packets of this stream were dropped, and the queue is still long.
     pub(crate) fn rests(&self, stream: u32) -> bool {
         self.resting.contains(&stream)
+    }
+
+    /// Decides how much redundancy sound is owed; `amount` are packets and bytes of frames since the last time.
+    pub(crate) fn guard_sound(&mut self, now: Instant, amount: (u32, usize), reported: f32, has_picture: bool) {
+        let (target, overhead) = (self.estimator.target(), self.overhead);
+        self.guard.poll(now, &Measure { amount, overhead, target, reported, has_picture });
+    }
+
+    /// What voices may reckon with.
+    pub(crate) fn sound_target(&self) -> Bitrate {
+        self.guard.target().unwrap_or_else(|| self.estimator.target())
+    }
+
+    /// How many frames back packets of sound reach.
+    pub(crate) const fn reach(&self) -> Reach {
+        self.guard.reach()
+    }
+
+    /// Share of sound lost on the way; `reported` is what receiver reports say.
+    pub(crate) fn sound_loss(&self, now: Instant, reported: f32) -> f32 {
+        self.guard.loss(now, reported).0
     }
 
     // What it tells.

@@ -13,7 +13,7 @@ use crate::rtp::arrivals;
 use crate::rtp::extension::{self, Ids, NewBlock};
 use crate::rtp::feedback::Feedback;
 use crate::rtp::rtcp::{self, Compound, Rtcp};
-use crate::rtp::{av1, dependency, h264, packet, vp8, vp9};
+use crate::rtp::{av1, dependency, h264, packet, red, vp8, vp9};
 use crate::subscription::Slot;
 use crate::track::{Extras, Track};
 
@@ -98,6 +98,27 @@ pub fn h264(data: &[u8]) {
 /// An AV1 payload.
 pub fn av1(data: &[u8]) {
     assert!(!av1::starts_keyframe(data) || data.len() > 1);
+}
+
+/// Redundant audio: what is said to be there is there, another name changes nothing else, and the two frames before can be
+/// written again.
+pub fn red(data: &[u8]) {
+    let Some(read) = red::read(data) else { return };
+    let primary = data.get(read.primary.clone()).expect("the own frame lies inside the payload");
+    let mut copy = data.to_vec();
+    red::rename(&mut copy, 5);
+    assert_eq!(red::read(&copy), Some(red::Red { payload_type: 5, ..read.clone() }));
+    let earlier = || {
+        let blocks = read.near.iter().rev().flatten();
+        blocks
+            .filter_map(|block| Some((block.offset, data.get(block.at.clone())?)))
+            .filter(|(o, b)| red::fits(b.len(), *o))
+    };
+    let mut written = Vec::new();
+    red::write(&mut written, read.payload_type, earlier(), primary);
+    let again = red::read(&written).expect("what we write can be read");
+    assert_eq!(written.get(again.primary), Some(primary));
+    assert_eq!(again.count, earlier().count());
 }
 
 /// An extension block of either form, and one of ours read back.
@@ -185,8 +206,15 @@ pub fn flow(data: &[u8]) {
     let sending = Sending { stream: String::new(), track: String::new(), ssrc: 1, rtx_ssrc: 2 };
     let mut slot = Slot::new("1".into(), wire::control::Kind::Video, 0, sending, 0, 0);
     let feedback = FormatFeedback::default();
-    slot.formats =
-        vec![Format { codec: Codec::Vp8, payload_type: 96, rtx: Some(97), profile: None, parameters: None, feedback }];
+    slot.formats = vec![Format {
+        codec: Codec::Vp8,
+        payload_type: 96,
+        rtx: Some(97),
+        red: None,
+        profile: None,
+        parameters: None,
+        feedback,
+    }];
     let participant = ParticipantId::from_uuid(uuid::Uuid::from_u128(2));
     slot.attach(SlotTrack { participant, source: Source::Camera, track: id }, coding);
     let mut reports = Feedback::new(now);
@@ -241,7 +269,7 @@ mod tests {
 
     type Target = fn(&[u8]);
 
-    const TARGETS: [(&str, Target); 11] = [
+    const TARGETS: [(&str, Target); 12] = [
         ("sdp", sdp),
         ("rtp", rtp),
         ("rtcp", rtcp),
@@ -253,6 +281,7 @@ mod tests {
         ("extension", extension),
         ("arrivals", arrivals),
         ("dependency", dependency),
+        ("red", red),
     ];
 
     /// What fuzzing found or began with.

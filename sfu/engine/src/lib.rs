@@ -11,6 +11,8 @@ mod error;
 mod filter;
 #[doc(hidden)]
 pub mod fuzzing;
+mod guard;
+mod hearing;
 mod history;
 mod keyframe;
 mod layer;
@@ -25,6 +27,7 @@ mod quality;
 mod rewrite;
 mod room;
 mod rtp;
+mod sound;
 mod speaker;
 mod subscription;
 mod tap;

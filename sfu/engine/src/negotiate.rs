@@ -78,10 +78,20 @@ pub(crate) struct Format {
     pub(crate) payload_type: u8,
     /// The payload type of its retransmissions.
     pub(crate) rtx: Option<u8>,
+    /// The same sound with redundancy, RFC 2198.
+    pub(crate) red: Option<RedFormat>,
     /// Of H.264: profile_idc and constraint flags.
     pub(crate) profile: Option<u16>,
     pub(crate) parameters: Option<String>,
     pub(crate) feedback: FormatFeedback,
+}
+
+/// Redundancy as a browser offered it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RedFormat {
+    pub(crate) payload_type: u8,
+    /// It stands before the plain codec: the browser would rather send it so.
+    pub(crate) is_first: bool,
 }
 
 /// The feedback that the browser offered for a payload type.
@@ -119,6 +129,8 @@ pub(crate) fn find_format(formats: &[Format], coding: Coding) -> Option<&Format>
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Payload {
     Media(Coding),
+    /// Frames of this payload type with redundancy.
+    Red(u8),
     /// Retransmissions of this payload type.
     Rtx(u8),
 }
@@ -142,6 +154,9 @@ impl PayloadTable {
             payloads.put(format.payload_type, Payload::Media(format.coding()));
             if let Some(rtx) = format.rtx {
                 payloads.put(rtx, Payload::Rtx(format.payload_type));
+            }
+            if let Some(red) = format.red {
+                payloads.put(red.payload_type, Payload::Red(format.payload_type));
             }
         }
         payloads

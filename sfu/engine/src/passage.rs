@@ -117,6 +117,11 @@ impl Passage {
         self.steer(now);
     }
 
+    /// What was selected last.
+    pub(crate) const fn wanted(&self) -> Option<LayerStep> {
+        self.wanted
+    }
+
     /// The Layer that flows.
     pub(crate) const fn flows(&self) -> Option<Layer> {
         self.switch.flows()

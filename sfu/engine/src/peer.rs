@@ -21,6 +21,7 @@ use wire::{ParticipantId, PeerId, RoomId, TrackId};
 use crate::allowance::Allowance;
 use crate::context::{Context, PeerKey};
 use crate::downlink::Downlink;
+use crate::hearing::Hearing;
 use crate::layer::Layer;
 use crate::limit::Limit;
 use crate::negotiate::PayloadTable;
@@ -87,6 +88,8 @@ pub(crate) struct Peer {
     /// What its encoders and its voice were asked for, and the limit on all it sends.
     pub(crate) encodings: Vec<(TrackId, Settled<Encoding>)>,
     pub(crate) voice: Settled<Voice>,
+    /// How those who listen hear it.
+    pub(crate) hearing: Hearing,
     pub(crate) limit: Limit,
     /// Its browser heeds REMB.
     pub(crate) can_be_limited: bool,
@@ -155,6 +158,7 @@ impl Peer {
             grants: Vec::new(),
             encodings: Vec::new(),
             voice: Settled::new(Voice::USUAL),
+            hearing: Hearing::default(),
             limit: Limit::default(),
             can_be_limited: false,
             bytes_in: 0,

@@ -4,6 +4,7 @@ mod command;
 mod control;
 mod divide;
 mod flow;
+mod hearing;
 
 use bandwidth::CarriedOver;
 use rustc_hash::FxHashMap;
@@ -67,6 +68,8 @@ pub(crate) struct Room {
     tap: Option<Tap>,
     speaker: Speaker,
     speaker_polled: Instant,
+    /// When publishers last learnt how they are heard.
+    heard: Instant,
     /// When a command, a handshake or media last came.
     stirred: Instant,
     ticked: Instant,
@@ -93,6 +96,7 @@ impl Room {
             tap: None,
             speaker: Speaker::default(),
             speaker_polled: now,
+            heard: now,
             stirred: now,
             ticked: now,
             speaking: None,
@@ -180,6 +184,7 @@ impl Room {
             }
             self.after_transport(ctx, index);
         }
+        self.note_hearing(ctx);
         for (_, peer) in &mut self.peers {
             peer.attend(ctx, self.id);
         }

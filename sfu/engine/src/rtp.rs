@@ -8,6 +8,7 @@ pub(crate) mod feedback;
 pub(crate) mod h264;
 pub(crate) mod nack;
 pub(crate) mod packet;
+pub(crate) mod red;
 pub(crate) mod report;
 pub(crate) mod rtcp;
 pub(crate) mod sequence;

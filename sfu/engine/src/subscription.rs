@@ -18,6 +18,7 @@ use crate::rtp::extension::Ids;
 use crate::rtp::packet::NewHeader;
 use crate::rtp::report::SentReports;
 use crate::rtp::sequence::wire;
+use crate::sound::{Dress, Past, Reach, SoundOut};
 use crate::track::Incoming;
 
 /// What a slot carries.
@@ -26,6 +27,8 @@ pub(crate) struct Subscription {
     pub(crate) carries: SlotTrack,
     pub(crate) coding: Coding,
     payload_type: u8,
+    /// The payload type of the same with redundancy, where the receiver reads that.
+    red: Option<u8>,
 }
 
 /// A packet as it leaves, but for the header extensions and the encryption.
@@ -69,6 +72,8 @@ pub(crate) struct Slot {
     pub(crate) history: History,
     /// Decides what of the Track leaves, and numbers it.
     pub(crate) passage: Passage,
+    /// Of sound: what is said again.
+    pub(crate) past: Past,
     rtx_number: u64,
 }
 
@@ -93,6 +98,7 @@ impl Slot {
             octets: 0,
             history: History::default(),
             passage: Passage::new(first),
+            past: Past::default(),
             rtx_number: u64::from(first_rtx & 0x7fff),
         }
     }
@@ -149,7 +155,8 @@ impl Slot {
     /// Puts a Track into the slot.
     pub(crate) fn attach(&mut self, carries: SlotTrack, coding: Coding) {
         let Some(format) = find_format(&self.formats, coding) else { return };
-        self.subscription = Some(Subscription { carries, coding, payload_type: format.payload_type });
+        let red = format.red.map(|red| red.payload_type);
+        self.subscription = Some(Subscription { carries, coding, payload_type: format.payload_type, red });
         self.passage.begin(self.kind == Kind::Video);
     }
 
@@ -158,6 +165,7 @@ impl Slot {
     pub(crate) fn detach(&mut self) {
         self.subscription = None;
         self.history = History::default();
+        self.past.forget();
     }
 
     /// Stops or resumes the flow. What flowed before is not repaired any more.
@@ -165,6 +173,7 @@ impl Slot {
         self.passage.set_muted(is_muted, now);
         if is_muted {
             self.history = History::default();
+            self.past.forget();
         }
     }
 
@@ -220,6 +229,33 @@ impl Slot {
                 dependency: leaving.dependency.clone(),
             };
             self.history.keep(leaving.number, kept, now);
+        }
+    }
+
+    /// True when the receiver reads redundancy in what the slot carries.
+    pub(crate) fn reads_red(&self) -> bool {
+        self.subscription.as_ref().is_some_and(|subscription| subscription.red.is_some())
+    }
+
+    /// Puts a packet of sound together, with as much redundancy as it is owed.
+    pub(crate) fn dress(&mut self, leaving: Leaving, incoming: &Incoming, reach: Reach) -> SoundOut {
+        let Leaving { number, timestamp, marker, payload_type, payload, .. } = leaving;
+        let red = self.subscription.as_ref().and_then(|subscription| subscription.red);
+        let dress = match red {
+            // A filler says nothing, and there is nothing to add to it.
+            Some(_) if !payload.is_empty() => {
+                self.past.dress((timestamp, &payload), payload_type, reach, incoming.unwrapped.as_ref())
+            }
+            _ => Dress::Plain,
+        };
+        let payload_type = red.filter(|_| !matches!(dress, Dress::Plain)).unwrap_or(payload_type);
+        let (sequence, ssrc) = (wire(number), self.sending.ssrc);
+        SoundOut {
+            header: NewHeader { payload_type, marker, sequence, timestamp, ssrc, has_extension: false, padding: 0 },
+            transport_id: self.ids.transport_cc,
+            audio_level: self.ids.audio_level.zip(incoming.audio_level),
+            payload,
+            dress,
         }
     }
 

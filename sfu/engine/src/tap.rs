@@ -10,7 +10,7 @@ use wire::{RecordingId, RoomId, TrackId};
 use crate::context::Context;
 use crate::layer::Layer;
 use crate::passage::{Passage, Passed};
-use crate::rtp::packet::{self, FIXED};
+use crate::rtp::packet::{self, FIXED, NewHeader};
 use crate::rtp::sequence::wire;
 use crate::track::{Incoming, Live};
 
@@ -62,7 +62,7 @@ impl Tap {
         }
         let Some(tapped) = self.tracks.iter_mut().find(|tapped| tapped.id == of.track) else { return };
         let packet = match &mut tapped.passage {
-            None => incoming.packet.clone(),
+            None => plain(incoming),
             Some(passage) => match passage.pass(incoming, ctx.now) {
                 Ok(passed) => rewrite(incoming, &passed),
                 Err(_) => return,
@@ -125,6 +125,26 @@ impl Tap {
     pub(crate) fn end(self, ctx: &mut Context, reason: TapEnd) {
         end(ctx, self.room, self.recording, reason);
     }
+}
+
+/// A packet as it would have come without redundancy.
+fn plain(incoming: &Incoming) -> Bytes {
+    let (Some(unwrapped), Some(fixed)) = (&incoming.unwrapped, incoming.packet.first_chunk::<FIXED>()) else {
+        return incoming.packet.clone();
+    };
+    let header = NewHeader {
+        payload_type: unwrapped.payload_type,
+        marker: incoming.marker,
+        sequence: wire(incoming.number),
+        timestamp: incoming.timestamp,
+        ssrc: packet::long(fixed, 8).unwrap_or_default(),
+        has_extension: false,
+        padding: 0,
+    };
+    let mut out = Vec::with_capacity(FIXED + incoming.payload.len());
+    packet::write(&mut out, &header);
+    out.extend_from_slice(&incoming.payload);
+    out.into()
 }
 
 /// The publisher's packet under the numbers of the one stream that the recorder sees.

@@ -1,6 +1,7 @@
 //! A published Track: its Layers, and which of them come in.
 
 mod stream;
+mod voice;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,6 +21,7 @@ use crate::rtp::{vp8, vp9};
 
 use stream::Of;
 pub(crate) use stream::{Extras, Stream};
+pub(crate) use voice::Unwrapped;
 
 /// How often a Track may become another one by a new SSRC or codec. Browsers do it once in a call, if at all; without a
 /// bound one Peer could make everybody else renew their slots with every packet.
@@ -57,6 +59,8 @@ pub(crate) struct Incoming {
     pub(crate) frame: Option<u64>,
     /// The last sender report of its Layer.
     pub(crate) clock: Option<Clock>,
+    /// Of sound that came with redundancy: then `payload` is a part of what came.
+    pub(crate) unwrapped: Option<Unwrapped>,
 }
 
 /// What the payload itself says of its frame.
@@ -285,6 +289,16 @@ impl Track {
         let of = Of { track: self.id, layer, coding: self.coding };
         let stream = self.streams.get_mut(usize::from(layer)).ok_or(Refused::Unbound)?;
         stream.take_repair(of, wrapped, header, (payload_type, extras), now)
+    }
+
+    /// Who may hear or record a voice changed: nothing of before is brought back.
+    pub(crate) fn forget_voice(&mut self) {
+        self.streams.iter_mut().for_each(Stream::forget_voice);
+    }
+
+    /// What was lost of a voice and came back with its last packet, oldest first.
+    pub(crate) fn take_recovered(&mut self) -> Vec<Incoming> {
+        self.streams.first_mut().map_or_else(Vec::new, Stream::take_recovered)
     }
 
     /// Somebody needs a keyframe of this Layer.

@@ -3,12 +3,30 @@
 /// What a received compound packet says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Feedback {
-    SenderReport { ssrc: u32, ntp: u64 },
-    Block { ssrc: u32 },
-    Nack { ssrc: u32, missing: Vec<u16> },
-    Keyframe { ssrc: u32 },
-    TransportWide { arrived: u64, missing: u64 },
-    Limit { bits: u64 },
+    SenderReport {
+        ssrc: u32,
+        ntp: u64,
+    },
+    /// What the server says of a stream of ours: 256ths lost lately, and packets lost in all.
+    Block {
+        ssrc: u32,
+        fraction: u8,
+        lost: u32,
+    },
+    Nack {
+        ssrc: u32,
+        missing: Vec<u16>,
+    },
+    Keyframe {
+        ssrc: u32,
+    },
+    TransportWide {
+        arrived: u64,
+        missing: u64,
+    },
+    Limit {
+        bits: u64,
+    },
 }
 
 /// One report block of ours.
@@ -73,7 +91,11 @@ fn read_one(count: u8, kind: u8, body: &[u8], found: &mut Vec<Feedback>) -> Opti
 }
 
 fn read_blocks(blocks: &[u8], found: &mut Vec<Feedback>) {
-    found.extend(blocks.chunks_exact(24).filter_map(|block| u32_at(block, 0)).map(|ssrc| Feedback::Block { ssrc }));
+    found.extend(blocks.chunks_exact(24).filter_map(|block| {
+        let loss = u32_at(block, 4)?;
+        let fraction = u8::try_from(loss >> 24).unwrap_or(u8::MAX);
+        Some(Feedback::Block { ssrc: u32_at(block, 0)?, fraction, lost: loss & 0x00ff_ffff })
+    }));
 }
 
 /// Counts arrived and missing packets in the status chunks (draft-holmer-rmcat-transport-wide-cc-extensions-01 section 3.1).
@@ -190,7 +212,7 @@ mod tests {
             read(&compound),
             [
                 Feedback::SenderReport { ssrc: 1, ntp: 0x1234_5678_9abc_def0 },
-                Feedback::Block { ssrc: 9 },
+                Feedback::Block { ssrc: 9, fraction: 3, lost: 4 },
                 Feedback::Keyframe { ssrc: 8 },
             ]
         );

@@ -4,11 +4,13 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::ClientError;
+use super::{ClientConfig, ClientError, Redundancy};
 
 /// Payload types of every offer; the RTX one is the next number.
 pub(super) const OPUS: u8 = 111;
 pub(super) const VP8: u8 = 96;
+/// Of redundant sound, where it is offered.
+pub(super) const RED: u8 = 63;
 const H264: u8 = 102;
 
 const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
@@ -71,10 +73,10 @@ impl Section {
 }
 
 /// Writes the whole offer.
-pub(super) fn write_offer(session: u64, ours: &Credentials, sections: &[Section], active: bool) -> String {
+pub(super) fn write_offer(session: u64, ours: &Credentials, sections: &[Section], config: &ClientConfig) -> String {
     let mut text = String::with_capacity(1_500 * sections.len());
     // Writing to a String cannot fail.
-    let _ = write_all(&mut text, session, ours, sections, if active { "active" } else { "actpass" });
+    let _ = write_all(&mut text, session, ours, sections, config);
     text
 }
 
@@ -83,8 +85,9 @@ fn write_all(
     session: u64,
     ours: &Credentials,
     sections: &[Section],
-    setup: &str,
+    config: &ClientConfig,
 ) -> std::fmt::Result {
+    let setup = if config.active { "active" } else { "actpass" };
     write!(text, "v=0\r\no=- {session} 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE")?;
     for section in sections {
         write!(text, " {}", section.mid)?;
@@ -92,7 +95,14 @@ fn write_all(
     write!(text, "\r\na=extmap-allow-mixed\r\na=msid-semantic: WMS stream\r\n")?;
     for section in sections {
         match section.kind {
-            SectionKind::Audio => write!(text, "m=audio 9 UDP/TLS/RTP/SAVPF {OPUS}\r\n")?,
+            SectionKind::Audio => {
+                let formats = match config.red {
+                    Redundancy::Unknown => format!("{OPUS}"),
+                    Redundancy::Reads => format!("{OPUS} {RED}"),
+                    Redundancy::Sends => format!("{RED} {OPUS}"),
+                };
+                write!(text, "m=audio 9 UDP/TLS/RTP/SAVPF {formats}\r\n")?;
+            }
             SectionKind::Video => {
                 let (vp8_rtx, h264_rtx) = (VP8 + 1, H264 + 1);
                 write!(text, "m=video 9 UDP/TLS/RTP/SAVPF {VP8} {vp8_rtx} {H264} {h264_rtx}\r\n")?;
@@ -115,6 +125,9 @@ fn write_all(
             SectionKind::Audio => {
                 write!(text, "a=rtpmap:{OPUS} opus/48000/2\r\na=rtcp-fb:{OPUS} transport-cc\r\n")?;
                 write!(text, "a=fmtp:{OPUS} minptime=10;useinbandfec=1\r\n")?;
+                if config.red != Redundancy::Unknown {
+                    write!(text, "a=rtpmap:{RED} red/48000/2\r\na=fmtp:{RED} {OPUS}/{OPUS}\r\n")?;
+                }
             }
             SectionKind::Video => {
                 for (codec, name) in [(VP8, "VP8"), (H264, "H264")] {

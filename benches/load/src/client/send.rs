@@ -15,6 +15,24 @@ pub(super) struct Header {
     pub(super) marker: bool,
     /// -dBov, for audio.
     pub(super) level: Option<u8>,
+    /// The payload is redundant sound.
+    pub(super) is_red: bool,
+}
+
+/// A payload of redundant sound: the frame before, if it is near enough, and the own one.
+pub(super) fn redundant(timestamp: u32, before: Option<&(u32, Vec<u8>)>, own: &[u8]) -> Vec<u8> {
+    let mut payload = Vec::with_capacity(own.len() * 2 + 5);
+    let near = before.map(|(at, frame)| (timestamp.wrapping_sub(*at), frame));
+    let near = near.filter(|(offset, frame)| (1..1 << 14).contains(offset) && frame.len() < 1 << 10);
+    if let Some((offset, frame)) = near {
+        let word = offset << 10 | u32::try_from(frame.len()).unwrap_or(0);
+        let [_, a, b, c] = word.to_be_bytes();
+        payload.extend_from_slice(&[0x80 | super::sdp::OPUS, a, b, c]);
+    }
+    payload.push(super::sdp::OPUS);
+    payload.extend(near.into_iter().flat_map(|(_, frame)| frame));
+    payload.extend_from_slice(own);
+    payload
 }
 
 struct Sent {
@@ -78,7 +96,8 @@ impl Sender {
         self.sequence = sequence.wrapping_add(1);
         self.packets += 1;
         self.octets += u64::try_from(payload.len()).unwrap_or(0);
-        let packet = self.write((self.ssrc, self.payload_type(), sequence), header, extensions, transport, payload);
+        let payload_type = if header.is_red { super::sdp::RED } else { self.payload_type() };
+        let packet = self.write((self.ssrc, payload_type, sequence), header, extensions, transport, payload);
         if self.rtx.is_some() {
             if self.history.len() >= HISTORY {
                 self.history.pop_front();

@@ -79,7 +79,12 @@ fn write_all(out: &mut String, answer: &Answer<'_>) -> std::fmt::Result {
         let port = first.map_or(9, |address| address.port());
         write!(out, "m={} {port} {}", line.media, line.protocol)?;
         for format in &section.formats {
-            write!(out, " {}", format.payload_type)?;
+            // The order says what the browser should send, and it asked for this one.
+            match format.red {
+                Some(red) if red.is_first => write!(out, " {} {}", red.payload_type, format.payload_type)?,
+                Some(red) => write!(out, " {} {}", format.payload_type, red.payload_type)?,
+                None => write!(out, " {}", format.payload_type)?,
+            }
             if let Some(rtx) = format.rtx {
                 write!(out, " {rtx}")?;
             }
@@ -229,6 +234,9 @@ fn write_format(out: &mut String, format: &Format, has_transport_cc: bool) -> st
         if is_offered {
             write!(out, "a=rtcp-fb:{payload_type} {name}\r\n")?;
         }
+    }
+    if let Some(red) = format.red.map(|red| red.payload_type) {
+        write!(out, "a=rtpmap:{red} red/48000/2\r\na=fmtp:{red} {payload_type}/{payload_type}\r\n")?;
     }
     if let Some(rtx) = format.rtx {
         write!(out, "a=rtpmap:{rtx} rtx/90000\r\na=fmtp:{rtx} apt={payload_type}\r\n")?;

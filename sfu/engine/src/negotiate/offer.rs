@@ -9,7 +9,7 @@ use rtc_sdp::description::session::SessionDescription;
 use wire::control::{Codec, Kind, MAX_SDP_BYTES, Reason, Refusal};
 
 use super::answer::DEPENDENCY_URI;
-use super::{Format, FormatFeedback, Line, Offer, Section, Sources};
+use super::{Format, FormatFeedback, Line, Offer, RedFormat, Section, Sources};
 use crate::rtp::extension::Ids;
 
 /// Most m-lines of one offer: a visit of 16 people with camera and screen fits.
@@ -263,6 +263,7 @@ fn read_formats(media: &MediaDescription, kind: Kind) -> Vec<Format> {
     };
     let mut found = Vec::new();
     let mut retransmissions = Vec::new();
+    let mut redundant = Vec::new();
     for &payload_type in &listed {
         let Some(map) = by_type("rtpmap", payload_type).next() else { continue };
         let parameters = by_type("fmtp", payload_type).next();
@@ -281,6 +282,16 @@ fn read_formats(media: &MediaDescription, kind: Kind) -> Vec<Format> {
             (Kind::Video, "rtx/90000") => {
                 if let Some(Ok(of)) = parameter("apt").map(str::parse::<u8>) {
                     retransmissions.push((of, payload_type));
+                }
+                continue;
+            }
+            // `111/111`: the codec of each block. Only one codec in all of them is served.
+            (Kind::Audio, "red/48000/2") => {
+                let mut of = parameters.into_iter().flat_map(|list| list.split('/')).map(str::parse::<u8>);
+                if let Some(Ok(first)) = of.next()
+                    && of.all(|other| other == Ok(first))
+                {
+                    redundant.push((first, payload_type));
                 }
                 continue;
             }
@@ -304,10 +315,14 @@ fn read_formats(media: &MediaDescription, kind: Kind) -> Vec<Format> {
         };
         let is_plain = |text: &&str| text.len() <= PARAMETER_BYTES && text.bytes().all(|b| (0x20..0x7f).contains(&b));
         let parameters = parameters.filter(is_plain).map(str::to_owned);
-        found.push(Format { codec, payload_type, rtx: None, profile, parameters, feedback });
+        found.push(Format { codec, payload_type, rtx: None, red: None, profile, parameters, feedback });
     }
     for format in &mut found {
         format.rtx = retransmissions.iter().find(|(of, _)| *of == format.payload_type).map(|(_, rtx)| *rtx);
+        let place = |payload_type: u8| listed.iter().position(|listed| *listed == payload_type);
+        let red = redundant.iter().find(|(of, red)| *of == format.payload_type && red != of);
+        format.red =
+            red.map(|(_, red)| RedFormat { payload_type: *red, is_first: place(*red) < place(format.payload_type) });
     }
     let chosen = found.first().map(|format| format.codec).filter(|codec| matches!(codec, Codec::Vp9 | Codec::Av1));
     let mut best: Vec<Format> = Vec::new();

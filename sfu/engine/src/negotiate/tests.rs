@@ -181,7 +181,9 @@ fn the_answer_says_exactly_what_is_served() {
     for line in [
         "a=ice-lite",
         "a=group:BUNDLE 0 1",
-        "m=audio 5000 UDP/TLS/RTP/SAVPF 111",
+        "m=audio 5000 UDP/TLS/RTP/SAVPF 111 63",
+        "a=rtpmap:63 red/48000/2",
+        "a=fmtp:63 111/111",
         "m=video 5000 UDP/TLS/RTP/SAVPF 96 97 102 103 106 107 98 99",
         "a=extmap-allow-mixed",
         "c=IN IP4 192.0.2.9",
@@ -204,7 +206,7 @@ fn the_answer_says_exactly_what_is_served() {
     ] {
         assert!(answer.lines().any(|l| l == line), "missing: {line}\n{answer}");
     }
-    for word in ["red/", "AV1", "abs-send-time", "stream-id", "packetization-mode=0", "actpass"] {
+    for word in ["ulpfec", "flexfec", "AV1", "abs-send-time", "stream-id", "packetization-mode=0", "actpass"] {
         assert!(!answer.contains(word), "too much: {word}");
     }
     assert!(answer.ends_with("\r\n") && answer.lines().all(|line| !line.is_empty()));
@@ -227,6 +229,25 @@ fn captured_offers_are_answered() {
         assert!(offer.sections.iter().all(|section| section.sends && section.receives));
         assert_eq!(answer_of(&offer).matches("a=sendrecv").count(), 2, "{browser}");
     }
+}
+
+#[test]
+fn redundant_sound_is_answered_in_the_order_of_the_offer_and_only_of_one_codec() {
+    let good = chromium("sendrecv");
+    let red = |text: &str| read(text).unwrap().sections[0].formats[0].red;
+    assert_eq!(red(&good), Some(RedFormat { payload_type: 63, is_first: false }));
+    let preferred = good.replace("SAVPF 111 63", "SAVPF 63 111");
+    assert_eq!(red(&preferred), Some(RedFormat { payload_type: 63, is_first: true }));
+    assert!(answer_of(&read(&preferred).unwrap()).contains("m=audio 5000 UDP/TLS/RTP/SAVPF 63 111\r\n"));
+    let offer = read(&preferred).unwrap();
+    assert_eq!(offer.sections[0].formats.len(), 1, "it is no codec of its own");
+    let payloads = PayloadTable::of(&offer.sections);
+    assert_eq!(payloads.find(63), Some(Payload::Red(111)));
+    for parameters in ["111/9", "9/9", "111/x", "63/63"] {
+        assert_eq!(red(&good.replace("111/111", parameters)), None, "{parameters}");
+    }
+    assert_eq!(red(&good.replace("a=fmtp:63 111/111\r\n", "")), None);
+    assert_eq!(read(&firefox()).unwrap().sections[0].formats[0].red, None);
 }
 
 #[test]

@@ -31,6 +31,7 @@ impl Peer {
         if ctx.now.saturating_duration_since(self.reported) >= REPORT_INTERVAL {
             self.reported = ctx.now;
             self.send_reports(ctx);
+            self.guard_sound(ctx);
             for slot in &mut self.slots {
                 slot.history.trim(ctx.now);
             }
@@ -99,12 +100,21 @@ impl Peer {
 
     fn send_reports(&mut self, ctx: &mut Context) {
         let mut blocks = Vec::new();
-        for stream in self.tracks.iter_mut().flat_map(|track| &mut track.streams) {
-            if let Some(ssrc) = stream.ssrc.filter(|_| stream.reception.is_started()) {
-                blocks.push(stream.reception.block(ssrc, ctx.now));
-            }
-            if let Some(ssrc) = stream.rtx_ssrc.filter(|_| stream.rtx_reception.is_started()) {
-                blocks.push(stream.rtx_reception.block(ssrc, ctx.now));
+        for track in &mut self.tracks {
+            let is_voice = track.source.kind() == Kind::Audio;
+            for stream in &mut track.streams {
+                if let Some(ssrc) = stream.ssrc.filter(|_| stream.reception.is_started()) {
+                    let mut block = stream.reception.block(ssrc, ctx.now);
+                    if is_voice {
+                        // The fraction is what encoders turn their redundancy by, the total is what browsers estimate
+                        // their uplink by: the listeners' losses belong to the one and not to the other.
+                        block.fraction_lost = block.fraction_lost.max(self.hearing.fraction());
+                    }
+                    blocks.push(block);
+                }
+                if let Some(ssrc) = stream.rtx_ssrc.filter(|_| stream.rtx_reception.is_started()) {
+                    blocks.push(stream.rtx_reception.block(ssrc, ctx.now));
+                }
             }
         }
         if let Some(packet) = report::receiver_reports(self.ssrc, &blocks) {

@@ -50,14 +50,19 @@ impl Peer {
     fn take(&mut self, ctx: &mut Context, packet: Bytes, header: &Header) -> Result<Received, Refused> {
         let now = ctx.now;
         let found = extension::read(&packet, header, &self.ids);
-        let extras = Extras {
+        let mut extras = Extras {
             audio_level: found.audio_level,
             descriptor: found.dependency.map(|bytes| packet.slice_ref(bytes)),
+            red: None,
         };
         if let Some(number) = found.transport_number {
             self.feedback.note(number, now);
         }
-        let payload = self.payloads.find(header.payload_type).ok_or(Refused::UnknownFormat)?;
+        let mut payload = self.payloads.find(header.payload_type).ok_or(Refused::UnknownFormat)?;
+        if let Payload::Red(of) = payload {
+            extras.red = Some(of);
+            payload = self.payloads.find(of).ok_or(Refused::UnknownFormat)?;
+        }
         let is_rtx = matches!(payload, Payload::Rtx(_));
         let (binding, mut is_new) = match self.bindings.get(&header.ssrc) {
             Some(binding) if binding.is_rtx == is_rtx => (*binding, false),
@@ -72,6 +77,7 @@ impl Peer {
                 ctx.counters.repaired_up += 1;
                 Ok(Received { track, incoming, is_new })
             }
+            Payload::Red(_) => Err(Refused::UnknownFormat),
             Payload::Media(coding) => {
                 if coding.codec.kind() != published.source.kind() {
                     return Err(Refused::UnknownFormat);

@@ -15,6 +15,7 @@ use crate::passage::Held;
 use crate::rtp::extension::{self, NewBlock};
 use crate::rtp::packet::{self, NewHeader};
 use crate::rtp::sequence::wire;
+use crate::sound::{Dress, SoundOut};
 use crate::subscription::{Leaving, Slot};
 use crate::track::Incoming;
 
@@ -39,11 +40,14 @@ impl Peer {
             }
         };
         let kind = slot.kind;
+        if kind == Kind::Audio {
+            let is_start = leaving.is_start;
+            let sound = slot.dress(leaving, incoming, self.downlink.reach());
+            self.send_sound(ctx, &sound);
+            return is_start;
+        }
         let Leaving { number, timestamp, marker, payload_type, payload, patch, dependency, is_start } = leaving;
-        let sort = match kind {
-            Kind::Audio => Sort::Sound,
-            Kind::Video => Sort::Picture(slot.urgency()),
-        };
+        let sort = Sort::Picture(slot.urgency());
         let header = NewHeader {
             payload_type,
             marker,
@@ -53,10 +57,10 @@ impl Peer {
             has_extension: false,
             padding: 0,
         };
-        let audio_level = slot.ids.audio_level.filter(|_| kind == Kind::Audio).zip(incoming.audio_level);
         let transport_id = slot.ids.transport_cc;
         let dependency = slot.ids.dependency.zip(dependency);
-        let packet = PacketOut { sort, header, transport_id, audio_level, dependency, original: None, payload, patch };
+        let packet =
+            PacketOut { sort, header, transport_id, audio_level: None, dependency, original: None, payload, patch };
         self.send_or_wait(ctx, packet);
         is_start
     }
@@ -178,6 +182,20 @@ impl Peer {
         Some(packet)
     }
 
+    /// Sends a packet of sound, which waits for nothing.
+    fn send_sound(&mut self, ctx: &mut Context, sound: &SoundOut) {
+        let number = sound.transport_id.map(|id| (id, self.downlink.number()));
+        let transport_number = number.map(|(id, number)| (id, wire(number)));
+        let block = NewBlock { audio_level: sound.audio_level, transport_number, dependency: None };
+        let Some(length) = self.send_rtp(ctx, sound.header, &block, |out| sound.write(out)) else { return };
+        self.downlink.note_sent(ctx.now, Sort::Sound, number.map(|(_, number)| number), length);
+        ctx.counters.forwarded += 1;
+        ctx.counters.forwarded_audio += 1;
+        if matches!(sound.dress, Dress::Built { .. }) {
+            ctx.counters.protected_down += 1;
+        }
+    }
+
     /// Numbers, encrypts and queues a packet: the one way out.
     fn send_packet(&mut self, ctx: &mut Context, packet: &PacketOut) -> bool {
         let number = packet.transport_id.map(|id| (id, self.downlink.number()));
@@ -197,15 +215,11 @@ impl Peer {
         let Some(length) = self.send_rtp(ctx, header, &block, |out| packet.write(out)) else { return false };
         self.downlink.note_sent(ctx.now, packet.sort, number.map(|(_, number)| number), length);
         match packet.sort {
-            Sort::Sound => {
-                ctx.counters.forwarded += 1;
-                ctx.counters.forwarded_audio += 1;
-            }
             Sort::Picture(_) => {
                 ctx.counters.forwarded += 1;
                 ctx.counters.forwarded_video += 1;
             }
-            Sort::Repair | Sort::Probe(_) => {}
+            Sort::Sound | Sort::Repair | Sort::Probe(_) => {}
         }
         true
     }

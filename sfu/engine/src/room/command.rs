@@ -61,6 +61,7 @@ impl Room {
             Command::SetConsent { participant, consented, .. } => {
                 let result = self.consents.set(participant, consented).map(|()| Reply::Done);
                 self.guard_tap(ctx);
+                self.forget_voices();
                 result
             }
             Command::StartTap { recording, .. } => self.start_tap(ctx, recording),
@@ -130,6 +131,13 @@ impl Room {
         self.drop_waiting();
     }
 
+    /// No sound from before a consent or a Tap is recorded after it.
+    fn forget_voices(&mut self) {
+        for (_, peer) in &mut self.peers {
+            peer.tracks.iter_mut().for_each(Track::forget_voice);
+        }
+    }
+
     fn answer(&mut self, ctx: &mut Context, peer: PeerId, sdp: &Redacted<String>) -> Result<Reply, Refusal> {
         let (index, _) = self.find(peer).ok_or_else(unknown_peer)?;
         let key = self.key(index);
@@ -191,6 +199,7 @@ impl Room {
         let token = Redacted::new(ctx.fresh_token());
         ctx.outputs.push_back(Output::TapOpened { recording, token: token.clone() });
         self.tap = Some(Tap::start(ctx, self.id, recording));
+        self.forget_voices();
         for (_, peer) in &mut self.peers {
             for track in &mut peer.tracks {
                 let layer = track.live(ctx.now).find(Layer::MAX).unwrap_or_default();

@@ -232,7 +232,7 @@ impl Room {
         let mut voice = None;
         for track in publisher.tracks.iter().filter(|track| track.is_sending) {
             if track.source.kind() == Kind::Audio {
-                voice = self.poorest(track.id).map(Voice::within);
+                voice = self.poorest(track.id);
                 continue;
             }
             let viewers: Vec<&Peer> = self.viewers(track.id).map(|(_, peer)| peer).collect();
@@ -262,17 +262,19 @@ impl Room {
         publisher.tell_limit(ctx, limit);
     }
 
-    /// What the poorest listener of a voice has for it.
-    fn poorest(&self, voice: TrackId) -> Option<Bitrate> {
+    /// What the poorest listener of a voice has for it, with the redundancy that is owed to it.
+    fn poorest(&self, voice: TrackId) -> Option<Voice> {
         let listeners = self.peers.iter().map(|(_, peer)| peer).filter(|peer| {
             door::may_ask(peer.door) && peer.is_connected() && peer.slots.iter().any(|slot| slot.carries(voice))
         });
         let budgets = listeners.map(|peer| {
             let voices = peer.slots.iter().filter(|slot| slot.kind == Kind::Audio && slot.subscription.is_some());
             let voices = (voices.count() as u64).clamp(1, VOICES);
-            Bitrate::bps(peer.downlink.target().saturating_sub(CONTROL).as_bps() / voices)
+            let budget = Bitrate::bps(peer.downlink.sound_target().saturating_sub(CONTROL).as_bps() / voices);
+            let reads_red = peer.slots.iter().any(|slot| slot.carries(voice) && slot.reads_red());
+            Voice::guarded(budget, if reads_red { peer.downlink.reach().wanted } else { 0 })
         });
-        budgets.min()
+        budgets.reduce(Voice::poorer)
     }
 
     /// Remembers since when somebody speaks.

@@ -6,7 +6,7 @@ use super::Room;
 use crate::context::Context;
 use crate::door;
 use crate::peer::Received;
-use crate::track::Live;
+use crate::track::{Incoming, Live, Track};
 
 impl Room {
     /// Handles one SRTP packet of a Peer.
@@ -18,6 +18,17 @@ impl Room {
         if is_new {
             self.reconcile(ctx);
         }
+        let recovered =
+            self.peers.get_mut(index).and_then(|peer| peer.tracks.get_mut(track)).map(Track::take_recovered);
+        for earlier in recovered.into_iter().flatten() {
+            ctx.counters.recovered_up += 1;
+            self.pass_on(ctx, index, track, &earlier);
+        }
+        self.pass_on(ctx, index, track, &incoming);
+    }
+
+    /// Gives a packet of a Peer's Track to the Tap and to everybody who may have it.
+    fn pass_on(&mut self, ctx: &mut Context, index: usize, track: usize, incoming: &Incoming) {
         let Some(publisher) = self.peers.get(index) else { return };
         let Some(track) = publisher.tracks.get(track) else { return };
         let from = publisher.door;
@@ -34,7 +45,7 @@ impl Room {
             && self.consents.holds(participant)
         {
             let live = if track.streams.len() > 1 { track.live(ctx.now) } else { Live::default() };
-            tap.packet(ctx, &publisher.slot_track(track), live, &incoming);
+            tap.packet(ctx, &publisher.slot_track(track), live, incoming);
         }
         if let (Source::Microphone, Some(level)) = (track.source, incoming.audio_level) {
             self.speaker.note(participant, level, ctx.now);
@@ -51,7 +62,7 @@ impl Room {
                 continue;
             }
             if door::may_forward(from, receiver.door) {
-                if receiver.send_media(ctx, &incoming) {
+                if receiver.send_media(ctx, incoming) {
                     // The publisher's next report may be seconds away, and lips and voice belong together from the start.
                     if let Some(clock) = clock {
                         receiver.send_sender_report(ctx, (incoming.track, incoming.layer), clock);

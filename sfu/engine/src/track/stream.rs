@@ -9,6 +9,7 @@ use bytes::Bytes;
 use wire::TrackId;
 use wire::control::{Codec, Kind};
 
+use super::voice::Voice;
 use super::{Detail, Incoming, Refused};
 use crate::keyframe::Keyframes;
 use crate::layer::LayerStep;
@@ -37,6 +38,8 @@ pub(crate) struct Extras {
     pub(crate) audio_level: Option<u8>,
     /// The dependency descriptor; shares the packet's memory.
     pub(crate) descriptor: Option<Bytes>,
+    /// The payload is frames of this payload type with redundancy.
+    pub(crate) red: Option<u8>,
 }
 
 /// See the top of the file.
@@ -72,6 +75,7 @@ pub(crate) struct Stream {
     /// Width and height of the last keyframe that told them.
     size: Option<(u16, u16)>,
     last: Option<Instant>,
+    voice: Voice,
 }
 
 impl Stream {
@@ -99,6 +103,7 @@ impl Stream {
             meters: Vec::new(),
             size: None,
             last: None,
+            voice: Voice::default(),
         }
     }
 
@@ -151,6 +156,9 @@ impl Stream {
     ) -> Result<Incoming, Refused> {
         let number = self.unroll.peek(header.sequence);
         if !self.window.note(number) {
+            if self.voice.is_late(number) {
+                self.reception.note(number, header.timestamp, self.arrival(of.coding.codec, now));
+            }
             return Err(Refused::Repeated);
         }
         self.unroll.take(header.sequence);
@@ -208,7 +216,12 @@ impl Stream {
             self.keyframes.want();
         }
         self.last = Some(now);
-        let payload = packet.slice(header.payload.clone());
+        let mut payload = packet.slice(header.payload.clone());
+        let (mut unwrapped, mut red) = (None, None);
+        if let Some(payload_type) = extras.red.filter(|_| !payload.is_empty()) {
+            let (own, how, read) = Voice::unwrap(&payload, payload_type)?;
+            (payload, unwrapped, red) = (own, Some(how), Some(read));
+        }
         let detail = match of.coding.codec {
             Codec::Vp8 => vp8::read(&payload).map_or(Detail::Plain, Detail::Vp8),
             Codec::Vp9 => vp9::read(&payload).map_or(Detail::Plain, Detail::Vp9),
@@ -240,7 +253,7 @@ impl Stream {
                 self.keyframes.want_again();
             }
         }
-        let incoming = Incoming {
+        let mut incoming = Incoming {
             track: of.track,
             layer: of.layer,
             number,
@@ -258,7 +271,11 @@ impl Stream {
             detail,
             payload,
             packet,
+            unwrapped,
         };
+        if !is_video {
+            self.voice.note(&mut incoming, red.as_ref(), |number| self.window.note(number));
+        }
         if is_video {
             if self.recent.len() == RECENT
                 && let Some(oldest) = self.recent.pop_front()
@@ -312,7 +329,17 @@ impl Stream {
     /// Forgets the last packets: a door moved or a mute changed, and nothing of before may be sent after.
     pub(super) fn forget_recent(&mut self) {
         self.recent.clear();
+        self.voice.forget();
         self.forgotten = self.unroll.highest().unwrap_or_default();
+    }
+
+    /// Nothing that a voice said before is brought back.
+    pub(super) fn forget_voice(&mut self) {
+        self.voice.forget();
+    }
+
+    pub(super) fn take_recovered(&mut self) -> Vec<Incoming> {
+        self.voice.take_recovered()
     }
 
     /// What came already of the packets after this one, in their order.

@@ -8,6 +8,7 @@ mod door;
 mod downlink;
 mod network;
 mod slots;
+mod sound;
 mod start;
 mod tap;
 mod world;

@@ -40,6 +40,9 @@ pub(crate) struct Seat {
     /// The way to it and the way from it.
     pub(crate) down: Link,
     pub(crate) up: Link,
+    /// When it said each frame of sound, and how many milliseconds that holds.
+    pub(crate) spoken: Vec<(Instant, u64)>,
+    pub(crate) joined: Instant,
     /// When each packet came, and its size: of video.
     pub(crate) video_arrivals: Vec<(Instant, usize)>,
     pub(crate) audio_arrivals: Vec<(Instant, u64)>,
@@ -217,6 +220,8 @@ impl World {
             making: 300_000,
             down: Link::default(),
             up: Link::default(),
+            spoken: Vec::new(),
+            joined: self.now,
             video_arrivals: Vec::new(),
             audio_arrivals: Vec::new(),
         });
@@ -345,6 +350,7 @@ impl World {
         if seat.is_sending && seat.client.is_connected() {
             if millis % seat.voice.0 == 0 {
                 seat.client.send_audio(now, &vec![stamp; seat.voice.1], 40);
+                seat.spoken.push((now, seat.voice.0));
             }
             if millis % 40 == 0 && !seat.is_asleep {
                 let is_keyframe = std::mem::take(&mut seat.wants_keyframe);
@@ -369,7 +375,7 @@ impl World {
     /// Takes what a client wants to send and what it saw.
     fn collect(&mut self, index: usize) {
         while let Some((_, bytes)) = self.seats[index].client.poll_transmit() {
-            if self.rng.random::<f64>() >= self.loss {
+            if self.rng.random::<f64>() >= self.loss.max(self.seats[index].up.loss) {
                 let Some(passed) = self.seats[index].up.pass(self.now, bytes.len()) else { continue };
                 self.count += 1;
                 let more = self.uplink_jitter.mul_f64(self.rng.random()) + (passed - self.now);
