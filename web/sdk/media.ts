@@ -1,6 +1,7 @@
 // One RTCPeerConnection to the media server: we always offer, it always answers, and slots carry the others.
 
 import { ApiError } from './api';
+import { Backoff } from './backoff';
 import { Emitter } from './emitter';
 import type { LocalMedia } from './local';
 import type { Encoding, Source } from './message';
@@ -23,19 +24,26 @@ export interface MediaOptions {
   exchange: (sdp: string) => Promise<string>;
   /** Whether an exchange could work just now. */
   canExchange: () => boolean;
+  /** Round trip to the server in ms, 0 while unknown. */
+  tripMs?: () => number;
   createPeer?: (config: RTCConfiguration) => RTCPeerConnection;
 }
 
 /** ICE mends short breaks by itself; after this it looks for another path. */
 const RESTART_AFTER_MS = 1_000;
-/** How often it looks anew: a restart through a relay takes a few round trips. */
-const RESTART_EVERY_MS = 4_000;
+/** How often it looks anew, longer from time to time, and never before the last restart had these round trips. */
+const RESTART_EVERY = { firstMs: 1_500, maxMs: 4_000, jitter: 0 };
+const RESTART_TRIPS = 8;
+/** After so long without a restart the next breaks begin anew with short waits. */
+const RESTARTS_FORGOTTEN_MS = 20_000;
+/** A search this long is told to people. */
+const TELL_AFTER_MS = 4_000;
+/** How often a search looks whether it may restart. */
+const SEARCH_STEP_MS = 250;
 /** After this nothing is left to mend: the server gives the connection up after 30 s. */
 const SEARCH_FOR_MS = 25_000;
 /** From the first offer to a connected transport. */
 const CONNECT_WITHIN_MS = 15_000;
-/** Errors of an exchange that say nothing of the connection. */
-const OFFLINE: ReadonlySet<string> = new Set(['OFFLINE', 'TIMEOUT']);
 /** More m-lines than this are refused, so that a confused server cannot make us grow without end. */
 const MAX_SLOTS = 64;
 
@@ -49,7 +57,14 @@ export class MediaLink extends Emitter<MediaEvents> {
   #again = false;
   #closed = false;
   #wanted = { audio: 1, video: 1 };
-  #restarted: number | null = null;
+  #restartedAt = Number.NEGATIVE_INFINITY;
+  #restartSpacingMs = 0;
+  readonly #restarts = new Backoff(RESTART_EVERY);
+  /** The offer that is on its way restarts ICE. */
+  #restarting = false;
+  #restartsAnswered = 0;
+  /** An exchange did not reach the server: it is owed one. */
+  #owed = false;
   #budget: AudioBudget | null = null;
   readonly #encodings = new Map<Source, Encoding>([['camera', 'single']]);
 
@@ -84,6 +99,8 @@ export class MediaLink extends Emitter<MediaEvents> {
     try {
       do {
         this.#again = false;
+        this.#owed = false;
+        const restarts = this.#restarting;
         this.#addSlots();
         await this.peer.setLocalDescription(await this.peer.createOffer());
         const sdp = this.peer.localDescription?.sdp;
@@ -92,12 +109,19 @@ export class MediaLink extends Emitter<MediaEvents> {
         if (this.#closed) return;
         const sdpWithBudget = this.#budget ? withPtime(answer, this.#budget.ptimeMs) : answer;
         await this.peer.setRemoteDescription({ type: 'answer', sdp: sdpWithBudget });
+        if (restarts) {
+          this.#restarting = false;
+          this.#restartsAnswered += 1;
+        }
         this.#applyWishes();
         this.refresh();
       } while (this.#again);
     } catch (error) {
-      // With the socket away the search waits for it. Refused, a new connection starts from a clean state.
-      if (!(this.#isSearching && error instanceof ApiError && OFFLINE.has(error.code))) this.#fail();
+      this.#restarting = false;
+      // With the socket away it waits for that; a search tries again. Refused, a new connection starts from a clean state.
+      const code = error instanceof ApiError ? error.code : null;
+      if (code === 'OFFLINE' && this.#state !== 'connecting') this.#owed = true;
+      else if (!(code === 'TIMEOUT' && this.#isSearching)) this.#fail();
     } finally {
       this.#negotiating = false;
     }
@@ -149,12 +173,41 @@ export class MediaLink extends Emitter<MediaEvents> {
 
   /** The server hears nothing of us, or we nothing of it: looks for a path anew, on the same connection. */
   restartIce(): void {
-    if (this.#closed || this.#state === 'failed' || !this.#options.canExchange()) return;
+    if (this.#closed || this.#state === 'failed' || this.#restarting || !this.#options.canExchange()) return;
+    const now = performance.now();
+    const since = now - this.#restartedAt;
     // Two of them at once would be one: the second would throw away what the first has found.
-    if (this.#restarted !== null && Date.now() - this.#restarted < RESTART_EVERY_MS) return;
-    this.#restarted = Date.now();
+    if (since < Math.max(this.#restartSpacingMs, RESTART_TRIPS * (this.#options.tripMs?.() ?? 0))) return;
+    if (since > RESTARTS_FORGOTTEN_MS) this.#restarts.reset();
+    this.#restartSpacingMs = this.#restarts.next();
+    this.#restartedAt = now;
+    this.#restarting = true;
     this.peer.restartIce();
     void this.negotiate();
+  }
+
+  /** How many restarts of ICE the server has answered. */
+  get restartsAnswered(): number {
+    return this.#restartsAnswered;
+  }
+
+  /** Nothing comes any more, whatever the browser thinks of the connection. */
+  search(): void {
+    if (this.#closed || this.#state !== 'connected') return;
+    this.#search(0);
+  }
+
+  /** Something came. */
+  notePath(): void {
+    if (!this.#isSearching || this.peer.connectionState !== 'connected') return;
+    clearTimeout(this.#timer);
+    this.#setState('connected');
+  }
+
+  /** The way to the server works: what waited for it is done now. */
+  handleServer(): void {
+    if (this.#isSearching) this.restartIce();
+    if (this.#owed && !this.#negotiating) void this.negotiate();
   }
 
   /** Tells again who is to be seen and heard. */
@@ -211,7 +264,7 @@ export class MediaLink extends Emitter<MediaEvents> {
       clearTimeout(this.#timer);
       this.#setState('connected');
     } else if (now === 'disconnected' || (now === 'failed' && this.#state !== 'connecting')) {
-      this.#search();
+      this.#search(RESTART_AFTER_MS);
     } else if (now === 'failed' || now === 'closed') {
       this.#fail();
     }
@@ -222,20 +275,21 @@ export class MediaLink extends Emitter<MediaEvents> {
   }
 
   /** Restarts ICE until there is a path again or the time is over. DTLS and what flows in the slots outlive it. */
-  #search(): void {
+  #search(afterMs: number): void {
     if (this.#isSearching) return;
     clearTimeout(this.#timer);
     this.#setState('shaky');
-    const since = Date.now();
-    let tries = 0;
+    const since = performance.now();
     const again = () => {
-      if (Date.now() - since >= SEARCH_FOR_MS) return this.#fail();
+      const past = performance.now() - since;
+      if (past >= SEARCH_FOR_MS) return this.#fail();
+      if (past >= TELL_AFTER_MS) this.#setState('searching');
+      // Often asked, seldom done: it keeps its own spacing, and the socket may be away.
       this.restartIce();
-      tries += 1;
-      if (tries > 1) this.#setState('searching');
-      this.#timer = setTimeout(again, RESTART_EVERY_MS);
+      this.#timer = setTimeout(again, SEARCH_STEP_MS);
     };
-    this.#timer = setTimeout(again, RESTART_AFTER_MS);
+    if (afterMs === 0) again();
+    else this.#timer = setTimeout(again, afterMs);
   }
 
   #fail(): void {

@@ -16,6 +16,8 @@ export interface SocketEvents {
   link: LinkState;
   /** The server knows us still, and has sent what we missed. */
   resumed: undefined;
+  /** The socket we have was in doubt, and works. */
+  alive: undefined;
   final: FinalClose;
 }
 
@@ -35,11 +37,21 @@ const PONG_WITHIN_MS = 8_000;
 const REQUEST_WITHIN_MS = 15_000;
 /** Time for the TCP, TLS and WebSocket handshakes. */
 const OPEN_WITHIN_MS = 10_000;
+/** When we come back: a new attempt asks at once, where one that waits repeats itself at longer and longer intervals. */
+const REOPEN_WITHIN_MS = 4_000;
+/** How long a socket in doubt may take to answer: a few round trips. */
+const ANSWER_TRIPS = 3;
+const ANSWER_WITHIN_MS = { least: 300, most: 2_000 };
+/** A doubt that lasts is asked about no more often than this. */
+const PROBE_EVERY_MS = 1_000;
 
 /** A server that restarts names a few seconds; one that names more is not believed. */
 const MAX_COME_BACK_MS = 60_000;
 
 interface Pending {
+  text: string;
+  /** Where it was sent. */
+  socket: WebSocket | null;
   resolve: (message: ServerMessage) => void;
   reject: (error: ApiError) => void;
   timer: ReturnType<typeof setTimeout>;
@@ -50,6 +62,15 @@ export class VisitSocket extends Emitter<SocketEvents> {
   readonly #backoff: Backoff;
   readonly #pending = new Map<string, Pending>();
   #socket: WebSocket | null = null;
+  /** Opened beside one in doubt; takes its place with its first word. */
+  #fresh: WebSocket | null = null;
+  #freshTimer: ReturnType<typeof setTimeout> | undefined;
+  #probeTimer: ReturnType<typeof setTimeout> | undefined;
+  /** A new socket has our seat, and nothing is known yet of what we missed. */
+  #resuming = false;
+  #asked: { id: string; at: number } | null = null;
+  #tripMs = 0;
+  #probedAt = Number.NEGATIVE_INFINITY;
   #link: LinkState = 'connecting';
   #resume: { token: string; seq: number } | null = null;
   #nextId = 1;
@@ -70,20 +91,39 @@ export class VisitSocket extends Emitter<SocketEvents> {
     return this.#link;
   }
 
+  /** Open, and nothing speaks against it. */
+  get isSure(): boolean {
+    return this.#link === 'open' && this.#probeTimer === undefined && this.#fresh === null;
+  }
+
+  /** Round trip to the server and back, as measured last; 0 while unknown. */
+  get tripMs(): number {
+    return this.#tripMs;
+  }
+
   connect(): void {
     if (this.#ended || this.#socket) return;
     clearTimeout(this.#retryTimer);
-    const create = this.#options.createSocket ?? ((url, protocol) => new WebSocket(url, protocol));
-    const socket = create(this.#options.url, SUBPROTOCOL);
-    this.#socket = socket;
-    this.#expectWordWithin(OPEN_WITHIN_MS);
-    socket.addEventListener('open', () => this.#handleOpen(socket));
-    socket.addEventListener('message', (event) => this.#handleFrame(socket, event.data));
-    socket.addEventListener('close', (event) => this.#handleClose(socket, event.code));
+    this.#socket = this.#create();
+    this.#expectWordWithin(this.#resume ? REOPEN_WITHIN_MS : OPEN_WITHIN_MS);
   }
 
-  /** The network came back (or the page woke up): do not sit out the rest of the wait. */
+  /** A doubt about the path: asks the server for a word, and without one in time opens another socket beside this one. */
+  probe(): void {
+    const now = performance.now();
+    if (!this.isSure || now - this.#probedAt < PROBE_EVERY_MS) return;
+    this.#probedAt = now;
+    this.#ping('probe');
+    const within = ANSWER_TRIPS * this.#tripMs;
+    this.#probeTimer = setTimeout(() => {
+      this.#probeTimer = undefined;
+      this.#openFresh();
+    }, Math.min(ANSWER_WITHIN_MS.most, Math.max(ANSWER_WITHIN_MS.least, within)));
+  }
+
+  /** The network came back or changed: do not sit out the rest of a wait, and do not trust what is open. */
   retryNow(): void {
+    this.probe();
     if (this.#link !== 'broken' || this.#socket) return;
     this.#backoff.reset();
     this.connect();
@@ -99,13 +139,14 @@ export class VisitSocket extends Emitter<SocketEvents> {
   /** Sends a message that is answered, and waits for `ok`, `answer`, `pong` or `error` with its id. */
   request(message: ClientMessage): Promise<ServerMessage> {
     const id = String(this.#nextId++);
-    if (!this.send({ ...message, id })) return Promise.reject(new ApiError('OFFLINE', 0, 'Not connected right now.'));
+    const named = { ...message, id };
+    if (!this.send(named)) return Promise.reject(new ApiError('OFFLINE', 0, 'Not connected right now.'));
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#pending.delete(id);
         reject(new ApiError('TIMEOUT', 0, 'The practice did not answer in time.'));
       }, REQUEST_WITHIN_MS);
-      this.#pending.set(id, { resolve, reject, timer });
+      this.#pending.set(id, { text: JSON.stringify(named), socket: this.#socket, resolve, reject, timer });
     });
   }
 
@@ -116,38 +157,78 @@ export class VisitSocket extends Emitter<SocketEvents> {
     this.#finish('done', 1000);
   }
 
+  #create(): WebSocket {
+    const create = this.#options.createSocket ?? ((url, protocol) => new WebSocket(url, protocol));
+    const socket = create(this.#options.url, SUBPROTOCOL);
+    socket.addEventListener('open', () => this.#handleOpen(socket));
+    socket.addEventListener('message', (event) => this.#handleFrame(socket, event.data));
+    socket.addEventListener('close', (event) => this.#handleClose(socket, event.code));
+    return socket;
+  }
+
+  #openFresh(): void {
+    if (this.#ended || this.#fresh || !this.#resume || this.#link !== 'open') return;
+    const fresh = this.#create();
+    this.#fresh = fresh;
+    this.#freshTimer = setTimeout(() => {
+      fresh.close();
+      this.#handleClose(fresh, 1006);
+    }, REOPEN_WITHIN_MS);
+  }
+
+  #dropFresh(): void {
+    clearTimeout(this.#freshTimer);
+    const fresh = this.#fresh;
+    this.#fresh = null;
+    fresh?.close();
+  }
+
+  /** The new one spoke, so it has our seat: what the old one may still say comes again on this. */
+  #promote(fresh: WebSocket): void {
+    clearTimeout(this.#freshTimer);
+    this.#fresh = null;
+    const old = this.#socket;
+    this.#socket = fresh;
+    this.#resuming = true;
+    old?.close();
+  }
+
   #handleOpen(socket: WebSocket): void {
-    if (socket !== this.#socket) return;
+    if (socket !== this.#socket && socket !== this.#fresh) return;
     const hello: ClientMessage = { type: 'hello', protocol: 1, ...(this.#resume ? { resume: this.#resume } : {}) };
     socket.send(JSON.stringify(hello));
     // A resumed session may have nothing to say: the answer to a ping shows that it was resumed.
-    if (this.#resume) socket.send(JSON.stringify({ type: 'ping', id: `resume-${this.#nextId++}` }));
+    if (this.#resume) socket.send(JSON.stringify({ type: 'ping', id: this.#ask('resume') }));
   }
 
   #handleFrame(socket: WebSocket, data: unknown): void {
-    if (socket !== this.#socket || typeof data !== 'string') return;
+    if ((socket !== this.#socket && socket !== this.#fresh) || typeof data !== 'string') return;
     let message: ReturnType<typeof parseServerMessage>;
     try {
       message = parseServerMessage(data);
     } catch {
       return;
     }
+    if (socket === this.#fresh) this.#promote(socket);
+    this.#noteWord();
     this.#schedulePing();
     if (message.type === 'welcome') {
       this.#resume = { token: message.resumeToken, seq: message.seq };
+      this.#resuming = false;
       this.#failPending();
       this.#opened();
       this.#options.clock.learn(message.serverTime);
     } else {
       if (this.#resume && message.seq <= this.#resume.seq) return;
       if (this.#resume) this.#resume = { token: this.#resume.token, seq: message.seq };
-      if (this.#link !== 'open' && this.#resume) {
+      if ((this.#link !== 'open' || this.#resuming) && this.#resume) {
+        this.#resuming = false;
         this.#opened();
         this.emit('resumed', undefined);
       }
     }
     if (message.type === 'unknown') return;
-    if (message.type === 'pong') this.#options.clock.learn(message.serverTime);
+    if (message.type === 'pong') this.#handlePong(message);
     if ('id' in message && message.id !== undefined) this.#settle(message.id, message);
     if (message.type === 'error' && message.retryAfterSeconds !== undefined) {
       this.#comeBackMs = Math.min(MAX_COME_BACK_MS, Math.max(0, message.retryAfterSeconds * 1000));
@@ -159,9 +240,56 @@ export class VisitSocket extends Emitter<SocketEvents> {
     this.emit('message', message);
   }
 
+  #handlePong({ id, serverTime }: { id: string; serverTime: string }): void {
+    if (this.#asked?.id === id) {
+      this.#tripMs = Math.round(performance.now() - this.#asked.at);
+      this.#asked = null;
+      this.#options.clock.learn(serverTime, this.#tripMs);
+      // All that was answered before has come again by now. What has no answer died with the old socket, for a Room hears
+      // nothing of a socket that lost its seat: saying it again says it once.
+      if (id.startsWith('resume-')) this.#sendAgain();
+    } else {
+      this.#options.clock.learn(serverTime);
+    }
+  }
+
+  #sendAgain(): void {
+    const socket = this.#socket;
+    for (const pending of this.#pending.values()) {
+      if (pending.socket === socket) continue;
+      pending.socket = socket;
+      socket?.send(pending.text);
+    }
+  }
+
+  /** The socket in use works. */
+  #noteWord(): void {
+    const isEarly = this.#fresh !== null && this.#fresh.readyState === 0;
+    const wasDoubted = this.#probeTimer !== undefined || isEarly;
+    clearTimeout(this.#probeTimer);
+    this.#probeTimer = undefined;
+    // One that said hello already has taken the seat: then it is the other that goes on.
+    if (isEarly) this.#dropFresh();
+    if (wasDoubted && this.isSure) this.emit('alive', undefined);
+  }
+
   #handleClose(socket: WebSocket, code: number): void {
-    if (socket !== this.#socket) return;
+    if (socket === this.#fresh) {
+      // Neither of the two works: what follows is an ordinary break.
+      this.#fresh = null;
+      this.#socket?.close();
+    } else if (socket !== this.#socket) {
+      return;
+    } else if (this.#fresh && !this.#ended && code !== 4401) {
+      // The other one is on its way, and the seat is kept for it.
+      this.#socket = null;
+      return;
+    }
+    this.#dropFresh();
     this.#socket = null;
+    this.#resuming = false;
+    clearTimeout(this.#probeTimer);
+    this.#probeTimer = undefined;
     clearTimeout(this.#pingTimer);
     clearTimeout(this.#deadTimer);
     if (this.#ended || code === 1000) return this.#finish('done');
@@ -204,9 +332,19 @@ export class VisitSocket extends Emitter<SocketEvents> {
     clearTimeout(this.#pingTimer);
     clearTimeout(this.#deadTimer);
     this.#pingTimer = setTimeout(() => {
-      this.send({ type: 'ping', id: `ping-${this.#nextId++}` });
+      this.#ping('ping');
       this.#expectWordWithin(PONG_WITHIN_MS);
     }, PING_EVERY_MS);
+  }
+
+  #ping(why: string): void {
+    this.send({ type: 'ping', id: this.#ask(why) });
+  }
+
+  #ask(why: string): string {
+    const id = `${why}-${this.#nextId++}`;
+    this.#asked = { id, at: performance.now() };
+    return id;
   }
 
   #expectWordWithin(ms: number): void {
@@ -225,6 +363,9 @@ export class VisitSocket extends Emitter<SocketEvents> {
     clearTimeout(this.#retryTimer);
     clearTimeout(this.#pingTimer);
     clearTimeout(this.#deadTimer);
+    clearTimeout(this.#probeTimer);
+    this.#probeTimer = undefined;
+    this.#dropFresh();
     const socket = this.#socket;
     this.#socket = null;
     if (closeWith !== undefined) socket?.close(closeWith);

@@ -7,6 +7,7 @@ import { Emitter } from './emitter';
 import type { LocalMedia } from './local';
 import { MediaLink, type MediaState } from './media';
 import type { EndReason, RecordingSign, RosterEntry, ServerMessage, Source, View, VisitInfo, WaitingEntry, You } from './message';
+import { Rescue } from './rescue';
 import { SlotTable, type Remote } from './slot';
 import { VisitSocket, type LinkState } from './socket';
 import { countersOf, sampleOf, type MediaCounters, type MediaSample } from './stats';
@@ -89,6 +90,7 @@ export class Visit extends Emitter<VisitEvents> {
   readonly #stops: (() => void)[] = [];
   readonly #views = new ViewTable();
   #media: MediaLink | null = null;
+  #rescue: Rescue | null = null;
   #slots = new SlotTable();
   /** What was answered last, so that a yes can be taken back. */
   #lastConsent: ConsentRequest | null = null;
@@ -114,14 +116,19 @@ export class Visit extends Emitter<VisitEvents> {
       this.#views.doubt();
       this.#tellViews();
       // The path of the media may be gone with that of the socket, and the server's word about it with it.
-      const { media } = this.#state;
-      if (media === 'shaky' || media === 'searching') this.#media?.restartIce();
+      this.#media?.handleServer();
     });
+    this.#socket.on('alive', () => this.#media?.handleServer());
     this.#socket.on('final', (why) => {
       if (why === 'unauthenticated') this.#finish('unauthenticated');
       else this.#finish(why === 'superseded' ? 'superseded' : (this.#state.ended ?? 'left'));
     });
-    this.#stops.push(this.local.on('change', () => this.#tellDevices()));
+    this.#stops.push(
+      this.local.on('change', () => {
+        this.#rescue?.expectOther();
+        this.#tellDevices();
+      }),
+    );
   }
 
   get state(): VisitState {
@@ -138,8 +145,12 @@ export class Visit extends Emitter<VisitEvents> {
     this.#statsTimer = setInterval(() => void this.#measure(), STATS_EVERY_MS);
     if (typeof window !== 'undefined') {
       const retry = () => this.#socket.retryNow();
-      window.addEventListener('online', retry);
-      this.#stops.push(() => window.removeEventListener('online', retry));
+      // Some browsers tell of another network here; none of them must.
+      const { connection } = navigator as { connection?: EventTarget };
+      for (const [target, event] of [[window, 'online'], [connection, 'change']] as const) {
+        target?.addEventListener(event, retry);
+        this.#stops.push(() => target?.removeEventListener(event, retry));
+      }
       const look = () => this.setPageVisible(document.visibilityState === 'visible' || document.pictureInPictureElement !== null);
       document.addEventListener('visibilitychange', look);
       this.#stops.push(() => document.removeEventListener('visibilitychange', look));
@@ -241,6 +252,7 @@ export class Visit extends Emitter<VisitEvents> {
         this.#set({ phase: 'waiting', remotes: [], consentRequest: null });
         break;
       case 'slot':
+        this.#rescue?.expectOther();
         this.#media?.setSlot(message.mid, message.carries);
         this.#tellViews();
         break;
@@ -316,7 +328,7 @@ export class Visit extends Emitter<VisitEvents> {
 
   #connectMedia(): void {
     clearTimeout(this.#mediaTimer);
-    this.#media?.close();
+    this.#closeMedia();
     this.#counters = null;
     const { createPeer, createStream } = this.#options;
     this.#slots = new SlotTable(createStream);
@@ -330,10 +342,12 @@ export class Visit extends Emitter<VisitEvents> {
         if (answer.type !== 'answer') throw new ApiError('MALFORMED', 0, 'No answer to the offer.');
         return answer.sdp;
       },
-      canExchange: () => this.#socket.link === 'open',
+      canExchange: () => this.#socket.isSure,
+      tripMs: () => this.#socket.tripMs,
       ...(createPeer ? { createPeer } : {}),
     });
     this.#media = media;
+    this.#rescue = new Rescue(media, this.#socket);
     this.#set({ media: media.state });
     media.on('remotes', (remotes) => {
       if (media === this.#media) this.#set({ remotes });
@@ -349,6 +363,12 @@ export class Visit extends Emitter<VisitEvents> {
       this.#noteTrouble();
     });
     void media.negotiate();
+  }
+
+  #closeMedia(): void {
+    this.#rescue?.stop();
+    this.#media?.close();
+    this.#rescue = this.#media = null;
   }
 
   /** A new connection on the socket we have; with a broken socket, `welcome` or a later try starts it. */
@@ -407,8 +427,7 @@ export class Visit extends Emitter<VisitEvents> {
     clearTimeout(this.#mediaTimer);
     clearInterval(this.#statsTimer);
     for (const stop of this.#stops) stop();
-    this.#media?.close();
-    this.#media = null;
+    this.#closeMedia();
     this.#set({ phase: 'ended', ended: reason, remotes: [], brokenSince: null, consentRequest: null, media: 'none' });
   }
 

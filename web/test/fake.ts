@@ -93,7 +93,7 @@ interface FakeTransceiver {
     getParameters: () => { encodings: Record<string, unknown>[] };
     setParameters: (parameters: { encodings: Record<string, unknown>[] }) => Promise<void>;
   };
-  receiver: { track: FakeTrack };
+  receiver: { track: FakeTrack; getSynchronizationSources: () => { timestamp: number }[] };
 }
 
 /** A peer connection that names mids as browsers do: in order, when the offer is set. */
@@ -139,7 +139,10 @@ export class FakePeer {
           one.sender.parameters = parameters;
         },
       },
-      receiver: { track: new FakeTrack(kind) },
+      receiver: {
+        track: new FakeTrack(kind),
+        getSynchronizationSources: () => (kind === 'audio' && this.voiceAt > 0 ? [{ timestamp: this.voiceAt }] : []),
+      },
     };
     this.transceivers.push(one);
     return one;
@@ -147,6 +150,13 @@ export class FakePeer {
 
   getTransceivers(): FakeTransceiver[] {
     return this.transceivers;
+  }
+
+  /** When sound came last, by m-line; moving it on is hearing something. */
+  voiceAt = 0;
+
+  getReceivers(): FakeTransceiver['receiver'][] {
+    return this.transceivers.map((one) => one.receiver);
   }
 
   async createOffer(): Promise<{ type: 'offer'; sdp: string }> {

@@ -542,6 +542,26 @@ async fn a_broken_socket_resumes_with_what_it_missed() {
 }
 
 #[tokio::test]
+async fn a_resume_beside_a_socket_that_seems_alive_takes_the_seat_and_keeps_the_media() {
+    let (mut scene, clinician, mut patient) = Scene::with_two().await;
+    let peer = scene.peer(&patient);
+    let claim = resume(&patient);
+    // Nobody heard of the break yet: what is said now goes to the dead socket, and must come again on the new one.
+    scene.say(&clinician, r#"{"type":"state","microphone":true,"camera":false}"#).await;
+    let mut again = scene.enter(patient.who, RoleView::Patient, claim).await;
+    assert!(patient.read().iter().all(|m| m["type"] != "ended"), "the old socket is closed, the session is not");
+    assert_eq!(patient.closed, Some(close::SUPERSEDED));
+    assert!(again.types().iter().any(|kind| kind == "roster"));
+    scene.room.handle_gone(scene.now(), patient.socket);
+    scene.say(&patient, r#"{"type":"leave"}"#).await;
+    scene.pass(SEAT_KEPT * 2).await;
+    assert_eq!(scene.world.names(), Vec::<String>::new(), "the Peer is not touched");
+    scene.say(&again, &restart("pppp", "other")).await;
+    assert_eq!(scene.peer(&again), peer);
+    assert!(again.types().iter().any(|kind| kind == "answer"));
+}
+
+#[tokio::test]
 async fn a_resume_that_missed_too_much_or_is_forged_is_told_everything() {
     for forged in [false, true] {
         let (mut scene, clinician, patient) = Scene::with_two().await;
