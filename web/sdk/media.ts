@@ -5,8 +5,9 @@ import { Backoff } from './backoff';
 import { Emitter } from './emitter';
 import type { LocalMedia } from './local';
 import type { Encoding, Source } from './message';
-import { boundedBudget, cameraLayers, limitVoice, setEncoding, withPtime, type AudioBudget } from './sender';
+import { boundedBudget, limitVoice, NARROW_VOICE, setEncoding, cameraLayers, USUAL_VOICE, withPtime, type AudioBudget } from './sender';
 import { SlotTable, type Carried, type Remote } from './slot';
+import type { Amount } from './uplink';
 
 /** `shaky` for a moment, which nobody need be told of; `searching` when it lasts: another path is looked for. */
 export type MediaState = 'connecting' | 'connected' | 'shaky' | 'searching' | 'failed';
@@ -14,6 +15,8 @@ export type MediaState = 'connecting' | 'connected' | 'shaky' | 'searching' | 'f
 export interface MediaEvents {
   state: MediaState;
   remotes: Remote[];
+  /** The own picture is held back for the sake of sound, or flows again. */
+  starved: boolean;
 }
 
 export interface MediaOptions {
@@ -66,6 +69,8 @@ export class MediaLink extends Emitter<MediaEvents> {
   /** An exchange did not reach the server: it is owed one. */
   #owed = false;
   #budget: AudioBudget | null = null;
+  #picture: Amount = 'all';
+  #isVoiceNarrow = false;
   readonly #encodings = new Map<Source, Encoding>([['camera', 'single']]);
 
   constructor(options: MediaOptions) {
@@ -151,6 +156,21 @@ export class MediaLink extends Emitter<MediaEvents> {
   setEncoding(source: Source, encoding: Encoding): void {
     this.#encodings.set(source, encoding);
     this.#applyWishes();
+  }
+
+  /** What sends the own camera. */
+  get pictureSender(): RTCRtpSender | null {
+    return this.#sender('video') ?? null;
+  }
+
+  /** How much of a picture the own way out carries beside the voice. */
+  setPicture(amount: Amount): void {
+    if (amount === this.#picture) return;
+    const wasHeld = this.#picture !== 'all';
+    this.#picture = amount;
+    this.#applyWishes();
+    // People are told of a picture that is off, not of each try.
+    if ((amount !== 'all') !== wasHeld) this.emit('starved', amount !== 'all');
   }
 
   /** What the own voice may cost. Another packet time needs another answer, because browsers read it there. */
@@ -239,12 +259,18 @@ export class MediaLink extends Emitter<MediaEvents> {
 
   /** Wishes of the server hold through every negotiation; a browser that refuses one now gets it again after the next. */
   #applyWishes(): void {
-    const sender = (kind: 'audio' | 'video') => this.peer.getTransceivers().find((one) => one.receiver.track.kind === kind)?.sender;
-    const voice = sender('audio');
-    if (this.#budget && voice) void limitVoice(voice, this.#budget.bitrate);
-    const picture = sender('video');
+    const voice = this.#sender('audio');
+    const most = this.#budget?.bitrate ?? USUAL_VOICE;
+    const narrow = this.#picture !== 'all';
+    if (voice && (this.#budget || narrow || this.#isVoiceNarrow)) void limitVoice(voice, narrow ? Math.min(most, NARROW_VOICE) : most);
+    this.#isVoiceNarrow = narrow;
+    const picture = this.#sender('video');
     const encoding = this.#encodings.get('camera');
-    if (encoding && picture) void setEncoding(picture, encoding);
+    if (encoding && picture) void setEncoding(picture, encoding, this.#picture);
+  }
+
+  #sender(kind: 'audio' | 'video'): RTCRtpSender | undefined {
+    return this.peer.getTransceivers().find((one) => one.receiver.track.kind === kind)?.sender;
   }
 
   async #takeTrack(kind: 'audio' | 'video'): Promise<void> {

@@ -47,6 +47,8 @@ export interface RosterEntry {
   connected: boolean;
   microphone: boolean;
   camera: boolean;
+  /** They hold their picture back for the sake of sound. */
+  cameraHeld: boolean;
   mutedByClinician: Source[];
   consent: ConsentState;
 }
@@ -57,7 +59,7 @@ export type ClientMessage =
   | { type: 'offer'; sdp: string }
   | { type: 'device_check'; camera: boolean; microphone: boolean }
   | { type: 'admit' | 'deny' | 'send_back' | 'remove'; participantId: string }
-  | { type: 'state'; microphone: boolean; camera: boolean }
+  | { type: 'state'; microphone: boolean; camera: boolean; cameraHeld?: true }
   | { type: 'view'; mid: string; view: View }
   | { type: 'mute'; participantId: string; source: Source; muted: boolean }
   | { type: 'request_consent' | 'recording_start' | 'recording_stop' | 'ping' }

@@ -37,7 +37,7 @@ export class Pulse {
     let heard = false;
     for (const receiver of this.peer.getReceivers()) {
       if (receiver.track.kind !== 'audio') continue;
-      const newest = receiver.getSynchronizationSources().reduce((most, one) => Math.max(most, one.timestamp), 0);
+      const newest = (receiver.getSynchronizationSources?.() ?? []).reduce((most, one) => Math.max(most, one.timestamp), 0);
       if (newest > (this.#voices.get(receiver) ?? 0)) heard = true;
       this.#voices.set(receiver, newest);
     }

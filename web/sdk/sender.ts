@@ -1,6 +1,7 @@
 // What the server asks of our encoders: how much the voice may cost, and which pictures are worth making.
 
 import type { Encoding } from './message';
+import type { Amount } from './uplink';
 
 export interface AudioBudget {
   /** Bits per second. */
@@ -13,6 +14,12 @@ export interface AudioBudget {
 const PTIMES = [10, 20, 40, 60, 120];
 const MIN_VOICE = 6_000;
 const MAX_VOICE = 510_000;
+
+/** What browsers give a voice by themselves, and what remains good to understand where there is little room. */
+export const USUAL_VOICE = 32_000;
+export const NARROW_VOICE = 16_000;
+/** Enough to find out whether the way is wide, and no more. */
+const LITTLE_PICTURE = { maxBitrate: 110_000, scaleResolutionDownBy: 4 };
 
 /**
  * The camera in three sizes, smallest first as the server reads them. All are offered from the start, because no browser
@@ -57,10 +64,19 @@ export async function limitVoice(sender: RTCRtpSender, bitrate: number): Promise
   });
 }
 
-/** Which sizes of a picture are made: none, the best alone, or all. The last encoding is the best one. */
-export async function setEncoding(sender: RTCRtpSender, wanted: Encoding): Promise<boolean> {
+/**
+ * Which sizes of a picture are made: none, the best alone, or all. The last encoding is the best one. Where the way out is narrow
+ * there is none, or a small one of the best, so that its keyframe does not take the way for seconds.
+ */
+export async function setEncoding(sender: RTCRtpSender, wanted: Encoding, amount: Amount = 'all'): Promise<boolean> {
+  const layers = cameraLayers();
   return change(sender, (encoding, isBest) => {
-    encoding.active = wanted === 'layers' || (wanted === 'single' && isBest);
+    const layer = layers.find((one) => one.rid === encoding.rid);
+    encoding.active = wanted !== 'asleep' && amount !== 'none' && (isBest || (wanted === 'layers' && amount === 'all'));
+    if (!isBest || !layer) return;
+    const little = amount === 'little' && wanted !== 'asleep';
+    encoding.maxBitrate = little ? LITTLE_PICTURE.maxBitrate : layer.maxBitrate;
+    encoding.scaleResolutionDownBy = little ? LITTLE_PICTURE.scaleResolutionDownBy : layer.scaleResolutionDownBy;
   });
 }
 

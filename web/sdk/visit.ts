@@ -7,6 +7,7 @@ import { Emitter } from './emitter';
 import type { LocalMedia } from './local';
 import { MediaLink, type MediaState } from './media';
 import type { EndReason, RecordingSign, RosterEntry, ServerMessage, Source, View, VisitInfo, WaitingEntry, You } from './message';
+import { Outlet } from './outlet';
 import { Rescue } from './rescue';
 import { SlotTable, type Remote } from './slot';
 import { VisitSocket, type LinkState } from './socket';
@@ -48,6 +49,8 @@ export interface VisitState {
   speaking: string | null;
   quality: ReadonlyMap<string, Quality>;
   own: MediaSample | null;
+  /** The own picture is held back, because the way out carries no more than the voice. */
+  pictureHeld: boolean;
   ended: EndReason | 'unauthenticated' | null;
   /** The service restarts at this time; a visit that goes on longer is connected anew by itself. */
   restartsAt: string | null;
@@ -77,7 +80,7 @@ const STATS_EVERY_MS = 3_000;
 const START: VisitState = {
   phase: 'connecting', link: 'connecting', media: 'none', brokenSince: null, you: null, info: null, waiting: null,
   waitingList: [], roster: [], remotes: [], recording: { state: 'off', recordingId: null, since: null },
-  consentRequest: null, stored: [], speaking: null, quality: new Map(), own: null, ended: null,
+  consentRequest: null, stored: [], speaking: null, quality: new Map(), own: null, pictureHeld: false, ended: null,
   restartsAt: null,
 };
 
@@ -91,6 +94,7 @@ export class Visit extends Emitter<VisitEvents> {
   readonly #views = new ViewTable();
   #media: MediaLink | null = null;
   #rescue: Rescue | null = null;
+  #outlet: Outlet | null = null;
   #slots = new SlotTable();
   /** What was answered last, so that a yes can be taken back. */
   #lastConsent: ConsentRequest | null = null;
@@ -348,9 +352,19 @@ export class Visit extends Emitter<VisitEvents> {
     });
     this.#media = media;
     this.#rescue = new Rescue(media, this.#socket);
+    this.#outlet = new Outlet(media);
+    if (this.#state.pictureHeld) {
+      this.#set({ pictureHeld: false });
+      this.#tellDevices();
+    }
     this.#set({ media: media.state });
     media.on('remotes', (remotes) => {
       if (media === this.#media) this.#set({ remotes });
+    });
+    media.on('starved', (starved) => {
+      if (media !== this.#media) return;
+      this.#set({ pictureHeld: starved });
+      this.#tellDevices();
     });
     media.on('state', (state) => {
       if (media !== this.#media) return;
@@ -367,8 +381,9 @@ export class Visit extends Emitter<VisitEvents> {
 
   #closeMedia(): void {
     this.#rescue?.stop();
+    this.#outlet?.stop();
     this.#media?.close();
-    this.#rescue = this.#media = null;
+    this.#rescue = this.#outlet = this.#media = null;
   }
 
   /** A new connection on the socket we have; with a broken socket, `welcome` or a later try starts it. */
@@ -399,7 +414,8 @@ export class Visit extends Emitter<VisitEvents> {
     if (this.#state.phase === 'waiting') {
       this.#socket.send({ type: 'device_check', camera: local.camera !== null, microphone: local.microphone !== null });
     }
-    this.#socket.send({ type: 'state', microphone: local.microphoneOn, camera: local.cameraOn });
+    const held = this.#state.pictureHeld ? { cameraHeld: true as const } : {};
+    this.#socket.send({ type: 'state', microphone: local.microphoneOn, camera: local.cameraOn, ...held });
     this.#set({});
   }
 

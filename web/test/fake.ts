@@ -92,6 +92,8 @@ interface FakeTransceiver {
     replaceTrack: (track: unknown) => Promise<void>;
     getParameters: () => { encodings: Record<string, unknown>[] };
     setParameters: (parameters: { encodings: Record<string, unknown>[] }) => Promise<void>;
+    stats: Record<string, unknown>[];
+    getStats: () => Promise<Map<string, unknown>>;
   };
   receiver: { track: FakeTrack; getSynchronizationSources: () => { timestamp: number }[] };
 }
@@ -138,6 +140,8 @@ export class FakePeer {
         setParameters: async (parameters) => {
           one.sender.parameters = parameters;
         },
+        stats: [],
+        getStats: async () => new Map(one.sender.stats.map((stat, at) => [String(at), stat])),
       },
       receiver: {
         track: new FakeTrack(kind),

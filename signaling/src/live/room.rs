@@ -275,9 +275,9 @@ impl<O: Outside> RoomState<O> {
             ClientMessage::Deny { participant_id, .. } => self.deny(who, participant_id).await,
             ClientMessage::SendBack { participant_id, .. } => self.send_back(who, participant_id).await,
             ClientMessage::Remove { participant_id, .. } => self.remove(who, participant_id).await,
-            ClientMessage::State { microphone, camera } => {
+            ClientMessage::State { microphone, camera, camera_held } => {
                 if let Some(seat) = self.roster.find_mut(who) {
-                    (seat.microphone, seat.camera) = (microphone, camera);
+                    (seat.microphone, seat.camera, seat.camera_held) = (microphone, camera, camera_held);
                 }
                 Ok(Done::Quiet)
             }

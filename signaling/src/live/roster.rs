@@ -126,6 +126,7 @@ pub(crate) struct Seat {
     pub(crate) checks: u32,
     pub(crate) microphone: bool,
     pub(crate) camera: bool,
+    pub(crate) camera_held: bool,
     pub(crate) muted: BTreeSet<Source>,
     pub(crate) consent: ConsentStatus,
     /// The answer above is in the database too.
@@ -163,6 +164,7 @@ impl Seat {
             checks: 0,
             microphone: false,
             camera: false,
+            camera_held: false,
             muted: BTreeSet::new(),
             consent: ConsentStatus::Pending,
             is_consent_stored: true,
@@ -236,6 +238,7 @@ impl Seat {
             connected: self.line.is_some() && self.media.as_ref().is_none_or(|m| !m.is_lost),
             microphone: self.microphone,
             camera: self.camera,
+            camera_held: self.camera_held,
             muted_by_clinician: self.muted.iter().copied().collect(),
             consent: self.consent,
         }

@@ -113,6 +113,9 @@ pub enum ClientMessage {
         microphone: bool,
         /// The camera is on.
         camera: bool,
+        /// Its picture is held back by the sender, because the way out carries no more than the voice.
+        #[serde(default)]
+        camera_held: bool,
     },
     /// Stops or resumes the forwarding of somebody's source.
     Mute {
@@ -404,6 +407,8 @@ pub struct RosterEntry {
     pub microphone: bool,
     /// Their camera is on.
     pub camera: bool,
+    /// Its picture is held back by themselves for the sake of sound.
+    pub camera_held: bool,
     /// What the clinician muted.
     pub muted_by_clinician: Vec<Source>,
     /// Their answer about recording.

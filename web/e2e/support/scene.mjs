@@ -47,7 +47,7 @@ const RECORDINGS = [
 ];
 
 function person(id, name, role, consent = 'PENDING', extra = {}) {
-  return { participantId: id, role, name, connected: true, microphone: true, camera: true, mutedByClinician: [], consent, ...extra };
+  return { participantId: id, role, name, connected: true, microphone: true, camera: true, cameraHeld: false, mutedByClinician: [], consent, ...extra };
 }
 
 /** Answers an offer inside the page with a moving picture, so that a call looks like one. */

@@ -22,7 +22,11 @@ export function NetworkWords({ state, bars, interrupted }: NetworkWordsProps) {
   const theirsLasting = useLasting(theirs !== null, WEAK_FOR_MS);
   const words = interrupted
     ? 'Something else is using your microphone, perhaps a phone call. It comes back when that ends.'
-    : lasting
+    : state.pictureHeld && state.brokenSince === null
+      ? isStaff
+        ? 'Picture paused for sound.'
+        : 'We turned your picture off so you can hear each other. It comes back by itself.'
+      : lasting
       ? 'Your connection is slow, so the picture is less sharp.'
       : theirsLasting && theirs
         ? `The connection of ${theirs} is slow.`

@@ -108,7 +108,8 @@ export function RemoteTile({ remote, entry, name, speaking, isStaff, onView, onF
   const who = entry?.participantId;
   const tell = useCallback((view: View) => who !== undefined && onView(who, view), [who, onView]);
   useView(ref, !pictureOff, tell);
-  const paused = remote?.cameraPaused === true && !cameraOff && !gone;
+  // Held back on the way to us, or by themselves.
+  const paused = (remote?.cameraPaused === true || entry?.cameraHeld === true) && !cameraOff && !gone;
   const microphoneOff = entry?.microphone === false || entry?.mutedByClinician.includes('microphone') === true;
   return (
     <figure ref={ref} class={`tile ${speaking ? 'speaking' : ''} ${paused ? 'paused' : ''}`} data-testid="remote-tile">

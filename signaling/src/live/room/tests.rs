@@ -588,6 +588,18 @@ async fn a_resume_that_missed_too_much_or_is_forged_is_told_everything() {
 }
 
 #[tokio::test]
+async fn a_picture_that_its_sender_holds_back_shows_in_the_roster_until_it_flows() {
+    let (mut scene, mut clinician, patient) = Scene::with_two().await;
+    for (held, said) in [(true, r#","cameraHeld":true"#), (false, "")] {
+        scene.say(&patient, &format!(r#"{{"type":"state","microphone":true,"camera":true{said}}}"#)).await;
+        let told = clinician.read().into_iter().rfind(|m| m["type"] == "roster").unwrap();
+        let people = told["participants"].as_array().unwrap();
+        let entry = people.iter().find(|p| p["participantId"] == patient.who.to_string()).unwrap();
+        assert_eq!((&entry["camera"], &entry["cameraHeld"]), (&Value::Bool(true), &Value::Bool(held)));
+    }
+}
+
+#[tokio::test]
 async fn a_second_socket_takes_over() {
     let (mut scene, mut clinician, mut patient) = Scene::with_two().await;
     let mut second = scene.enter(patient.who, RoleView::Patient, None).await;

@@ -16,6 +16,7 @@ fn reads_what_the_protocol_lists() {
         format!(r#"{{"type":"send_back","id":1,"participantId":"{id}"}}"#),
         format!(r#"{{"type":"remove","id":1,"participantId":"{id}"}}"#),
         r#"{"type":"state","microphone":true,"camera":true}"#.to_owned(),
+        r#"{"type":"state","microphone":true,"camera":true,"cameraHeld":true}"#.to_owned(),
         format!(r#"{{"type":"mute","id":1,"participantId":"{id}","source":"microphone","muted":true}}"#),
         r#"{"type":"view","mid":"3","view":"hidden"}"#.to_owned(),
         r#"{"type":"view","mid":"a","view":"thumbnail"}"#.to_owned(),
