@@ -115,6 +115,26 @@ install_cargo_deny() {
     rm -rf "$CACHE/cargo-deny-build"
 }
 
+install_cargo_fuzz() {
+    local version=0.13.2
+    [ "$("$CACHE/bin/cargo-fuzz" --version 2>/dev/null)" = "cargo-fuzz $version" ] && return
+    say "building cargo-fuzz $version into .cache (once)"
+    CARGO_TARGET_DIR="$CACHE/cargo-fuzz-build" CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off \
+        CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_DEBUG=0 \
+        cargo install -q --locked --root "$CACHE" "cargo-fuzz@$version" || fail "cargo-fuzz could not be built"
+    rm -rf "$CACHE/cargo-fuzz-build"
+}
+
+# Prints the name of a nightly toolchain, which only fuzzing needs: one that is here, or a pinned one from rustup. Prints
+# nothing where there is none and none can be had.
+install_nightly() {
+    local pinned=nightly-2026-05-20 found
+    have rustup || return 0
+    found=$(rustup toolchain list | grep -o -m 1 '^nightly[^ ]*') ||
+        { rustup toolchain install "$pinned" --profile minimal --no-self-update >&2 && found=$pinned; } || return 0
+    echo "$found"
+}
+
 # npm packages, when the lock file says something else than what is installed.
 install_web() {
     cmp -s web/package-lock.json web/node_modules/.installed-lock && return

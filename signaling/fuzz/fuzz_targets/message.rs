@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| signaling::ws::message::fuzz(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| signaling_fuzz::message::fuzz(data));

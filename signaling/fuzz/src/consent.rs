@@ -1,0 +1,6 @@
+//! What a person says about a text.
+
+#[path = "../../src/consent/words.rs"]
+mod words;
+
+pub use words::{ConsentStatus, Decision};
