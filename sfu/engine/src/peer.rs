@@ -61,6 +61,8 @@ pub(crate) struct Peer {
     pub(crate) tracks: Vec<Track>,
     pub(crate) slots: Vec<Slot>,
     pub(crate) round_trip: Option<Duration>,
+    /// It took another path, and what was under way on the old one is lost.
+    pub(crate) has_moved: bool,
     /// Slots last asked for, so that signaling hears of each need once.
     slots_wanted: (u8, u8),
     ours: IceCredentials,
@@ -139,6 +141,7 @@ impl Peer {
             tracks: Vec::new(),
             slots: Vec::new(),
             round_trip: None,
+            has_moved: false,
             slots_wanted: (0, 0),
             ours,
             // RFC 8829 section 5.2.1: 63 bits at most.
@@ -182,6 +185,7 @@ impl Peer {
     /// Packets take another path from now on: what was learnt about the old one no longer holds.
     pub(crate) fn handle_route_change(&mut self, _now: Instant) {
         self.round_trip = None;
+        self.has_moved = true;
     }
 
     /// The Track whose main or RTX stream this SSRC is.

@@ -190,6 +190,7 @@ impl Room {
         }
         self.settle(ctx);
         self.tend_downlinks(ctx);
+        self.renew_pictures();
         self.request_keyframes(ctx);
         if ctx.now.saturating_duration_since(self.speaker_polled) >= SPEAKER_INTERVAL {
             self.speaker_polled = ctx.now;

@@ -175,6 +175,28 @@ impl Room {
         self.want_keyframes(&carried);
     }
 
+    /// Wants the pictures anew that a Peer on another path sees, and those it sends: what was lost on the old one is too old to be
+    /// repaired, and browsers ask for a keyframe only three seconds after their last picture.
+    pub(super) fn renew_pictures(&mut self) {
+        let mut moved = Vec::new();
+        let mut sent = Vec::new();
+        for (index, peer) in &mut self.peers {
+            if std::mem::take(&mut peer.has_moved) {
+                moved.push(index);
+                sent.extend(peer.tracks.iter().map(|track| track.id));
+            }
+        }
+        if moved.is_empty() {
+            return;
+        }
+        let carried = self.peers.iter().flat_map(|(index, receiver)| {
+            let (sees, sent) = (moved.contains(&index), &sent);
+            receiver.slots.iter().filter_map(Slot::layer_in_need).filter(move |(track, _)| sees || sent.contains(track))
+        });
+        let wanted: Vec<_> = carried.collect();
+        self.want_keyframes(&wanted);
+    }
+
     /// Marks these Layers as wanted.
     pub(super) fn want_keyframes(&mut self, wanted: &[(TrackId, Layer)]) {
         for (_, publisher) in &mut self.peers {

@@ -60,12 +60,18 @@ fn another_address_without_a_restart_has_media_back_within_one_stun_interval() {
     let mut world = World::two_party(32);
     world.connect();
     world.run(3 * SECOND);
+    let counters = world.counters();
+    let (asked, wanted) = (counters.keyframes_asked, counters.keyframes_wanted);
     // The NAT forgot its mapping: the browser notices nothing, and its next check comes from elsewhere.
     world.seats[0].address = SocketAddr::from(([203, 0, 113, 81], 4712));
     let (before, back) = (heard(&world, 0), heard(&world, 1));
     let media = world.run_until(3 * SECOND, |world| heard(world, 0) > before && heard(world, 1) > back);
     assert!(media <= Duration::from_millis(2100), "the load client checks every two seconds: {media:?}");
     assert!(!is_lost(&world));
+    world.run(SECOND / 5);
+    let counters = world.counters();
+    assert_eq!(counters.keyframes_asked, asked + 2, "what each sees of the other begins anew");
+    assert_eq!(counters.keyframes_wanted, wanted, "before anybody asks for it");
 }
 
 #[test]
