@@ -32,6 +32,11 @@ impl FromRequestParts<App> for Address {
     }
 }
 
+/// True for an address behind which there are many people: a reverse proxy, or whatever runs on this machine.
+pub(crate) fn is_shared(address: IpAddr, proxies: &[IpAddr]) -> bool {
+    address.is_loopback() || proxies.contains(&address)
+}
+
 /// Walks `X-Forwarded-For` from the right, as long as trusted proxies speak. What an untrusted peer claims is not read at all.
 fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> IpAddr {
     let mut nearest = peer.to_canonical();

@@ -14,6 +14,7 @@ use crate::db::Db;
 use crate::limit::Misses;
 use crate::metrics::Metrics;
 use crate::quality::Samples;
+use crate::server::places::Places;
 
 /// Cheap to clone; all clones are one.
 #[derive(Clone, Debug)]
@@ -40,6 +41,8 @@ pub struct Parts {
     pub live: Arc<crate::live::Directory>,
     /// Wrong join codes of late.
     pub misses: Misses,
+    /// WebSockets that are open.
+    pub sockets: Arc<Places>,
     /// Which views are in the audit chain already.
     pub views: Memo,
     /// Quality samples on their way to the database.

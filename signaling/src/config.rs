@@ -31,6 +31,16 @@ pub struct SignalingConfig {
     pub migration_url: Option<Redacted<String>>,
     /// Database connections at most. Default 16. A request that finds none free for 5 s is answered 503.
     pub database_connections: u32,
+    /// TCP connections that carry requests at most, in all. Default 8192. The process needs an open file for each of these and for
+    /// each WebSocket.
+    pub connections: usize,
+    /// Those from one address at most (an IPv6 /64 is one). Loopback addresses and `trusted_proxies` have no bound of their own.
+    /// Default 512: a clinic behind one address, with some to spare.
+    pub connections_per_address: usize,
+    /// WebSockets at most, in all. Default 8192.
+    pub websockets: usize,
+    /// WebSockets at most from one address, which a trusted proxy reports. Default 512.
+    pub websockets_per_address: usize,
     /// Holds `signing.pem` and `lookup.key`. Default `keys`.
     pub key_dir: PathBuf,
     /// Reverse proxies whose `X-Forwarded-For` is believed. Default none.
@@ -109,6 +119,10 @@ impl Default for SignalingConfig {
             database_url: Redacted::new(String::new()),
             migration_url: None,
             database_connections: 16,
+            connections: 8_192,
+            connections_per_address: 512,
+            websockets: 8_192,
+            websockets_per_address: 512,
             key_dir: PathBuf::from("keys"),
             trusted_proxies: Vec::new(),
             join_opens_before: Duration::from_secs(10 * 60),
@@ -135,6 +149,10 @@ impl SignalingConfig {
         "database_url",
         "migration_url",
         "database_connections",
+        "connections",
+        "connections_per_address",
+        "websockets",
+        "websockets_per_address",
         "key_dir",
         "join_opens_before",
         "stop_grace",
@@ -168,6 +186,10 @@ impl SignalingConfig {
         }
         if self.database_connections == 0 {
             return refuse("`database_connections` must be at least 1");
+        }
+        let bounds = [self.connections, self.connections_per_address, self.websockets, self.websockets_per_address];
+        if bounds.contains(&0) {
+            return refuse("`connections`, `websockets` and the two `_per_address` must be at least 1");
         }
         match &self.public_url {
             Some(url) => drop(PublicAddress::parse(url)?),

@@ -29,6 +29,7 @@ pub mod problem;
 pub mod quality;
 pub mod recording;
 pub mod router;
+pub mod server;
 pub mod sign_in;
 pub mod telemetry;
 pub mod visit;
@@ -37,7 +38,6 @@ pub mod ws;
 
 use std::net::SocketAddr;
 
-use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -99,6 +99,7 @@ pub fn build(
         None => PublicAddress::localhost(address.port()),
     };
     let metrics = config.metrics.clone();
+    let sockets = server::places::Places::new(config.websockets, config.websockets_per_address);
     Ok(App::new(app::Parts {
         sfu: link.requester(),
         live: live::Directory::new(link.requester(), metrics.clone()),
@@ -109,6 +110,7 @@ pub fn build(
         keys,
         clock,
         misses: limit::Misses::default(),
+        sockets,
         views: audit::memo::Memo::default(),
         samples: quality::Samples::new(metrics.clone()),
         metrics,
@@ -131,15 +133,8 @@ async fn serve(
     let jobs = tokio::spawn(recording::watch_jobs(app.clone()));
     let drainer = tokio::spawn(drain::run(app.clone(), drain));
     let samples = tokio::spawn(quality::writer::run(app.clone()));
-    let service = router::router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
-    // Messages to a client are small and come in twos: with Nagle's algorithm the second waits for the client's delayed
-    // acknowledgement of the first, 40 ms.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection keeps Nagle's algorithm");
-        }
-    });
-    let server = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let gate = server::Gate::new(&app.config);
+    let server = server::serve(listener, router::router(app.clone()), &gate, stop.clone());
     tracing::info!(%address, "signaling listens");
     // Nobody may be waiting for the news; that is their choice.
     let _ = ready.send(address);
@@ -148,10 +143,7 @@ async fn serve(
         tokio::time::sleep(grace).await;
     };
     tokio::select! {
-        ended = server => {
-            ended?;
-            tracing::info!("signaling drained and stopped");
-        }
+        () = server => tracing::info!("signaling drained and stopped"),
         () = drained => tracing::warn!("signaling stopped with requests still under way"),
     }
     for task in [pump, jobs, samples, drainer] {

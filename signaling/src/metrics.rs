@@ -11,6 +11,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::server::places::Full;
+
 /// Upper bounds of how long requests take, in seconds: from a cached page to the limit of an ordinary request.
 const SECONDS: [f64; 9] = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0, 15.0];
 
@@ -29,6 +31,7 @@ struct Figures {
     messages: Family<OutcomeLabels, Counter>,
     redeemed: Family<OutcomeLabels, Counter>,
     samples: Family<OutcomeLabels, Counter>,
+    refused: Family<RefusedLabels, Counter>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -43,6 +46,12 @@ struct OutcomeLabels {
     outcome: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RefusedLabels {
+    what: &'static str,
+    bound: &'static str,
+}
+
 impl Default for Figures {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("signaling");
@@ -55,6 +64,7 @@ impl Default for Figures {
             messages: Family::default(),
             redeemed: Family::default(),
             samples: Family::default(),
+            refused: Family::default(),
             registry: Registry::default(),
         };
         registry.register("rooms", "Live rooms", all.rooms.clone());
@@ -66,6 +76,8 @@ impl Default for Figures {
         registry.register("messages", "WebSocket messages of clients, taken or refused", all.messages.clone());
         registry.register("join_tokens_redeemed", "Attempts to spend a join link", all.redeemed.clone());
         registry.register("quality_samples", "Quality samples, written or dropped", all.samples.clone());
+        let help = "Connections turned away because there were too many, in all or from one address";
+        registry.register("connections_refused", help, all.refused.clone());
         Self { registry, ..all }
     }
 }
@@ -137,6 +149,14 @@ impl Metrics {
         let outcome = if is_written { "written" } else { "dropped" };
         self.0.samples.get_or_create(&OutcomeLabels { outcome }).inc_by(samples);
     }
+
+    pub(crate) fn note_refused(&self, what: &'static str, full: Full) {
+        let bound = match full {
+            Full::All => "all",
+            Full::Address => "address",
+        };
+        self.0.refused.get_or_create(&RefusedLabels { what, bound }).inc();
+    }
 }
 
 fn count(family: &Family<OutcomeLabels, Counter>, outcome: &'static str) {
@@ -168,6 +188,7 @@ mod tests {
         metrics.note_message(Outcome::Malformed);
         metrics.note_redeem(true);
         metrics.note_samples(false, 7);
+        metrics.note_refused("websocket", Full::Address);
         let text = metrics.render();
         for line in [
             "# TYPE signaling_rooms gauge",
@@ -179,6 +200,7 @@ mod tests {
             "signaling_messages_total{outcome=\"malformed\"} 1",
             "signaling_join_tokens_redeemed_total{outcome=\"redeemed\"} 1",
             "signaling_quality_samples_total{outcome=\"dropped\"} 7",
+            "signaling_connections_refused_total{what=\"websocket\",bound=\"address\"} 1",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }

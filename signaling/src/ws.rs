@@ -4,6 +4,8 @@ pub mod message;
 pub mod resume;
 pub(crate) mod session;
 
+use std::net::IpAddr;
+
 use axum::extract::State;
 use axum::extract::ws::{WebSocket, WebSocketUpgrade};
 use axum::http::HeaderMap;
@@ -13,6 +15,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use wire::{Redacted, RoomId, VisitId};
 
+use crate::address::{self, Address};
 use crate::app::App;
 use crate::auth::{Actor, Permission, extract, origin};
 use crate::body::Params;
@@ -27,6 +30,7 @@ use crate::live::{self, Closed, RoomHandle};
 use crate::organization;
 use crate::participant::{self, Participant, Role};
 use crate::problem::{Code, Problem};
+use crate::server::places::{Full, Place};
 use crate::visit::{self, RecordingPolicy, Visit};
 use crate::ws::message::{EndReason, MAX_FRAME_BYTES, Practice, RoleView, ServerMessage, VisitCard};
 
@@ -52,18 +56,35 @@ pub async fn upgrade(
     State(app): State<App>,
     Params(query): Params<WsQuery>,
     headers: HeaderMap,
+    Address(from): Address,
     ws: WebSocketUpgrade,
 ) -> Result<Response, Error> {
     if !origin::is_ours(&app, &headers) {
         return Err(Code::CrossOrigin.into());
     }
+    let place = enter(&app, from)?;
     let guest = find_guest(&app, query.visit, &headers).await?;
     // A frame a little over our limit is read and refused by its code; a much larger one is not even read.
     let ws = ws.protocols([SUBPROTOCOL]).max_message_size(2 * MAX_FRAME_BYTES).max_frame_size(2 * MAX_FRAME_BYTES);
-    Ok(ws.on_upgrade(async move |mut socket| match guest {
-        Some(guest) => Box::pin(attend(app, socket, guest)).await,
-        None => session::end(&mut socket, close::UNAUTHENTICATED).await,
+    Ok(ws.on_upgrade(async move |mut socket| {
+        match guest {
+            Some(guest) => Box::pin(attend(app, socket, guest)).await,
+            None => session::end(&mut socket, close::UNAUTHENTICATED).await,
+        }
+        drop(place);
     }))
+}
+
+/// A place for one more WebSocket: counted for each client, also behind a proxy, because sockets stay for a whole visit.
+fn enter(app: &App, from: IpAddr) -> Result<Place, Problem> {
+    let is_shared = address::is_shared(from, &app.config.trusted_proxies);
+    app.sockets.enter((!is_shared).then_some(from)).map_err(|full| {
+        app.metrics.note_refused("websocket", full);
+        match full {
+            Full::All => Code::Unavailable.problem(),
+            Full::Address => Code::RateLimited.with("There are too many open connections from your network."),
+        }
+    })
 }
 
 /// Somebody whose credential holds for this visit.

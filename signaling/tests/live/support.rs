@@ -102,6 +102,11 @@ pub(crate) struct House {
 
 impl House {
     pub(crate) async fn open() -> Self {
+        Self::open_as(SignalingConfig::default()).await
+    }
+
+    /// With other settings than usual; those that a test needs at any rate are set here.
+    pub(crate) async fn open_as(settings: SignalingConfig) -> Self {
         let database = TestDatabase::fresh().await;
         let folder = tempfile::tempdir().unwrap();
         let keys = Keys::read_or_create(folder.path()).unwrap();
@@ -114,7 +119,7 @@ impl House {
             database_url: Redacted::new(database.app_url.clone()),
             database_connections: 8,
             vault: Some(vault.clone()),
-            ..SignalingConfig::default()
+            ..settings
         };
         let org = OrgId::random();
         let db = Db::connect(&config, Clock::system()).await.unwrap();
