@@ -44,6 +44,8 @@ const NARROW: Bitrate = Bitrate::kbps(150);
 const NARROW_PROBE: f64 = 1.5;
 /// Payload of a probe packet.
 pub(crate) const PROBE_BYTES: usize = 1200;
+/// How often sound is measured.
+const TURN: Duration = Duration::from_millis(50);
 /// RTCP and what else is small.
 const CONTROL: Bitrate = Bitrate::kbps(5);
 
@@ -70,6 +72,8 @@ pub(crate) struct Downlink {
     overhead: usize,
     sound: Meter,
     guard: Guard,
+    /// Its rate, as it was at the last turn.
+    sound_rate: Bitrate,
     bytes: u64,
     reference: Option<i64>,
     statuses: Vec<Option<i32>>,
@@ -97,6 +101,7 @@ impl Downlink {
             overhead: 28,
             sound: Meter::default(),
             guard: Guard::default(),
+            sound_rate: Bitrate::ZERO,
             bytes: 0,
             reference: None,
             statuses: Vec::new(),
@@ -292,8 +297,9 @@ impl Downlink {
             self.burst = Some(Burst { probe, began: now, bytes: 0, packets: 0 });
         }
         if now >= self.next_turn {
-            self.next_turn = now + Duration::from_millis(50);
-            self.estimator.set_audio_reserve(self.sound.rate(now));
+            self.next_turn = now + TURN;
+            self.sound_rate = self.sound.rate(now);
+            self.estimator.set_audio_reserve(self.sound_rate);
         }
         self.pacer.set_target(now, self.paced(), self.estimator.round_trip());
     }
@@ -334,9 +340,8 @@ impl Downlink {
 
     // What it is spent on.
 
-    pub(crate) fn is_division_due(&mut self, now: Instant) -> bool {
-        let sound = self.sound.rate(now);
-        self.allocator.is_due(now, self.estimator.target(), sound)
+    pub(crate) fn is_division_due(&self, now: Instant) -> bool {
+        self.allocator.is_due(now, self.estimator.target(), self.sound_rate)
     }
 
     pub(crate) const fn touch(&mut self, now: Instant) {

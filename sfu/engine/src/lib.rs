@@ -139,6 +139,8 @@ pub enum Output {
 const ROOMS: usize = 4096;
 /// How often timers are looked at. All of them live with a tick of this length, so no heap is needed.
 const TICK: Duration = Duration::from_millis(10);
+/// The same while every Room is quiet, so that a node on which people wait or talk to nobody sleeps.
+const QUIET_TICK: Duration = Duration::from_millis(50);
 
 /// One media node: Rooms, their Peers and everything that flows between them. Single owner, never blocks, reads no clock.
 #[derive(Debug)]
@@ -163,6 +165,10 @@ impl Engine {
     /// Takes one input. `now` must not run backwards. Drain [`Self::poll_output`] before the next input.
     pub fn handle_input(&mut self, now: Instant, input: Input<'_>) {
         self.ctx.now = now;
+        if !matches!(input, Input::Timeout) {
+            // It may have stirred a quiet Room.
+            self.next_tick = self.next_tick.min(now + TICK);
+        }
         match input {
             Input::Datagram { from, bytes } => self.handle_datagram(from, bytes),
             Input::Command { ticket, command } => self.handle_command(ticket, command),
@@ -175,7 +181,6 @@ impl Engine {
             Input::Timeout => {}
         }
         if now >= self.next_tick {
-            self.next_tick = now + TICK;
             self.tick();
         }
         self.pace(now);
@@ -299,6 +304,8 @@ impl Engine {
                 self.within(place, |room, ctx| room.tick(ctx));
             }
         }
+        let is_quiet = self.rooms.iter().all(|(_, room)| room.is_quiet(self.ctx.now));
+        self.next_tick = self.ctx.now + if is_quiet { QUIET_TICK } else { TICK };
     }
 
     fn find_place(&self, room: RoomId) -> Option<usize> {

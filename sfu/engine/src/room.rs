@@ -73,6 +73,8 @@ pub(crate) struct Room {
     /// When a command, a handshake or media last came.
     stirred: Instant,
     ticked: Instant,
+    /// When publishers are told next what of them is wanted.
+    next_wishes: Instant,
     /// Who speaks, and since when.
     speaking: Option<(ParticipantId, Instant)>,
     /// What the ways to people who left carried, for when they come back: at most [`LEAVERS`].
@@ -99,6 +101,7 @@ impl Room {
             heard: now,
             stirred: now,
             ticked: now,
+            next_wishes: now,
             speaking: None,
             leavers: Vec::new(),
             #[cfg(test)]
@@ -124,9 +127,14 @@ impl Room {
         PeerKey { room: self.place, peer }
     }
 
+    /// Nothing came for so long that nothing can be in flight.
+    pub(crate) fn is_quiet(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.stirred) >= QUIET
+    }
+
     /// Whether it is time for [`Self::tick`]: at every tick of the Engine while something happens, seldom in a quiet Room.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.stirred) < QUIET || now.saturating_duration_since(self.ticked) >= QUIET_TICK
+        !self.is_quiet(now) || now.saturating_duration_since(self.ticked) >= QUIET_TICK
     }
 
     /// Something happened that timers follow from.
@@ -316,6 +324,7 @@ impl Room {
 
     /// Brings slots and Tap in line with who is inside and what they publish. Called after every change of either.
     fn reconcile(&mut self, ctx: &mut Context) {
+        self.next_wishes = ctx.now;
         self.guard_tap(ctx);
         let mut published: Vec<(u64, Wanted)> = Vec::new();
         for (_, peer) in &self.peers {

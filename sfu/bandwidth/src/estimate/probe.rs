@@ -13,12 +13,23 @@ const SHORTEST: Duration = Duration::from_millis(15);
 const SHORTEST_SLOW: Duration = Duration::from_millis(25);
 const SLOW: f64 = 1e6;
 const TIMEOUT: Duration = Duration::from_secs(1);
+/// A burst that a receiver reads in clumps of half its length says little: the next one is twice as long, at most so many times.
+const LONGEST_STRETCH: u32 = 8;
+const CLUMPED: f64 = 0.5;
+/// Clumps so short are the grain of clocks, in seconds.
+const GRAIN: f64 = 0.003;
+/// A gap so much longer than the others is no other flow's packet in between, in seconds.
+const STALL: f64 = 0.02;
+/// Packets of a burst that are looked at one by one.
+const LOOKED_AT: usize = 256;
 /// A probe that reached so much of what it tried is followed by one twice as fast.
 const GO_ON: f64 = 0.7;
 const PERIOD: Duration = Duration::from_secs(5);
 const WORTH_RETURNING: f64 = 0.66;
 const RETURN: f64 = 0.85;
 const LOSSY: f64 = 0.02;
+/// What arrives at less of the rate at which it was sent met a full path.
+const FULL: f64 = 0.9;
 
 /// What the estimator knows when a probe might be due.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +73,7 @@ impl Span {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Cluster {
     probe: Probe,
     began: Instant,
@@ -76,11 +87,57 @@ struct Cluster {
     first_acked_bytes: f64,
     sending: Option<Span>,
     arriving: Option<Span>,
+    /// What the path carries is known: another's burst in between is likelier than a receiver that stood still.
+    knows_capacity: bool,
+    /// When packets left and arrived, in milliseconds: at most [`LOOKED_AT`].
+    passed: Vec<(f64, f64)>,
+}
+
+impl Cluster {
+    /// For how long packets of the burst stood somewhere until they arrived together, in seconds: by so much a later one was
+    /// faster than one before it. What a full path does is the contrary.
+    fn clump(&mut self) -> f64 {
+        self.passed.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+        let mut slowest = f64::NEG_INFINITY;
+        let mut clump = 0.0_f64;
+        for (sent, arrival) in &self.passed {
+            slowest = slowest.max(arrival - sent);
+            clump = clump.max(slowest - (arrival - sent));
+        }
+        clump / 1e3
+    }
+
+    /// How much of the span of arrival is one gap that stands alone, in seconds: the receiver stood still. A full path spreads
+    /// what it delays over the burst.
+    fn stall(&self) -> f64 {
+        let mut arrivals: Vec<f64> = self.passed.iter().map(|(_, arrival)| *arrival).collect();
+        arrivals.sort_unstable_by(f64::total_cmp);
+        let (mut longest, mut second) = (0.0_f64, 0.0_f64);
+        for gap in arrivals.windows(2).filter_map(|pair| Some(pair.get(1)? - pair.first()?)) {
+            if gap > longest {
+                (second, longest) = (longest, gap);
+            } else {
+                second = second.max(gap);
+            }
+        }
+        (longest - second) / 1e3
+    }
+}
+
+/// What a burst showed.
+enum Verdict {
+    Found(Finding),
+    /// It was too short to tell.
+    Unclear,
+    /// Too little of it came.
+    Nothing,
 }
 
 #[derive(Debug)]
 pub(super) struct Prober {
     cluster: Option<Cluster>,
+    /// Bursts are so many times longer than they would be.
+    stretch: u32,
     next_id: u32,
     /// The next of a chain, and not before when.
     chain: Option<(f64, Instant)>,
@@ -97,6 +154,7 @@ impl Prober {
     pub(super) fn new() -> Self {
         Self {
             cluster: None,
+            stretch: 1,
             next_id: 0,
             chain: None,
             once: None,
@@ -166,7 +224,7 @@ impl Prober {
         let rate = if self.begun && situation.loss > LOSSY { rate.min(1.5 * situation.rate) } else { rate };
         let shortest = if rate < SLOW { SHORTEST_SLOW } else { SHORTEST };
         let five = Bitrate::bps(0).max(bits(rate)).time_for(u64::from(PACKETS) * PACKET_BYTES as u64);
-        let duration = shortest.max(five).min(Duration::from_secs(1));
+        let duration = (shortest * self.stretch).max(five).min(Duration::from_secs(1));
         let bytes = usize::try_from(bits(rate).bytes_in(duration)).unwrap_or(usize::MAX);
         self.next_id = self.next_id.wrapping_add(1);
         let probe = Probe { id: ProbeId(self.next_id), rate: bits(rate), bytes, packets: PACKETS, duration };
@@ -185,6 +243,8 @@ impl Prober {
             first_acked_bytes: 0.0,
             sending: None,
             arriving: None,
+            knows_capacity: situation.knows_capacity,
+            passed: Vec::new(),
         });
         Some(probe)
     }
@@ -205,7 +265,10 @@ impl Prober {
         }
         if let Some((rate, _)) = self.chain.filter(|&(_, at)| now >= at) {
             self.chain = None;
-            return (rate > situation.rate).then_some(rate);
+            // What arrived meanwhile may have shown as much: the chain goes on from there, until the path is known.
+            let is_behind = rate <= situation.rate && !situation.knows_capacity;
+            let rate = if is_behind { 1.5 * situation.rate } else { rate };
+            return (rate.min(situation.max) > situation.rate).then_some(rate);
         }
         if let Some((rate, _)) = self.once.filter(|&(_, at)| now >= at) {
             self.once = None;
@@ -257,15 +320,32 @@ impl Prober {
             cluster.acked_packets += 1;
             cluster.acked_bytes += bytes;
             Span::stretch(&mut cluster.arriving, arrival);
+            if cluster.passed.len() < LOOKED_AT {
+                let sent = packet.sent.saturating_duration_since(cluster.began).as_secs_f64() * 1e3;
+                cluster.passed.push((sent, arrival));
+            }
         }
         let whole = cluster.sent_packets >= cluster.probe.packets && cluster.sent_bytes >= cluster.probe.bytes as f64;
         let over = now.saturating_duration_since(cluster.began) > 2 * cluster.probe.duration + SHORTEST;
         if !(whole || over) || cluster.told < cluster.sent_packets || cluster.sent_packets == 0 {
             return None;
         }
-        let cluster = *cluster;
-        self.cluster = None;
-        let finding = judge(&cluster, inherent)?;
+        let mut cluster = self.cluster.take()?;
+        let clump = if cluster.knows_capacity { 0.0 } else { cluster.clump() };
+        let finding = match judge(&cluster, clump, inherent) {
+            Verdict::Found(finding) => {
+                if clump < 0.25 * CLUMPED * Span::seconds(cluster.sending) {
+                    self.stretch = (self.stretch / 2).max(1);
+                }
+                finding
+            }
+            Verdict::Unclear if self.stretch < LONGEST_STRETCH && !cluster.knows_capacity => {
+                self.stretch *= 2;
+                self.chain = Some((cluster.probe.rate.as_bps() as f64, now));
+                return None;
+            }
+            Verdict::Unclear | Verdict::Nothing => return None,
+        };
         if finding.rate >= GO_ON * cluster.probe.rate.as_bps() as f64 && !finding.full {
             self.chain = Some((2.0 * finding.rate, now));
         }
@@ -273,14 +353,22 @@ impl Prober {
     }
 }
 
-fn judge(cluster: &Cluster, inherent: f64) -> Option<Finding> {
+fn judge(cluster: &Cluster, clump: f64, inherent: f64) -> Verdict {
     let needed = 0.8 * (1.0 - inherent);
     let enough = f64::from(cluster.acked_packets) >= needed * f64::from(cluster.sent_packets)
         && cluster.acked_bytes >= needed * cluster.sent_bytes
         && cluster.acked_packets >= 3;
     let (sending, arriving) = (Span::seconds(cluster.sending), Span::seconds(cluster.arriving));
-    if !enough || sending <= 0.0 || arriving <= 0.0 || sending > 1.0 || arriving > 1.0 {
-        return None;
+    if !enough || sending <= 0.0 || sending > 1.0 || arriving > 1.0 {
+        return Verdict::Nothing;
+    }
+    // Each end of the span of arrival may be off by a clump.
+    let is_full = arriving - clump > sending / FULL;
+    let stall = cluster.stall();
+    let is_stalled =
+        stall > STALL && !cluster.knows_capacity && arriving > sending / FULL && arriving - stall <= sending / FULL;
+    if !is_full && clump > GRAIN && clump > CLUMPED * sending || is_stalled || arriving <= 0.0 {
+        return Verdict::Unclear;
     }
     // The last to leave ends after the span of leaving, the first to arrive began before that of arriving. Both are taken for
     // the larger: in a burst of few packets a small one at one end would else read as a path that is full.
@@ -289,10 +377,10 @@ fn judge(cluster: &Cluster, inherent: f64) -> Option<Finding> {
     // What nature took would have come at the same pace.
     let received = (cluster.acked_bytes - edge).max(0.0) * 8.0 / arriving / (1.0 - inherent);
     if received > 2.0 * sent {
-        return None;
+        return Verdict::Unclear;
     }
-    let full = received < 0.9 * sent;
-    Some(Finding { rate: if full { 0.95 * received } else { sent.min(received) }, full })
+    let full = received < FULL * sent && (clump <= GRAIN || is_full);
+    Verdict::Found(Finding { rate: if full { 0.95 * received } else { sent.min(received) }, full })
 }
 
 /// Rounded down; a negative rate is none.

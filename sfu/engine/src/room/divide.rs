@@ -31,6 +31,8 @@ const VOICE: Bitrate = Bitrate::kbps(60);
 const CONTROL: Bitrate = Bitrate::kbps(5);
 /// Voices that are reckoned with at a time.
 const VOICES: u64 = 3;
+/// What of publishers is wanted is looked at so often while no division says more: voices, holds and repeated limits.
+const WISHES: Duration = Duration::from_millis(100);
 /// Who speaks for so long gets more of the picture.
 const SPEAKING: Duration = Duration::from_secs(2);
 /// A picture is held back for so long before the viewer is told: a start looks the same.
@@ -116,17 +118,21 @@ impl Room {
 
     /// Lets every downlink work, and divides those whose time has come.
     pub(super) fn tend_downlinks(&mut self, ctx: &mut Context) {
-        let all: Vec<usize> = self.peers.iter().map(|(index, _)| index).collect();
-        for index in &all {
-            let Some(peer) = self.peers.get_mut(*index).filter(|peer| peer.is_connected()) else { continue };
+        for index in 0..self.peers.capacity() {
+            let Some(peer) = self.peers.get_mut(index).filter(|peer| peer.is_connected()) else { continue };
             peer.downlink.tend(ctx.now, peer.transport.path());
             peer.pace(ctx);
             if peer.door == Door::Admitted && peer.downlink.is_division_due(ctx.now) {
-                self.divide(ctx, *index);
+                self.divide(ctx, index);
+                self.next_wishes = ctx.now;
             }
         }
-        for index in all {
-            self.tell_publisher(ctx, index);
+        // It depends on divisions and on who is there and looks; all else is slower than this.
+        if ctx.now >= self.next_wishes {
+            self.next_wishes = ctx.now + WISHES;
+            for index in 0..self.peers.capacity() {
+                self.tell_publisher(ctx, index);
+            }
         }
     }
 

@@ -187,3 +187,43 @@ fn what_the_network_loses_from_the_first_packet_on_comes_back() {
         }
     }
 }
+
+#[test]
+fn a_node_on_which_nobody_sends_sleeps() {
+    let mut world = meeting(1, 2);
+    world.connect();
+    world.run(SECOND);
+    for seat in &mut world.seats {
+        seat.is_sending = false;
+    }
+    world.run(3 * SECOND);
+    let before = world.wakes;
+    world.run(10 * SECOND);
+    let wakes = world.wakes - before;
+    assert!(wakes <= 230, "{wakes} in ten seconds");
+    // Who speaks again is heard at once, and what was lost then is asked for at once.
+    world.loss = 0.1;
+    world.seats[0].is_sending = true;
+    let before = world.seats[1].received.len();
+    world.run(500 * MS);
+    assert!(world.seats[1].received.len() > before + 70);
+    assert!(world.counters().repaired_up > 0);
+}
+
+#[test]
+fn clients_that_read_late_are_no_narrow_way() {
+    // Every 20 ms, or not at all for about 50 ms, a fifth of the time: from the beginning on.
+    for (busy, stall, share) in [(20, 0, 0.0), (0, 50, 0.2)] {
+        for seed in 1..=3 {
+            let mut world = meeting(seed, 6);
+            world.connect();
+            world.busy = busy * MS;
+            world.stalls = (stall * MS, share);
+            world.run(4 * SECOND);
+            let sent = 6 * 25 * 5;
+            let missing: usize = watch(&mut world, 6 * SECOND).iter().map(|(missing, _)| missing).sum();
+            // Taken for narrow ways they lost half and more, for good.
+            assert!(missing * 100 <= 6 * 10 * sent, "every {busy} ms, {stall} ms of {share}, seed {seed}: {missing}");
+        }
+    }
+}

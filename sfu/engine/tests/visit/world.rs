@@ -129,6 +129,13 @@ pub(crate) struct World {
     pub(crate) jitter: Duration,
     /// The same for what clients send alone.
     pub(crate) uplink_jitter: Duration,
+    /// Clients read what came once in so long only, and stamp it then: a processor that is busy elsewhere.
+    pub(crate) busy: Duration,
+    /// The same once in a while: how long, and the share of the time.
+    pub(crate) stalls: (Duration, f64),
+    stalled_until: Option<Instant>,
+    /// How often the Engine was woken by its timers.
+    pub(crate) wakes: u64,
     /// Media packets that went to somebody outside.
     pub(crate) trespasses: Vec<String>,
     /// Media datagrams sent to each seat.
@@ -169,6 +176,10 @@ impl World {
             delay: Duration::ZERO,
             jitter: Duration::ZERO,
             uplink_jitter: Duration::ZERO,
+            busy: Duration::ZERO,
+            stalls: (Duration::ZERO, 0.0),
+            stalled_until: None,
+            wakes: 0,
             trespasses: Vec::new(),
             media_sent: BTreeMap::new(),
             edit_offer: |_, offer| offer,
@@ -316,6 +327,7 @@ impl World {
             self.millis += 1;
             self.deliver();
             if self.wait.is_some_and(|at| at <= self.now) {
+                self.wakes += 1;
                 self.input(Input::Timeout);
             }
             for seat in 0..self.seats.len() {
@@ -414,6 +426,9 @@ impl World {
     }
 
     fn deliver(&mut self) {
+        if self.is_stalled() {
+            return;
+        }
         while self.flying.peek().is_some_and(|next| next.due.0.0 <= self.now) {
             let Some(Flying { due, to_engine, seat, bytes }) = self.flying.pop() else { return };
             if to_engine {
@@ -422,10 +437,28 @@ impl World {
             } else {
                 let from = "192.0.2.1:5000".parse().unwrap();
                 // The clock has steps of a millisecond; what the client reports has a quarter of that.
-                self.seats[seat].client.handle_datagram(due.0.0, from, &bytes);
+                let at = if self.reads_late() { self.now } else { due.0.0 };
+                self.seats[seat].client.handle_datagram(at, from, &bytes);
                 self.collect(seat);
             }
         }
+    }
+
+    const fn reads_late(&self) -> bool {
+        !self.busy.is_zero() || !self.stalls.0.is_zero()
+    }
+
+    /// All clients stand still together, as those of one process do. The server is another process.
+    fn is_stalled(&mut self) -> bool {
+        let (length, share) = self.stalls;
+        if self.stalled_until.is_some_and(|until| self.now < until) {
+            return true;
+        }
+        self.stalled_until = None;
+        if !length.is_zero() && self.rng.random::<f64>() < share * 1e-3 / length.as_secs_f64() {
+            self.stalled_until = Some(self.now + length.mul_f64(0.5 + self.rng.random::<f64>()));
+        }
+        !self.busy.is_zero() && u128::from(self.millis) % self.busy.as_millis() != 0
     }
 
     fn drain(&mut self) {
