@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { after, before, describe } from 'node:test';
 import { launchChromium, launchFirefox } from './support/browser.mjs';
 import { consentOnBothSides, download, joinAsPatient, listRecordings, makeVisit, openVisit, record, signIn } from './support/flow.mjs';
-import { inbound, remoteTone, untilInbound } from './support/measure.mjs';
+import { inbound, remoteTone, soundBytes, untilInbound } from './support/measure.mjs';
 import { CLINICIAN, colourAt, colourDistance, makeSources, probe } from './support/media.mjs';
 import { startAnteroom } from './support/server.mjs';
 import { story } from './support/step.mjs';
@@ -60,6 +60,10 @@ describe('a visit between Chromium and Firefox', () => {
       const first = await untilInbound(page, (now) => now.frames > 0 && now.audioPackets > 0, `${who} decodes`);
       await untilInbound(page, (now) => now.frames > first.frames + 20 && now.audioPackets > first.audioPackets + 20, `${who} goes on decoding`);
     }
+    const [red, plain] = await Promise.all([clinician, patient].map(soundBytes));
+    console.log(`  bytes of sound a packet: Chromium sends ${red.sent.toFixed(0)}, Firefox hears ${plain.heard.toFixed(0)}`);
+    assert.ok(red.sent > 120, 'Chromium says each frame twice');
+    assert.ok(plain.heard > 0 && plain.heard < 110, 'and Firefox, which does not know that, gets it once');
     // Headless Firefox has no sound card to analyse with; its decoder's own measure of loudness has to do.
     await untilInbound(patient, (now) => now.energy > 0.001, 'Firefox hears');
     const tone = await remoteTone(clinician);

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { after, before, describe } from 'node:test';
 import { launchChromium } from './support/browser.mjs';
 import { consentOnBothSides, download, joinAsPatient, listRecordings, makeVisit, openVisit, record, signIn } from './support/flow.mjs';
-import { inbound, markAt, remoteColour, remoteTone, untilInbound } from './support/measure.mjs';
+import { inbound, markAt, remoteColour, remoteTone, soundBytes, untilInbound } from './support/measure.mjs';
 import { CLINICIAN, colourAt, colourDistance, decodedSpan, makeSources, PATIENT, probe, toneShare } from './support/media.mjs';
 import { startAnteroom } from './support/server.mjs';
 import { story } from './support/step.mjs';
@@ -84,6 +84,14 @@ describe('a visit between two Chromium', () => {
       const tone = await remoteTone(page);
       console.log(`  ${other.name} hums at ${tone.hz.toFixed(1)} Hz (${tone.decibels.toFixed(0)} dB), looks like ${colour}`);
       assert.ok(Math.abs(tone.hz - other.tone) < 10, `${other.name}'s tone: heard ${tone.hz} Hz`);
+    }
+  });
+
+  step('says each frame of sound twice, and passes that on', async () => {
+    for (const [page, who] of [[patient, 'patient'], [clinician, 'clinician']]) {
+      const sound = await soundBytes(page);
+      console.log(`  ${who}: ${sound.sent.toFixed(0)} bytes a packet sent, ${sound.heard.toFixed(0)} heard`);
+      assert.ok(sound.sent > 120 && sound.heard > 120, `${who}: ${JSON.stringify(sound)}`);
     }
   });
 

@@ -5,6 +5,7 @@ import { Backoff } from './backoff';
 import { Emitter } from './emitter';
 import type { LocalMedia } from './local';
 import type { Encoding, Source } from './message';
+import { preferSound, soundCodecs } from './redundancy';
 import { boundedBudget, limitVoice, NARROW_VOICE, setEncoding, cameraLayers, USUAL_VOICE, withPtime, type AudioBudget } from './sender';
 import { SlotTable, type Carried, type Remote } from './slot';
 import type { Amount } from './uplink';
@@ -47,6 +48,8 @@ const SEARCH_STEP_MS = 250;
 const SEARCH_FOR_MS = 25_000;
 /** From the first offer to a connected transport. */
 const CONNECT_WITHIN_MS = 15_000;
+/** A picture that was held back flows this long before sound is sent with redundancy again. */
+const REDUNDANT_AFTER_MS = 15_000;
 /** More m-lines than this are refused, so that a confused server cannot make us grow without end. */
 const MAX_SLOTS = 64;
 
@@ -71,6 +74,8 @@ export class MediaLink extends Emitter<MediaEvents> {
   #budget: AudioBudget | null = null;
   #picture: Amount = 'all';
   #isVoiceNarrow = false;
+  #isRedundant = true;
+  #soundTimer: ReturnType<typeof setTimeout> | undefined;
   readonly #encodings = new Map<Source, Encoding>([['camera', 'single']]);
 
   constructor(options: MediaOptions) {
@@ -80,7 +85,7 @@ export class MediaLink extends Emitter<MediaEvents> {
     this.peer = create({ iceServers: options.iceServers, bundlePolicy: 'max-bundle', rtcpMuxPolicy: 'require' });
     this.peer.addEventListener('connectionstatechange', () => this.#handleConnection());
     const { local } = options;
-    this.peer.addTransceiver(local.microphone ?? 'audio', { direction: 'sendrecv' });
+    preferSound(this.peer.addTransceiver(local.microphone ?? 'audio', { direction: 'sendrecv' }), true);
     this.peer.addTransceiver(local.camera ?? 'video', {
       direction: 'sendrecv',
       sendEncodings: cameraLayers(),
@@ -169,8 +174,21 @@ export class MediaLink extends Emitter<MediaEvents> {
     const wasHeld = this.#picture !== 'all';
     this.#picture = amount;
     this.#applyWishes();
+    // Where a picture has no room, sound has none to be said twice.
+    clearTimeout(this.#soundTimer);
+    if (amount !== 'all') this.#setRedundant(false);
+    else this.#soundTimer = setTimeout(() => this.#setRedundant(true), REDUNDANT_AFTER_MS);
     // People are told of a picture that is off, not of each try.
     if ((amount !== 'all') !== wasHeld) this.emit('starved', amount !== 'all');
+  }
+
+  /** Browsers send what stands first in the answer, which repeats the order of the offer. */
+  #setRedundant(redundant: boolean): void {
+    if (this.#closed || redundant === this.#isRedundant || !soundCodecs(redundant)) return;
+    this.#isRedundant = redundant;
+    const own = this.peer.getTransceivers().find((one) => one.receiver.track.kind === 'audio');
+    if (own) preferSound(own, redundant);
+    void this.negotiate();
   }
 
   /** What the own voice may cost. Another packet time needs another answer, because browsers read it there. */
@@ -240,6 +258,7 @@ export class MediaLink extends Emitter<MediaEvents> {
   close(): void {
     this.#closed = true;
     clearTimeout(this.#timer);
+    clearTimeout(this.#soundTimer);
     this.#stopListening();
     this.peer.close();
   }

@@ -8,12 +8,13 @@ use wire::control::{Codec, SlotTrack, Source};
 use wire::{ParticipantId, TrackId};
 
 use crate::history::Patch;
-use crate::negotiate::{self, Answer, Coding, Format, FormatFeedback, SectionAnswer, Sending, Sources};
+use crate::negotiate::{self, Answer, Coding, Format, FormatFeedback, RedFormat, SectionAnswer, Sending, Sources};
 use crate::rtp::arrivals;
 use crate::rtp::extension::{self, Ids, NewBlock};
 use crate::rtp::feedback::Feedback;
 use crate::rtp::rtcp::{self, Compound, Rtcp};
 use crate::rtp::{av1, dependency, h264, packet, red, vp8, vp9};
+use crate::sound::Reach;
 use crate::subscription::Slot;
 use crate::track::{Extras, Track};
 
@@ -119,6 +120,64 @@ pub fn red(data: &[u8]) {
     let again = red::read(&written).expect("what we write can be read");
     assert_eq!(written.get(again.primary), Some(primary));
     assert_eq!(again.count, earlier().count());
+}
+
+/// A voice in any order, with redundancy or without, through a Track and onto a slot: no number leaves twice. Each four bytes
+/// are one packet: its number, how many frames it repeats and what else happens, the time that passes.
+pub fn voice(data: &[u8]) {
+    #[expect(clippy::disallowed_methods, reason = "the origin of virtual time")]
+    let mut now = Instant::now();
+    let coding = Coding { codec: Codec::Opus, profile: None };
+    let id = TrackId::from_uuid(uuid::Uuid::from_u128(1));
+    let mut track = Track::new(id, "0".into(), Source::Microphone, coding, now);
+    track.set_sources(&Sources { named: vec![(7, None)], ..Sources::default() }, now);
+    let sending = Sending { stream: String::new(), track: String::new(), ssrc: 1, rtx_ssrc: 2 };
+    let mut slot = Slot::new("0".into(), wire::control::Kind::Audio, 0, sending, 0, 0);
+    let red = Some(RedFormat { payload_type: 63, is_first: true });
+    let feedback = FormatFeedback::default();
+    slot.formats = vec![Format {
+        codec: Codec::Opus,
+        payload_type: 111,
+        rtx: None,
+        red,
+        profile: None,
+        parameters: None,
+        feedback,
+    }];
+    let participant = ParticipantId::from_uuid(uuid::Uuid::from_u128(2));
+    slot.attach(SlotTrack { participant, source: Source::Microphone, track: id }, coding);
+    let mut left = rustc_hash::FxHashSet::default();
+    for operation in data.chunks_exact(4) {
+        let &[high, low, what, wait] = operation else { return };
+        now += Duration::from_millis(u64::from(wait));
+        let sequence = u16::from_be_bytes([high, low]);
+        let mut bytes = vec![0x80, 63, high, low];
+        bytes.extend_from_slice(&(u32::from(sequence) * 960).to_be_bytes());
+        bytes.extend_from_slice(&[0, 0, 0, 7]);
+        let frame = [low, what];
+        let repeated = (1..=u32::from(what & 3)).rev().map(|back| (960 * back, &frame[..]));
+        red::write(&mut bytes, 111, repeated, &frame);
+        let bytes = Bytes::from(bytes);
+        let header = packet::read(&bytes).expect("a header of ours");
+        let extras = Extras { red: (what & 4 == 0).then_some(111), ..Extras::default() };
+        if let Ok(incoming) = track.take(0, bytes, &header, extras, now) {
+            let recovered = track.take_recovered();
+            assert!(recovered.len() <= red::REACH);
+            for one in recovered.iter().chain([&incoming]) {
+                let Ok(leaving) = slot.forward(one, now) else { continue };
+                assert!(left.insert(leaving.number), "a number left twice");
+                let reach = Reach { wanted: usize::from(what >> 3 & 3), most: usize::from(what >> 5 & 3) };
+                let sound = slot.dress(leaving, one, reach);
+                let mut out = Vec::new();
+                sound.write(&mut out);
+                let is_red = sound.header.payload_type == 63;
+                assert!(!is_red || red::read(&out).is_some(), "what we write can be read");
+            }
+        }
+        if what & 128 != 0 {
+            track.forget_recent();
+        }
+    }
 }
 
 /// An extension block of either form, and one of ours read back.
@@ -269,7 +328,7 @@ mod tests {
 
     type Target = fn(&[u8]);
 
-    const TARGETS: [(&str, Target); 12] = [
+    const TARGETS: [(&str, Target); 13] = [
         ("sdp", sdp),
         ("rtp", rtp),
         ("rtcp", rtcp),
@@ -282,6 +341,7 @@ mod tests {
         ("arrivals", arrivals),
         ("dependency", dependency),
         ("red", red),
+        ("voice", voice),
     ];
 
     /// What fuzzing found or began with.
@@ -302,6 +362,7 @@ mod tests {
         #[test]
         fn any_flow_is_survived(data in prop::collection::vec(any::<u8>(), 0..600)) {
             flow(&data);
+            voice(&data);
         }
 
         #[test]

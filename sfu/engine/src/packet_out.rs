@@ -13,7 +13,6 @@ pub(crate) struct PacketOut {
     pub(crate) header: NewHeader,
     /// The id under which the receiver wants transport-wide numbers.
     pub(crate) transport_id: Option<u8>,
-    pub(crate) audio_level: Option<(u8, u8)>,
     /// The dependency descriptor, under the receiver's id.
     pub(crate) dependency: Option<(u8, Bytes)>,
     /// Of a repair: the number of the original, which stands in front of the payload.

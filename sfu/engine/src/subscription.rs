@@ -139,7 +139,6 @@ impl Slot {
             sort,
             header: NewHeader { payload_type, marker, sequence: 0, timestamp, ssrc, has_extension: false, padding: 0 },
             transport_id: self.ids.transport_cc,
-            audio_level: None,
             dependency: self.ids.dependency.zip(dependency),
             original: Some(original),
             payload,

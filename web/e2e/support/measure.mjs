@@ -21,6 +21,22 @@ export function inbound(page) {
   });
 }
 
+/**
+ * Bytes of sound in a packet, sent and received. Browsers name the codec inside redundant packets, so that only their size tells:
+ * a frame of Opus at 32 kbit/s has about 80.
+ */
+export function soundBytes(page) {
+  return page.evaluate(async () => {
+    const found = { sent: 0, heard: 0 };
+    for (const stat of new Map(await window.__anteroom.visit.peer.getStats()).values()) {
+      if (stat.kind !== 'audio') continue;
+      if (stat.type === 'outbound-rtp' && stat.packetsSent > 0) found.sent = stat.bytesSent / stat.packetsSent;
+      if (stat.type === 'inbound-rtp' && stat.packetsReceived > 0) found.heard = stat.bytesReceived / stat.packetsReceived;
+    }
+    return found;
+  });
+}
+
 /** Waits until `test(inbound)` holds. */
 export async function untilInbound(page, test, what, withinMs = 20_000) {
   const until = Date.now() + withinMs;

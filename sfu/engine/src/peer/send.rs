@@ -59,8 +59,7 @@ impl Peer {
         };
         let transport_id = slot.ids.transport_cc;
         let dependency = slot.ids.dependency.zip(dependency);
-        let packet =
-            PacketOut { sort, header, transport_id, audio_level: None, dependency, original: None, payload, patch };
+        let packet = PacketOut { sort, header, transport_id, dependency, original: None, payload, patch };
         self.send_or_wait(ctx, packet);
         is_start
     }
@@ -201,7 +200,7 @@ impl Peer {
         let number = packet.transport_id.map(|id| (id, self.downlink.number()));
         let transport_number = number.map(|(id, number)| (id, wire(number)));
         let dependency = packet.dependency.as_ref().map(|(id, bytes)| (*id, &bytes[..]));
-        let block = NewBlock { audio_level: packet.audio_level, transport_number, dependency };
+        let block = NewBlock { audio_level: None, transport_number, dependency };
         let mut header = packet.header;
         if matches!(packet.sort, Sort::Repair | Sort::Probe(_)) {
             // Numbered here and not earlier: what was dropped while it waited leaves no hole in the repair stream.

@@ -18,11 +18,12 @@ impl Room {
         if is_new {
             self.reconcile(ctx);
         }
-        let recovered =
-            self.peers.get_mut(index).and_then(|peer| peer.tracks.get_mut(track)).map(Track::take_recovered);
-        for earlier in recovered.into_iter().flatten() {
-            ctx.counters.recovered_up += 1;
-            self.pass_on(ctx, index, track, &earlier);
+        if incoming.unwrapped.is_some() {
+            let published = self.peers.get_mut(index).and_then(|peer| peer.tracks.get_mut(track));
+            for earlier in published.map(Track::take_recovered).into_iter().flatten() {
+                ctx.counters.recovered_up += 1;
+                self.pass_on(ctx, index, track, &earlier);
+            }
         }
         self.pass_on(ctx, index, track, &incoming);
     }

@@ -1,0 +1,29 @@
+// Sound that says each frame again in the next packet (RFC 2198), where the browser can.
+
+interface Capable {
+  getCapabilities?: (kind: string) => { codecs: RTCRtpCodec[] } | null;
+}
+
+/**
+ * The order of codecs that offers sound with redundancy first, or last; null where the browser has none. Whoever stands
+ * first is what it sends.
+ */
+export function soundCodecs(redundant: boolean, capable: Capable | undefined = globalThis.RTCRtpReceiver): RTCRtpCodec[] | null {
+  const codecs = capable?.getCapabilities?.('audio')?.codecs ?? [];
+  const isRed = (codec: RTCRtpCodec) => codec.mimeType.toLowerCase() === 'audio/red';
+  const red = codecs.filter(isRed);
+  if (red.length === 0) return null;
+  const others = codecs.filter((codec) => !isRed(codec));
+  return redundant ? [...red, ...others] : [...others, ...red];
+}
+
+/** Puts it into the next offer. A browser that refuses sends what it would have sent anyway. */
+export function preferSound(transceiver: RTCRtpTransceiver, redundant: boolean): void {
+  const codecs = soundCodecs(redundant);
+  if (!codecs) return;
+  try {
+    transceiver.setCodecPreferences(codecs);
+  } catch {
+    // Not in this browser.
+  }
+}
