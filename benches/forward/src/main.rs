@@ -1,7 +1,7 @@
 //! What the engine alone costs for each forwarded packet: two-party visits on virtual time, without sockets. Prints CPU time,
 //! allocations and memory.
 //!
-//! `forward [--visits 60] [--seconds 5] [--cm] [--idle] [--sockets]`
+//! `forward [--visits 60] [--seconds 5] [--cm] [--idle] [--sockets] [--untimed]`
 
 mod count;
 mod sockets;
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         None => {
-            eprintln!("forward [--visits 60] [--seconds 5] [--cm] [--idle] [--sockets]");
+            eprintln!("forward [--visits 60] [--seconds 5] [--cm] [--idle] [--sockets] [--untimed]");
             ExitCode::FAILURE
         }
     }
