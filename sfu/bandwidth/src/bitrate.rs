@@ -6,6 +6,18 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bitrate(u64);
 
+const fn micros(time: Duration) -> u64 {
+    time.as_secs().saturating_mul(1_000_000).saturating_add(time.subsec_micros() as u64)
+}
+
+/// `value * by / over`, rounded down. A division of 128 bits costs many times one of 64, and packets ask for this.
+fn scale(value: u64, by: u64, over: u64) -> u64 {
+    match value.checked_mul(by) {
+        Some(product) => product / over,
+        None => u64::try_from(u128::from(value) * u128::from(by) / u128::from(over)).unwrap_or(u64::MAX),
+    }
+}
+
 impl Bitrate {
     /// Nothing at all.
     pub const ZERO: Self = Self(0);
@@ -37,17 +49,17 @@ impl Bitrate {
     /// The rate at which `bytes` take `time`; zero for no time.
     #[must_use]
     pub fn of(bytes: u64, time: Duration) -> Self {
-        let micros = time.as_micros();
+        let micros = micros(time);
         if micros == 0 {
             return Self::ZERO;
         }
-        Self(u64::try_from(u128::from(bytes) * 8_000_000 / micros).unwrap_or(u64::MAX))
+        Self(scale(bytes, 8_000_000, micros))
     }
 
     /// Bytes that this rate carries in `time`, rounded down.
     #[must_use]
     pub fn bytes_in(self, time: Duration) -> u64 {
-        u64::try_from(u128::from(self.0) * time.as_micros() / 8_000_000).unwrap_or(u64::MAX)
+        scale(self.0, micros(time), 8_000_000)
     }
 
     /// How long `bytes` take at this rate; `Duration::MAX` at zero.
@@ -56,7 +68,7 @@ impl Bitrate {
         if self.0 == 0 {
             return Duration::MAX;
         }
-        Duration::from_micros(u64::try_from(u128::from(bytes) * 8_000_000 / u128::from(self.0)).unwrap_or(u64::MAX))
+        Duration::from_micros(scale(bytes, 8_000_000, self.0))
     }
 
     /// Multiplied; not below zero, saturating above.

@@ -91,13 +91,17 @@ impl History {
             self.base = number;
         }
         let Some(index) = number.checked_sub(self.base).and_then(|i| usize::try_from(i).ok()) else { return };
-        while self.entries.len() <= index {
+        while self.entries.len() < index {
             self.entries.push_back(None);
         }
         self.bytes += kept.payload.len();
-        if let Some(place) = self.entries.get_mut(index) {
-            let before = place.replace(Entry { kept, sent: now, replayed: None, waits_until: None, times: 0 });
-            self.bytes -= before.map_or(0, |entry| entry.kept.payload.len());
+        let entry = Some(Entry { kept, sent: now, replayed: None, waits_until: None, times: 0 });
+        match self.entries.get_mut(index) {
+            Some(place) => {
+                let before = std::mem::replace(place, entry);
+                self.bytes -= before.map_or(0, |entry| entry.kept.payload.len());
+            }
+            None => self.entries.push_back(entry),
         }
         self.trim(now);
     }

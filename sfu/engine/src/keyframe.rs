@@ -34,6 +34,11 @@ impl Keyframes {
         self.wanted = true;
     }
 
+    /// True when somebody asked for one: else, and while nobody waits for one, none is due.
+    pub(crate) const fn is_wanted(&self) -> bool {
+        self.wanted
+    }
+
     /// A keyframe begins: whoever waited has it now.
     pub(crate) const fn note_keyframe(&mut self) {
         self.wanted = false;

@@ -222,6 +222,11 @@ impl Track {
         steps
     }
 
+    /// True while packets of it are missing that may still come.
+    pub(crate) fn misses(&self) -> bool {
+        self.streams.iter().any(|stream| !stream.nack.is_idle())
+    }
+
     /// Which Layers come in.
     pub(crate) fn live(&self, now: Instant) -> Live {
         let is_live = |stream: &Stream| stream.last().is_some_and(|at| now.saturating_duration_since(at) < SILENCE);
@@ -311,6 +316,15 @@ impl Track {
     /// Forgets the last packets: a door moved or a mute changed, and nothing of before may be sent after.
     pub(crate) fn forget_recent(&mut self) {
         self.streams.iter_mut().for_each(Stream::forget_recent);
+    }
+
+    /// Remembers a packet that was dealt with: see [`Self::after`]. One of the Track that this was before is forgotten.
+    pub(crate) fn keep(&mut self, incoming: Incoming) {
+        if incoming.track == self.id
+            && let Some(stream) = self.streams.get_mut(usize::from(incoming.layer))
+        {
+            stream.keep(incoming);
+        }
     }
 
     /// What came already of a Layer after this packet, in its order.

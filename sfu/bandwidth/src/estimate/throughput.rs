@@ -23,7 +23,8 @@ const MOMENT: Window = Window { packets: 6, span_ms: 150.0, fewest: 6 };
 
 #[derive(Clone, Copy, Debug)]
 struct Sample {
-    sent: Instant,
+    /// Seconds after the first packet of all left.
+    sent: f64,
     arrival: f64,
     bytes: f64,
     /// What arrived just before it is not known, as a report is missing.
@@ -33,6 +34,8 @@ struct Sample {
 #[derive(Debug)]
 pub(super) struct Throughput {
     samples: VecDeque<Sample>,
+    /// When the first packet of all left.
+    origin: Option<Instant>,
     steady: Option<f64>,
     moment: Option<f64>,
     arriving: Option<f64>,
@@ -40,7 +43,7 @@ pub(super) struct Throughput {
 
 impl Throughput {
     pub(super) fn new() -> Self {
-        Self { samples: VecDeque::new(), steady: None, moment: None, arriving: None }
+        Self { samples: VecDeque::new(), origin: None, steady: None, moment: None, arriving: None }
     }
 
     /// Bits per second over half a second or more.
@@ -66,7 +69,12 @@ impl Throughput {
         for packet in arrived {
             let Some(arrival) = packet.arrival else { continue };
             let bytes = f64::from(packet.bytes) + f64::from(packet.untracked);
-            let sample = Sample { sent: packet.sent, arrival, bytes, broken: std::mem::take(&mut broken) };
+            let origin = *self.origin.get_or_insert(packet.sent);
+            let sent = match packet.sent.checked_duration_since(origin) {
+                Some(after) => after.as_secs_f64(),
+                None => -origin.saturating_duration_since(packet.sent).as_secs_f64(),
+            };
+            let sample = Sample { sent, arrival, bytes, broken: std::mem::take(&mut broken) };
             self.file(sample);
         }
         let Some(newest) = self.samples.back().map(|sample| sample.arrival) else { return };
@@ -84,6 +92,10 @@ impl Throughput {
     }
 
     fn file(&mut self, sample: Sample) {
+        if self.samples.back().is_none_or(|newest| newest.arrival <= sample.arrival) {
+            self.samples.push_back(sample);
+            return;
+        }
         let later =
             self.samples.iter().rev().take(STRAGGLER).take_while(|other| other.arrival > sample.arrival).count();
         if later == STRAGGLER {
@@ -112,7 +124,7 @@ impl Throughput {
             let gap = first.arrival - sample.arrival;
             if first.broken {
                 unknown_arrival += gap;
-                unknown_sent += first.sent.saturating_duration_since(sample.sent).as_secs_f64();
+                unknown_sent += (first.sent - sample.sent).max(0.0);
                 bytes -= first.bytes;
             } else if gap > longest {
                 second = longest;
@@ -130,7 +142,7 @@ impl Throughput {
             return None;
         }
         let arriving = newest.arrival - first.arrival - unknown_arrival - longest + second;
-        let leaving = last_sent.saturating_duration_since(first_sent).as_secs_f64() - unknown_sent;
+        let leaving = last_sent - first_sent - unknown_sent;
         // The first to arrive began before the window, the last to leave ends after it.
         let received = (bytes - first.bytes).max(0.0) * 8.0 / (arriving / 1e3).max(1e-3);
         let sent = (bytes - newest.bytes).max(0.0) * 8.0 / leaving.max(1e-3);

@@ -60,9 +60,11 @@ impl Peer {
     }
 
     fn send_feedback(&mut self, ctx: &mut Context) {
+        if !self.feedback.is_due() {
+            return;
+        }
         let interval = feedback::interval(self.downlink.target());
-        let is_early = self.feedback_sent.is_some_and(|at| ctx.now.saturating_duration_since(at) < interval);
-        if is_early || !self.feedback.is_due() {
+        if self.feedback_sent.is_some_and(|at| ctx.now.saturating_duration_since(at) < interval) {
             return;
         }
         self.feedback_sent = Some(ctx.now);
@@ -74,7 +76,8 @@ impl Peer {
         }
     }
 
-    fn ask_for_missing(&mut self, ctx: &mut Context) {
+    /// Asks for what is missing and has not been asked for just now.
+    pub(super) fn ask_for_missing(&mut self, ctx: &mut Context) {
         for index in 0..self.tracks.len() {
             let layers = self.tracks.get(index).map_or(0, |track| track.streams.len());
             for layer in 0..layers {
@@ -132,7 +135,11 @@ impl Peer {
             let Some(track) = self.tracks.get_mut(track) else { return };
             let Some(stream) = track.streams.get_mut(usize::from(layer)) else { return };
             let Some(media) = stream.ssrc else { continue };
-            if stream.keyframes.poll(ctx.now, is_waited_for(layer), self.round_trip)
+            let is_waited_for = is_waited_for(layer);
+            if !is_waited_for && !stream.keyframes.is_wanted() {
+                continue;
+            }
+            if stream.keyframes.poll(ctx.now, is_waited_for, self.round_trip)
                 && let Some(packet) = rtcp::picture_loss(self.ssrc, media)
             {
                 ctx.counters.keyframes_asked += 1;

@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::negotiate::Payload;
 use crate::rtp::extension::{self, Found};
 use crate::rtp::packet::{self, Header};
-use crate::track::{Extras, Refused};
+use crate::track::{Extras, Refused, Track};
 use crate::transport::DropReason;
 
 impl Peer {
@@ -34,6 +34,10 @@ impl Peer {
         match self.take(ctx, packet, &header) {
             Ok(received) => {
                 ctx.counters.rtp_in += 1;
+                // Most losses show when the packets after them come: the request for them need not wait for a tick.
+                if self.tracks.get(received.track).is_some_and(Track::misses) {
+                    self.ask_for_missing(ctx);
+                }
                 Some(received)
             }
             Err(Refused::Repeated | Refused::NothingRepaired) => {

@@ -35,8 +35,10 @@ impl Silence {
 
     /// True once for each silence.
     pub(crate) fn poll(&mut self, now: Instant) -> bool {
-        let was_sending = self.rtp.is_some_and(|rtp| self.heard.saturating_duration_since(rtp) <= WAS_SENDING);
-        let is_due = was_sending && !self.is_told && now.saturating_duration_since(self.heard) >= SILENT_AFTER;
+        if self.is_told || now < self.heard + SILENT_AFTER {
+            return false;
+        }
+        let is_due = self.rtp.is_some_and(|rtp| self.heard.saturating_duration_since(rtp) <= WAS_SENDING);
         self.is_told |= is_due;
         is_due
     }

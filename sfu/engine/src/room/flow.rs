@@ -26,6 +26,9 @@ impl Room {
             }
         }
         self.pass_on(ctx, index, track, &incoming);
+        if let Some(track) = self.peers.get_mut(index).and_then(|publisher| publisher.tracks.get_mut(track)) {
+            track.keep(incoming);
+        }
     }
 
     /// Gives a packet of a Peer's Track to the Tap and to everybody who may have it.

@@ -28,6 +28,8 @@ const REPORT_SPACING: Duration = Duration::from_millis(50);
 /// Packets of video that are remembered for a keyframe whose first packet comes late: more than the keyframe of a 720p
 /// camera has. The oldest go first.
 const RECENT: usize = 128;
+/// The first packets of a stream are remembered although nothing seems to be missing: they may have overtaken the very first.
+const YOUNG: u8 = 32;
 /// Spatial and temporal layers within a stream that are told apart: no browser sends more than three of each.
 const PARTS: u8 = 4;
 
@@ -62,10 +64,12 @@ pub(crate) struct Stream {
     reported: Option<Instant>,
     /// NTP and RTP time of the last sender report.
     pub(crate) clock: Option<Clock>,
-    /// Of video: the last packets in the order in which they came, at most [`RECENT`].
+    /// Of video, while something is missing: the last packets in the order in which they came, at most [`RECENT`].
     pub(super) recent: VecDeque<Incoming>,
-    /// Highest number that is no longer among them.
+    /// Highest number that is not among them.
     forgotten: u64,
+    /// Packets that are remembered in any case, as it is not known yet what is missing.
+    young: u8,
     /// Highest picture id or frame number, unrolled.
     pictures: Option<u64>,
     frames: Unroll,
@@ -97,6 +101,7 @@ impl Stream {
             clock: None,
             recent: VecDeque::new(),
             forgotten: 0,
+            young: YOUNG,
             pictures: None,
             frames: Unroll::default(),
             structure: None,
@@ -140,9 +145,9 @@ impl Stream {
     }
 
     fn arrival(&self, codec: Codec, now: Instant) -> u64 {
-        let micros = now.saturating_duration_since(self.origin).as_micros();
-        let units = micros * u128::from(codec.clock_rate()) / 1_000_000;
-        u64::try_from(units).unwrap_or(u64::MAX)
+        let passed = now.saturating_duration_since(self.origin);
+        let rate = u64::from(codec.clock_rate());
+        passed.as_secs().saturating_mul(rate) + u64::from(passed.subsec_micros()) * rate / 1_000_000
     }
 
     /// Takes a packet of the main stream.
@@ -276,15 +281,29 @@ impl Stream {
         if !is_video {
             self.voice.note(&mut incoming, red.as_ref(), |number| self.window.note(number));
         }
-        if is_video {
-            if self.recent.len() == RECENT
-                && let Some(oldest) = self.recent.pop_front()
-            {
-                self.forgotten = self.forgotten.max(oldest.number);
-            }
-            self.recent.push_back(incoming.clone());
-        }
         Ok(incoming)
+    }
+
+    /// Remembers a packet of video that was forwarded, for a keyframe whose first packet comes late. That can only be where
+    /// something is missing, or right at the beginning, where it is not known yet: else copies would be made of everything.
+    pub(super) fn keep(&mut self, incoming: Incoming) {
+        if incoming.coding.codec.kind() != Kind::Video {
+            return;
+        }
+        self.young = self.young.saturating_sub(1);
+        if self.nack.is_idle() && self.young == 0 {
+            if !self.recent.is_empty() {
+                self.forget_recent();
+            }
+            self.forgotten = self.forgotten.max(incoming.number);
+            return;
+        }
+        if self.recent.len() == RECENT
+            && let Some(oldest) = self.recent.pop_front()
+        {
+            self.forgotten = self.forgotten.max(oldest.number);
+        }
+        self.recent.push_back(incoming);
     }
 
     /// VP8 and H.264 have no use for the descriptor: their payloads say what matters.

@@ -28,7 +28,9 @@ const DELTA: &[u8] = &[0x10, 0x01, 1, 2];
 fn take(track: &mut Track, sequence: u16, payload: &[u8], now: Instant) -> Result<Incoming, Refused> {
     let packet = rtp(7, 96, sequence, payload);
     let header = packet::read(&packet).unwrap();
-    track.take(0, packet, &header, Extras::default(), now)
+    let incoming = track.take(0, packet, &header, Extras::default(), now)?;
+    track.keep(incoming.clone());
+    Ok(incoming)
 }
 
 fn repair(track: &mut Track, original: u16, payload: &[u8], now: Instant) -> Result<Incoming, Refused> {
@@ -85,6 +87,23 @@ fn a_keyframe_that_comes_late_starts_a_run_as_long_as_the_rest_is_here() {
     assert!(!repair(&mut track, 150, KEY, now).unwrap().starts_run, "what followed it is forgotten");
     assert!(track.streams[0].keyframes.poll(now + Duration::from_secs(1), true, None), "who waits needs another one");
     assert!(track.after(0, 0).len() <= 128);
+}
+
+#[test]
+fn packets_are_remembered_only_while_something_is_missing() {
+    let now = Instant::now();
+    let mut track = track(now);
+    for sequence in 1..=200 {
+        take(&mut track, sequence, DELTA, now).unwrap();
+    }
+    assert!(track.streams[0].recent.is_empty());
+    take(&mut track, 202, DELTA, now).unwrap();
+    take(&mut track, 203, DELTA, now).unwrap();
+    let late = repair(&mut track, 201, KEY, now).unwrap();
+    assert!(late.starts_run);
+    assert_eq!(track.after(0, late.number).len(), 2);
+    take(&mut track, 204, DELTA, now).unwrap();
+    assert!(track.streams[0].recent.is_empty(), "nothing is missing any more");
 }
 
 #[test]
