@@ -239,6 +239,7 @@ impl Estimator {
         if self.rate.is_draining() {
             return;
         }
+        self.loss.handle_probe_through(finding.rate);
         if finding.full {
             let first = !self.rate.knows_capacity();
             self.rate.handle_probe_capacity(finding.rate);
@@ -247,6 +248,7 @@ impl Estimator {
             let least = if first { rate.min(0.85 * through) } else { rate };
             self.rate.set(now, finding.rate.max(least).min(self.most().max(rate)));
         } else {
+            self.rate.handle_probe_through(finding.rate);
             self.rate.set(now, finding.rate.min(self.most()).max(rate));
         }
     }
@@ -396,7 +398,7 @@ impl Estimator {
                 && !self.rate.is_draining()
                 && self.delay.queue().least() <= PROBE_BELOW_MS
                 && !self.loss.is_testing()
-                && self.loss.cap().is_none()
+                && (self.loss.cap().is_none() || self.limited.is_limited() && self.loss.is_over())
                 && !self.silence.is_running(),
             was_limited: self.limited.was_limited(now),
             knows_capacity: self.rate.knows_capacity(),
@@ -428,6 +430,26 @@ impl Estimator {
         let capped =
             if self.blind { self.remb.map_or(self.wanted(), |remb| remb.min(self.wanted())) } else { self.wanted() };
         Bitrate::bps(1).scale(capped.min(self.most()).max(self.floor)).clamp(self.config.min, self.config.max)
+    }
+
+    /// Whether anything has shown that the path carries no more than about the target. Otherwise the target is only what was
+    /// tried so far: it limits nobody.
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        self.blind || self.rate.knows_capacity() || self.loss.cap().is_some() || self.silence.is_running()
+    }
+
+    /// What the path was seen to carry when it was full; `None` while it never was, or more came through since. The target
+    /// goes on to look for more, and whoever can be probed for instead has a steadier time here.
+    #[must_use]
+    pub fn capacity(&self) -> Option<Bitrate> {
+        self.rate.capacity().map(|rate| Bitrate::bps(1).scale(rate).clamp(self.config.min, self.config.max))
+    }
+
+    /// What sound needs: no target is less.
+    #[must_use]
+    pub fn floor(&self) -> Bitrate {
+        Bitrate::bps(1).scale(self.floor)
     }
 
     /// Multiplies what video and padding may have of the target: below 1 while a test runs whether loss answers to

@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use bandwidth::{
-    Ack, Allocator, Bitrate, Budget, CarriedOver, Estimator, EstimatorConfig, Granted, MAX_RATE, Pacer, Probe, ProbeId,
-    Report, Sent, SentKind, Shed, Urgency, Waiting,
+    Ack, Allocator, Bitrate, Budget, CarriedOver, Claim, Estimator, EstimatorConfig, Grant, Granted, MAX_RATE, Pacer,
+    Probe, ProbeId, Report, Sent, SentKind, Shed, Urgency, Waiting,
 };
 
 use crate::guard::{Guard, Measure};
@@ -39,10 +39,7 @@ const LEAST_REPAIR: Bitrate = Bitrate::kbps(150);
 const PROBE_STEP: Duration = Duration::from_millis(2);
 /// A probe that tries no more than this share over the target is not sent.
 const PROBE_MARGIN: f64 = 1.05;
-/// Below this target probes leave at this share of it at most.
-const NARROW: Bitrate = Bitrate::kbps(150);
-const NARROW_PROBE: f64 = 1.5;
-/// Payload of a probe packet.
+/// Most of a probe packet's payload.
 pub(crate) const PROBE_BYTES: usize = 1200;
 /// How often sound is measured.
 const TURN: Duration = Duration::from_millis(50);
@@ -86,6 +83,8 @@ pub(crate) struct Downlink {
     resting: Vec<u32>,
     /// Pictures in the last division.
     claims: usize,
+    /// None of them has steps, and their publishers follow what this way carries.
+    is_followed: bool,
 }
 
 impl Downlink {
@@ -111,6 +110,7 @@ impl Downlink {
             next_turn: now,
             resting: Vec::new(),
             claims: 0,
+            is_followed: false,
         }
     }
 
@@ -306,11 +306,11 @@ impl Downlink {
 
     /// What pictures are paced by: a test of the path is for them alone.
     fn paced(&self) -> Bitrate {
-        self.estimator.target().scale(self.estimator.video_scale())
+        self.target().scale(self.estimator.video_scale())
     }
 
-    /// The probe packet that should leave now: its name, and how many bytes of payload are wanted.
-    pub(crate) fn poll_probe(&mut self, now: Instant) -> Option<ProbeId> {
+    /// The probe packet that should leave now: its name, and how many bytes of payload it has about.
+    pub(crate) fn poll_probe(&mut self, now: Instant) -> Option<(ProbeId, usize)> {
         let burst = self.burst?;
         let probe = burst.probe;
         let passed = now.saturating_duration_since(burst.began);
@@ -320,11 +320,10 @@ impl Downlink {
             self.burst = None;
             return None;
         }
-        // On a way that carries little but sound a burst would push sound out of the queue: it is stretched.
-        let target = self.estimator.target();
-        let rate = if target < NARROW { probe.rate.min(target.scale(NARROW_PROBE)) } else { probe.rate };
-        let due = rate.bytes_in(passed + PROBE_STEP);
-        ((burst.bytes as u64) < due).then_some(probe.id)
+        let due = probe.rate.bytes_in(passed + PROBE_STEP);
+        let packet = probe.bytes / usize::try_from(probe.packets.max(1)).unwrap_or(1);
+        let payload = packet.saturating_sub(AROUND + self.overhead).clamp(1, PROBE_BYTES);
+        ((burst.bytes as u64) < due).then_some((probe.id, payload))
     }
 
     /// Gives up the probe under way: there is nothing to send it with.
@@ -348,11 +347,16 @@ impl Downlink {
         self.allocator.touch(now);
     }
 
+    /// Whether all that is wanted comes from publishers who send what this way alone allows.
+    pub(crate) const fn set_followed(&mut self, is_followed: bool) {
+        self.is_followed = is_followed;
+    }
+
     /// Divides, and tells the estimator what is wanted: `best` is the sum of the best of all claims.
-    pub(crate) fn divide(&mut self, now: Instant, claims: &[bandwidth::Claim<'_>], best: Bitrate) -> Vec<Granted> {
+    pub(crate) fn divide(&mut self, now: Instant, claims: &[Claim<'_>], best: Bitrate) -> Vec<Granted> {
         let sound = self.sound.rate(now);
         // Reports stopped altogether: sound alone until one comes.
-        let target = if self.estimator.is_deaf() { sound } else { self.estimator.target() };
+        let target = if self.estimator.is_deaf() { sound } else { self.target() };
         let budget = Budget {
             target,
             sound,
@@ -363,7 +367,9 @@ impl Downlink {
         };
         let granted = self.allocator.allocate(now, &budget, claims).to_vec();
         self.estimator.set_desired(now, (best + sound + CONTROL).min(MAX_RATE));
-        let next = self.allocator.next_step().map(|step| step + sound);
+        // A single encoding has no steps: for it, all that is wanted is worth a look as long as the target is less.
+        let all = (self.is_followed && granted.iter().all(|one| one.grant != Grant::Paused)).then_some(best);
+        let next = [self.allocator.next_step(), all].into_iter().flatten().min().map(|step| step + sound);
         self.estimator.set_next_step(now, next.filter(|next| *next > self.estimator.target()));
         if claims.len() > self.claims {
             self.estimator.handle_more_wanted(now, (best + sound).min(MAX_RATE));
@@ -403,8 +409,17 @@ impl Downlink {
 
     // What it tells.
 
+    /// What may be sent. Publishers who follow a rate are not asked for more than the way carries to see whether it carries
+    /// more: probes show that, for a moment every few seconds and without a queue.
     pub(crate) fn target(&self) -> Bitrate {
-        self.estimator.target()
+        let target = self.estimator.target();
+        let capacity = self.estimator.capacity().filter(|_| self.is_followed);
+        capacity.map_or(target, |capacity| target.min(capacity).max(self.estimator.floor()))
+    }
+
+    /// The target is a limit of the path, not only what was tried so far.
+    pub(crate) fn is_bound(&self) -> bool {
+        self.estimator.is_bound()
     }
 
     /// All bytes that left, with IP and UDP.

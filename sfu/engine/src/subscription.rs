@@ -60,6 +60,8 @@ pub(crate) struct Slot {
     pub(crate) paused_since: Option<Instant>,
     /// Signaling was told so.
     pub(crate) is_told_paused: bool,
+    /// Since when more comes than the way has for it, though nothing has shown that to be all the way carries.
+    pub(crate) exceeded_since: Option<Instant>,
     pub(crate) formats: Vec<Format>,
     pub(crate) ids: Ids,
     pub(crate) sending: Sending,
@@ -88,6 +90,7 @@ impl Slot {
             view: View::default(),
             paused_since: None,
             is_told_paused: false,
+            exceeded_since: None,
             formats: Vec::new(),
             ids: Ids::default(),
             sending,

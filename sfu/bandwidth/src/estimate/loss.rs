@@ -15,6 +15,8 @@ const RECENT: usize = 4;
 const AGEING: f64 = 0.9;
 const FIRST_INHERENT: f64 = 0.01;
 const MOST_INHERENT: f64 = 0.30;
+/// Not worth a cap.
+const LITTLE: f64 = 0.02;
 const MOST_INHERENT_WHEN_LIMITED: f64 = 0.10;
 const TEST_ABOVE: f64 = 0.08;
 const TEST_SCALE: f64 = 0.8;
@@ -147,6 +149,19 @@ impl Loss {
 
     pub(super) fn cap(&self) -> Option<f64> {
         self.cap
+    }
+
+    /// Next to nothing is lost any more: a cap that is left is only slow to go, where few packets tell.
+    pub(super) fn is_over(&self) -> bool {
+        self.test.is_none() && self.recent_loss() <= LITTLE
+    }
+
+    /// A burst came through whole at `rate`.
+    pub(super) fn handle_probe_through(&mut self, rate: f64) {
+        if self.cap.is_some_and(|cap| cap < rate) {
+            self.cap = None;
+            self.congested = None;
+        }
     }
 
     pub(super) fn is_testing(&self) -> bool {

@@ -7,7 +7,11 @@ use super::record::Resolved;
 use crate::Bitrate;
 
 const PACKETS: u32 = 5;
-const PACKET_BYTES: usize = 1200;
+const PACKET_BYTES: f64 = 1200.0;
+/// With their headers hardly smaller.
+const SMALLEST_PACKET: f64 = 160.0;
+/// A burst takes the path for about so long: on a narrow one its packets are small, as sound stands in the queue behind them.
+const OCCUPIES: f64 = 0.1;
 const SHORTEST: Duration = Duration::from_millis(15);
 /// Below 1 Mbit/s five packets take longer than 15 ms, and the receiver's clock is coarse.
 const SHORTEST_SLOW: Duration = Duration::from_millis(25);
@@ -223,7 +227,10 @@ impl Prober {
         let rate = rate.min(situation.max);
         let rate = if self.begun && situation.loss > LOSSY { rate.min(1.5 * situation.rate) } else { rate };
         let shortest = if rate < SLOW { SHORTEST_SLOW } else { SHORTEST };
-        let five = Bitrate::bps(0).max(bits(rate)).time_for(u64::from(PACKETS) * PACKET_BYTES as u64);
+        // The first one meets a start that is a guess, and the first keyframe leaves with it.
+        let packet = if self.begun { OCCUPIES * situation.rate / 8.0 / f64::from(PACKETS) } else { PACKET_BYTES };
+        let packet = packet.clamp(SMALLEST_PACKET, PACKET_BYTES);
+        let five = bits(rate).time_for(to_bytes(f64::from(PACKETS) * packet));
         let duration = (shortest * self.stretch).max(five).min(Duration::from_secs(1));
         let bytes = usize::try_from(bits(rate).bytes_in(duration)).unwrap_or(usize::MAX);
         self.next_id = self.next_id.wrapping_add(1);
@@ -381,6 +388,11 @@ fn judge(cluster: &Cluster, clump: f64, inherent: f64) -> Verdict {
     }
     let full = received < FULL * sent && (clump <= GRAIN || is_full);
     Verdict::Found(Finding { rate: if full { 0.95 * received } else { sent.min(received) }, full })
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few thousand, never negative")]
+fn to_bytes(bytes: f64) -> u64 {
+    bytes as u64
 }
 
 /// Rounded down; a negative rate is none.

@@ -124,7 +124,12 @@ impl Rate {
 
     /// Whether overuse has shown what the path carries.
     pub(super) fn knows_capacity(&self) -> bool {
-        self.capacity.estimate().is_some()
+        self.capacity().is_some()
+    }
+
+    /// What overuse has shown that the path carries, in bits per second.
+    pub(super) fn capacity(&self) -> Option<f64> {
+        self.capacity.estimate()
     }
 
     /// When it may back off again.
@@ -141,6 +146,11 @@ impl Rate {
     /// A probe showed the path full at `rate`.
     pub(super) fn handle_probe_capacity(&mut self, rate: f64) {
         self.capacity.handle_probe(rate);
+    }
+
+    /// A probe went through at `rate`: a lower capacity was another's doing, or is gone.
+    pub(super) fn handle_probe_through(&mut self, rate: f64) {
+        self.capacity.forget_if_above(rate);
     }
 
     pub(super) fn forget_capacity(&mut self) {

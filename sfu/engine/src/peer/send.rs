@@ -141,13 +141,13 @@ impl Peer {
         while let Some(packet) = self.downlink.unpark(ctx.now) {
             self.send_packet(ctx, &packet);
         }
-        while let Some(probe) = self.downlink.poll_probe(ctx.now) {
+        while let Some((probe, bytes)) = self.downlink.poll_probe(ctx.now) {
             // What waits anyway shows as much as padding does.
             if let Some(packet) = self.downlink.unpark_any(ctx.now) {
                 self.send_packet(ctx, &packet);
                 continue;
             }
-            let Some(packet) = self.probe_packet(ctx.now, probe) else {
+            let Some(packet) = self.probe_packet(ctx.now, probe, bytes) else {
                 self.downlink.forget_probe();
                 break;
             };
@@ -161,10 +161,11 @@ impl Peer {
 
     /// A packet that shows what the way carries: something lately sent, else padding on a repair stream. Only where repairs
     /// are negotiated: elsewhere the browser would not know the stream, and report a loss.
-    fn probe_packet(&mut self, now: Instant, probe: ProbeId) -> Option<PacketOut> {
+    fn probe_packet(&mut self, now: Instant, probe: ProbeId, bytes: usize) -> Option<PacketOut> {
         let sort = Sort::Probe(probe);
         let usable = |slot: &&mut Slot| slot.can_probe();
-        for slot in self.slots.iter_mut().filter(usable) {
+        // What was sent before is rather large: on a narrow way padding is cut to measure.
+        for slot in self.slots.iter_mut().filter(|slot| bytes >= PROBE_BYTES / 2 && usable(slot)) {
             if let Some((number, kept)) = slot.history.spare(PROBE_BYTES / 2, now)
                 && let Some(rtx) = slot.rtx_of(kept.payload_type)
             {
@@ -177,7 +178,7 @@ impl Peer {
             Kept { payload: Bytes::new(), timestamp: 0, marker: false, payload_type, patch: None, dependency: None };
         let mut packet = slot.repair(kept, 0, payload_type, sort);
         packet.original = None;
-        packet.header.padding = u8::MAX;
+        packet.header.padding = u8::try_from(bytes).unwrap_or(u8::MAX).max(1);
         Some(packet)
     }
 

@@ -1,6 +1,6 @@
 //! The downlinks of a Room: each receiver's is divided among what it wants to see, and publishers hear what of them is wanted.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bandwidth::{Bitrate, Claim, Class, Emphasis, Grant, Granted, Rung, Shape};
 use wire::ParticipantId;
@@ -38,6 +38,9 @@ const SPEAKING: Duration = Duration::from_secs(2);
 /// A picture is held back for so long before the viewer is told: a start looks the same.
 const TOLD_AFTER: Duration = Duration::from_secs(1);
 
+/// More than an estimate that was never disproved may come for so long: probes raise it sooner, or disprove it.
+const UNPROVEN: Duration = Duration::from_secs(1);
+
 /// What a receiver wants to see in one slot.
 struct Wanted {
     slot: usize,
@@ -47,8 +50,19 @@ struct Wanted {
     steps: Vec<Step>,
     ladder: Vec<Rung>,
     is_single: bool,
+    /// Its publisher sends what this receiver has for it.
+    is_followed: bool,
+    /// What is of use to it while it has no steps: more than comes, as that may be little because little was asked for.
+    explored: Bitrate,
     /// What other receivers keep it up to.
     least: Bitrate,
+}
+
+impl Wanted {
+    /// What comes at present, with all steps.
+    fn rate(&self) -> Bitrate {
+        self.steps.iter().map(|step| step.rate).max().unwrap_or_default()
+    }
 }
 
 fn key(ssrc: u32, track: TrackId) -> u64 {
@@ -143,8 +157,7 @@ impl Room {
         let mut best = Bitrate::ZERO;
         let mut claims = Vec::with_capacity(wanted.len());
         for one in &wanted {
-            let rate = one.steps.iter().map(|step| step.rate).max().unwrap_or_default();
-            let explored = (rate.scale(1.5) + Bitrate::kbps(100)).clamp(EXPLORED, MOST);
+            let explored = one.explored;
             let is_small = one.emphasis == Emphasis::Thumbnail;
             let most = match (is_small, elastic) {
                 (true, _) => MOST_SMALL,
@@ -163,6 +176,7 @@ impl Room {
             claims.push(Claim { key: one.key, class, emphasis: one.emphasis, shape });
         }
         let Some(receiver) = self.peers.get_mut(index) else { return };
+        receiver.downlink.set_followed(!wanted.is_empty() && wanted.iter().all(|one| one.is_followed));
         let granted = receiver.downlink.divide(ctx.now, &claims, best);
         drop(claims);
         receiver.take_grants(ctx, &wanted, &granted);
@@ -195,8 +209,11 @@ impl Room {
             let kept_up = others.iter().max().map_or(Bitrate::ZERO, |other| other.scale(RELAYED));
             let least = if can_be_limited { rate.min(kept_up) } else { rate };
             let ladder = ladder(&steps);
-            let is_single = !is_layered || others.is_empty() && can_be_limited;
-            wanted.push(Wanted { slot, key: key(ssrc, track), source, emphasis, steps, ladder, is_single, least });
+            let is_followed = others.is_empty() && can_be_limited;
+            let is_single = !is_layered || is_followed;
+            let explored = (rate.scale(1.5) + Bitrate::kbps(100)).clamp(EXPLORED, MOST);
+            let key = key(ssrc, track);
+            wanted.push(Wanted { slot, key, source, emphasis, steps, ladder, is_single, is_followed, explored, least });
         }
         wanted
     }
@@ -253,7 +270,8 @@ impl Room {
             encodings.push((track.id, track.source, encoding));
             // Of several sizes a receiver takes the one that fits. A limit would only keep the larger ones from being made.
             let has_choice = track.live(ctx.now).has_choice();
-            let is_free = has_choice || viewers.is_empty() || viewers.iter().any(|peer| peer.takes_all(track.id));
+            let is_free =
+                has_choice || viewers.is_empty() || viewers.iter().any(|peer| peer.takes_all(ctx.now, track.id));
             let share = viewers.iter().map(|peer| peer.granted(track.id)).max().unwrap_or_default();
             limits.push((!is_free).then(|| share.scale(RELAYED).clamp(LEAST, MOST)));
         }
@@ -295,12 +313,17 @@ impl Peer {
         self.grants.iter().find(|(id, _)| *id == track).map_or(Bitrate::ZERO, |(_, granted)| granted.rate)
     }
 
-    /// True when what it has for a Track is no limit for the publisher.
-    fn takes_all(&self, track: TrackId) -> bool {
+    /// True when what it has for a Track is no limit for the publisher: it is all there can be, or nothing has shown that
+    /// the way carries no more.
+    fn takes_all(&self, now: Instant, track: TrackId) -> bool {
         let grant = self.grants.iter().find(|(id, _)| *id == track);
+        let slot = self.slots.iter().find(|slot| slot.carries(track));
+        let exceeded = slot.and_then(|slot| slot.exceeded_since);
+        let is_exceeded = exceeded.is_some_and(|since| now.saturating_duration_since(since) >= UNPROVEN);
+        let is_proven = is_exceeded || self.downlink.is_bound();
         grant.is_some_and(|(_, granted)| match granted.grant {
             Grant::Rung(_) => true,
-            Grant::Elastic(rate) => rate >= MOST,
+            Grant::Elastic(rate) => rate >= MOST || !is_proven,
             Grant::Paused => false,
         })
     }
@@ -322,6 +345,11 @@ impl Peer {
                     slot.select(None, ctx.now);
                 }
                 continue;
+            };
+            slot.exceeded_since = match granted.grant {
+                Grant::Elastic(rate) if rate >= one.explored => None,
+                Grant::Elastic(rate) if one.rate() > rate => slot.exceeded_since.or(Some(ctx.now)),
+                _ => slot.exceeded_since,
             };
             if let Some(subscription) = &slot.subscription {
                 self.grants.push((subscription.carries.track, *granted));

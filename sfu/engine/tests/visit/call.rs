@@ -79,8 +79,8 @@ fn ten_percent_random_loss_both_ways_leaves_whole_frames() {
             assert!(whole / frames > 0.98, "seed {seed}: {whole} of {frames} frames came whole, {stats:?}");
             assert!(stats.recovered > 60, "{stats:?}");
         }
-        assert!(counters.repaired_up > 150 && counters.retransmitted > 200, "{counters:?}");
-        assert!(counters.nacks_sent > 200 && counters.nacks_received > 200, "{counters:?}");
+        assert!(counters.repaired_up > 120 && counters.retransmitted > 200, "{counters:?}");
+        assert!(counters.nacks_sent > 150 && counters.nacks_received > 200, "{counters:?}");
     }
 }
 

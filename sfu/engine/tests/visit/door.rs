@@ -33,7 +33,8 @@ fn who_waits_receives_nothing_and_is_not_heard_until_admitted() {
     let took = world.run_until(SECOND, |world| {
         world.seats.iter().all(|seat| seat.whole_frames("1") > 0 && !seat.packets("0").is_empty())
     });
-    assert!(took <= Duration::from_millis(100), "{took:?}");
+    // A frame's time, and that of a whole keyframe of 28 kB on a way of which nothing is known yet.
+    assert!(took <= Duration::from_millis(150), "{took:?}");
     world.send_back(1).unwrap();
     let before = (world.seats[0].received.len(), world.seats[1].received.len());
     world.run(SECOND);

@@ -95,14 +95,21 @@ fn a_receiver_with_half_a_megabit_limits_the_sender_and_sees_no_freeze() {
 
 #[test]
 fn with_64_kilobits_in_all_sound_is_whole_and_the_picture_pauses() {
-    for (seed, loss, bar) in [(22, 0.0, 0.015), (23, 0.1, 0.12), (24, 0.3, 0.33)] {
+    for (seed, loss, bar) in [(22, 0.0, 0.005), (23, 0.1, 0.12), (24, 0.3, 0.33)] {
         let mut world = call(seed);
+        world.seats[0].voice = (20, 80);
         world.seats[1].down = Link { loss, ..Link::kbits(64, 300) };
         world.run(15 * SECOND);
-        assert_eq!(paused(&world, 1), [true], "loss {loss}");
-        assert_eq!(encodings(&world, 0), [Encoding::Asleep], "nobody can see it");
+        // Where a third is lost, what is left of a short burst may read as room for a picture once.
+        let tries = if loss > 0.2 { 1 } else { 0 };
+        assert_eq!(paused(&world, 1).last(), Some(&true), "loss {loss}");
+        assert!(paused(&world, 1).len() <= 1 + 2 * tries, "loss {loss}");
+        assert_eq!(encodings(&world, 0).last(), Some(&Encoding::Asleep), "nobody can see it");
         let sound = last_sound(&world, 1);
+        let from = world.seats[1].down.waits.len();
         world.run(20 * SECOND);
+        let queue = world.seats[1].down.percentile(0.95, from);
+        assert!(queue < 150 * MS, "loss {loss}: 95 % of the packets waited less than {queue:?}");
         let missing = sound_missing(&world, 1, sound);
         // Without RED in the clients nothing repairs sound: what is missing is what the way lost.
         assert!(missing <= bar, "loss {loss}: {missing}");
@@ -117,8 +124,8 @@ fn the_picture_comes_back_when_the_way_does() {
     world.seats[1].down = Link::kbits(64, 300);
     world.run(15 * SECOND);
     assert_eq!(paused(&world, 1), [true]);
-    world.seats[1].down = Link::kbits(2000, 300);
-    world.run_until(20 * SECOND, |world| paused(world, 1) == [true, false]);
+    world.seats[1].down = Link::kbits(1000, 300);
+    world.run_until(10 * SECOND, |world| paused(world, 1) == [true, false]);
     world.run(5 * SECOND);
     assert_eq!(encodings(&world, 0), [Encoding::Asleep, Encoding::Single]);
     let before = world.seats[1].whole_frames("1");

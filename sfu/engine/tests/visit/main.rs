@@ -6,7 +6,9 @@
 mod call;
 mod door;
 mod downlink;
+mod limit;
 mod network;
+mod sender;
 mod slots;
 mod sound;
 mod start;

@@ -12,6 +12,8 @@ use wire::control::{Command, Door, Encoding, Event, Refusal, Reply};
 use wire::tap::{NodeMicros, TapFrame};
 use wire::{ParticipantId, PeerId, RecordingId, Redacted, RoomId};
 
+use crate::sender::Sender;
+
 pub(crate) const EPOCH: u64 = 1_700_000_000_000_000;
 const MS: Duration = Duration::from_millis(1);
 
@@ -31,6 +33,10 @@ pub(crate) struct Seat {
     pub(crate) voice: (u64, usize),
     /// What the server lets it send, in bits per second.
     pub(crate) limit: u64,
+    /// The least of that so far.
+    pub(crate) least_limit: u64,
+    /// What it thinks its uplink carries.
+    sender: Sender,
     /// What its encoder makes of it at most; `None`: frames of a fixed size, whatever the limit.
     pub(crate) encoder: Option<u64>,
     /// Bytes of a keyframe and of any other of fixed size.
@@ -226,6 +232,8 @@ impl World {
             is_asleep: false,
             voice: (20, 60),
             limit: u64::MAX,
+            least_limit: u64::MAX,
+            sender: Sender::new(),
             encoder: Some(700_000),
             frames: (9000, 3500),
             making: 300_000,
@@ -371,7 +379,8 @@ impl World {
                     None => seat.frames.1,
                     Some(most) => {
                         // 200 ms of lag, as encoders have; a limit counts sound as well.
-                        let right = most.min(seat.limit.saturating_sub(50_000));
+                        let allowed = seat.sender.allow(now, seat.up.rate, seat.limit, seat.making);
+                        let right = most.min(allowed.saturating_sub(50_000));
                         seat.making = if right < seat.making { right } else { (seat.making * 4 + right) / 5 };
                         let frame = seat.making / 8 / 25;
                         usize::try_from(if is_keyframe { frame * 8 } else { frame * 93 / 100 }).unwrap().max(60)
@@ -415,7 +424,10 @@ impl World {
                     seat.received.push(packet);
                 }
                 ClientEvent::KeyframeRequested { .. } => self.seats[index].wants_keyframe = true,
-                ClientEvent::Limited { bits } => self.seats[index].limit = bits,
+                ClientEvent::Limited { bits } => {
+                    let seat = &mut self.seats[index];
+                    (seat.limit, seat.least_limit) = (bits, seat.least_limit.min(bits));
+                }
                 ClientEvent::Connected | ClientEvent::Failed => {}
             }
         }

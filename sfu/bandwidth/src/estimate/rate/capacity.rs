@@ -44,7 +44,9 @@ impl Capacity {
         self.add(acked / 1e3, WEIGHT);
     }
 
+    /// Much more than before is not a mean with it.
     pub(super) fn handle_probe(&mut self, rate: f64) {
+        self.forget_if_above(rate);
         self.add(rate / 1e3, PROBE_WEIGHT);
     }
 
