@@ -14,8 +14,11 @@ use super::report::{ChurnSample, JoinTimes, Memory, Report, Step, Times, Window}
 use super::site::Site;
 use super::{Ramp, RunConfig, RunError, Scenario};
 
-/// Between the last change and a measurement: encoders, estimates and caches come to rest.
-const SETTLE: Duration = Duration::from_secs(2);
+/// Between the last change and a measurement. The generator sends its full rate from the first frame, which a server that begins
+/// with a careful estimate paces for some seconds.
+const SETTLE: Duration = Duration::from_secs(6);
+/// How long those who have just joined are watched; and how long offers may take until everybody connects at once.
+const AFTERMATH: Duration = Duration::from_secs(2);
 /// Memory of connected, silent visits is looked at after this.
 const IDLE: Duration = Duration::from_secs(1);
 /// People in a group.
@@ -222,7 +225,7 @@ async fn joins(config: &RunConfig, site: &mut Site, report: &mut Report) -> Resu
         site.take(joined.unwrap_or(Err(RunError::Protocol("a visit panicked"))));
     }
     need_some(site)?;
-    tokio::time::sleep(SETTLE).await;
+    tokio::time::sleep(AFTERMATH).await;
     report.window = Some(site.end(&begin)?);
     Ok(())
 }
@@ -236,7 +239,7 @@ async fn overlap(config: &RunConfig, site: &mut Site, report: &mut Report) -> Re
         spawn_join(site, plan, &mut joining);
     }
     // Answers that are not there by then come too late to overlap; the report shows how many overlapped.
-    tokio::time::sleep(SETTLE).await;
+    tokio::time::sleep(AFTERMATH).await;
     let released = super::now();
     let _ = site.gate.send(true);
     while let Some(joined) = joining.join_next().await {
