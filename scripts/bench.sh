@@ -2,7 +2,7 @@
 # Measures this machine, and others' servers on it for comparison: the same media from the same generator, in one run.
 # BENCH=short takes about 6 minutes, BENCH=long adds an hour of churn; otherwise about 25, after the release build.
 # Everything goes to bench/ (JSON and SVG for each part) and bench.json. A part that cannot be measured is said and passed over:
-# what comes out is a report, not a test. `scripts/bench.sh floor janus` runs these parts alone.
+# what comes out is a report, not a test. `scripts/bench.sh floor janus` runs these parts alone. BUILT=1 takes the programs as they are.
 set -eu
 . "$(dirname "$0")/lib.sh"
 
@@ -13,7 +13,8 @@ case $BENCH in
     long) EACH=20 STEP_SECONDS=6 CHURN=3600 CHURN_VISITS=30 COARSE=1 ;;
     *) fail "BENCH is short, normal or long" ;;
 esac
-# Where the programs are: a debug build serves for trying the script, not for numbers.
+# How the programs are built: `quick` costs a fraction of the time of `release` and nearly reaches it; a debug build serves for trying
+# the script, not for numbers.
 PROFILE=${PROFILE:-release}
 OUT=$ROOT/bench
 PARTS=("$@")
@@ -25,7 +26,7 @@ in_web npm run --silent build >&2
 
 build() {
     local flags=(--locked)
-    [ "$PROFILE" = release ] && flags+=(--release)
+    [ "$PROFILE" = debug ] || flags+=(--profile "$PROFILE")
     cargo build "${flags[@]}" --package anteroom --package bench-node --package bench-floor \
         --package flood --package tun-router || fail "the build failed"
     # Its own workspace: what only a comparison needs stays out of the product's lock file.
@@ -35,7 +36,7 @@ build() {
     fi
 }
 say "building for $PROFILE (several minutes the first time)"
-build
+[ -n "${BUILT:-}" ] || build
 BIN=$ROOT/target/$PROFILE
 LOAD=$BIN/anteroom
 
