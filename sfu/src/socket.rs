@@ -118,13 +118,21 @@ impl UdpPort {
             libc::pollfd { fd: self.socket.as_raw_fd(), events: libc::POLLIN, revents: 0 },
             libc::pollfd { fd: waker, events: libc::POLLIN, revents: 0 },
         ];
-        let spec = libc::timespec {
-            tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(1),
-            tv_nsec: libc::c_long::from(timeout.subsec_nanos().min(999_999_999)),
-        };
+        let timeout = timespec(timeout);
         // SAFETY: both arrays live through the call, and the count is theirs. An interrupted wait is just a short one.
-        unsafe { libc::ppoll(fds.as_mut_ptr(), 2, &raw const spec, ptr::null()) };
+        unsafe { libc::ppoll(fds.as_mut_ptr(), 2, &raw const timeout, ptr::null()) };
         fds.iter().skip(1).any(|fd| fd.revents != 0)
+    }
+
+    /// Lets datagrams gather in the kernel for a while; the waker ends it.
+    pub(crate) fn gather(&self, waker: RawFd, time: Duration) {
+        if time.is_zero() {
+            return;
+        }
+        let mut fd = libc::pollfd { fd: waker, events: libc::POLLIN, revents: 0 };
+        let time = timespec(time);
+        // SAFETY: the descriptor and the time live through the call, and the count is one.
+        unsafe { libc::ppoll(&raw mut fd, 1, &raw const time, ptr::null()) };
     }
 
     /// Reads up to one batch and hands each datagram on. Returns how many there were; 64 means there may be more.
@@ -136,6 +144,13 @@ impl UdpPort {
     /// message. What the kernel does not take at once is dropped and counted: media never waits.
     pub(crate) fn send(&mut self, outgoing: &Outgoing) {
         self.send.send(self.socket.as_fd(), outgoing, &mut self.counters);
+    }
+}
+
+fn timespec(time: Duration) -> libc::timespec {
+    libc::timespec {
+        tv_sec: libc::time_t::try_from(time.as_secs()).unwrap_or(1),
+        tv_nsec: libc::c_long::from(time.subsec_nanos().min(999_999_999)),
     }
 }
 
