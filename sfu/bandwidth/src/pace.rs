@@ -243,6 +243,19 @@ impl<P> Pacer<P> {
         self.bytes > MOST_BYTES || oldest.is_some_and(|since| now.saturating_duration_since(since) > LONGEST)
     }
 
+    /// The stream of which most bytes of this class wait. The one in front may be a neighbour of the one that fills the queue.
+    fn longest(&self, urgency: Urgency) -> Option<u32> {
+        let mut streams: Vec<(u32, usize)> = Vec::new();
+        for Entry { waiting, .. } in self.queues.get(urgency as usize)? {
+            match streams.iter_mut().find(|(stream, _)| *stream == waiting.stream) {
+                Some((_, bytes)) => *bytes += waiting.bytes,
+                None => streams.push((waiting.stream, waiting.bytes)),
+            }
+        }
+        let most = streams.iter().map(|(_, bytes)| *bytes).max()?;
+        streams.into_iter().find(|(_, bytes)| *bytes == most).map(|(stream, _)| stream)
+    }
+
     fn shed(&mut self, now: Instant) -> Shed<P> {
         let mut shed = Shed { dropped: Vec::new(), broken: None };
         if !self.is_full(now) {
@@ -253,8 +266,7 @@ impl<P> Pacer<P> {
             return shed;
         }
         for urgency in [Urgency::Face, Urgency::Screen, Urgency::Repair] {
-            let Some(front) = self.queues.get(urgency as usize).and_then(VecDeque::front) else { continue };
-            let stream = front.waiting.stream;
+            let Some(stream) = self.longest(urgency) else { continue };
             let dropped = self.drop_where(|waiting| waiting.urgency == urgency && waiting.stream == stream);
             shed.dropped.extend(dropped);
             shed.broken = (urgency != Urgency::Repair).then_some(stream);
