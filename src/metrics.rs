@@ -9,7 +9,9 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use serde::Deserialize;
+use signaling::server::Gate;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use wire::settings;
 
 use crate::Error;
@@ -49,10 +51,9 @@ impl Sources {
 
 /// Serves until the task is dropped.
 pub(crate) async fn serve(listener: TcpListener, sources: Sources) {
+    let gate = Gate::for_scrapers(sources.signaling.clone());
     let router = Router::new().route("/metrics", get(show)).with_state(sources);
-    if let Err(error) = axum::serve(listener, router).await {
-        tracing::error!(%error, "the figures are no longer served");
-    }
+    signaling::server::serve(listener, router, &gate, CancellationToken::new()).await;
 }
 
 async fn show(State(sources): State<Sources>) -> impl IntoResponse {
