@@ -104,26 +104,19 @@ install_bench_tools() {
     [ ${#missing[@]} = 0 ] || apt "${missing[@]}"
 }
 
-install_cargo_deny() {
-    local version=0.20.2
-    [ "$("$CACHE/bin/cargo-deny" --version 2>/dev/null)" = "cargo-deny $version" ] && return
-    say "building cargo-deny $version into .cache (once)"
+# install_cargo_tool NAME VERSION: a program of cargo's, built into .cache.
+install_cargo_tool() {
+    local name=$1 version=$2
+    [ "$("$CACHE/bin/$name" --version 2>/dev/null)" = "$name $version" ] && return
+    say "building $name $version into .cache (once)"
     # Optimising it would take longer than every run of it together.
-    CARGO_TARGET_DIR="$CACHE/cargo-deny-build" CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off \
+    CARGO_TARGET_DIR="$CACHE/$name-build" CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off \
         CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_DEBUG=0 \
-        cargo install -q --locked --root "$CACHE" "cargo-deny@$version" || fail "cargo-deny could not be built"
-    rm -rf "$CACHE/cargo-deny-build"
+        cargo install -q --locked --root "$CACHE" "$name@$version" || fail "$name could not be built"
+    rm -rf "$CACHE/$name-build"
 }
-
-install_cargo_fuzz() {
-    local version=0.13.2
-    [ "$("$CACHE/bin/cargo-fuzz" --version 2>/dev/null)" = "cargo-fuzz $version" ] && return
-    say "building cargo-fuzz $version into .cache (once)"
-    CARGO_TARGET_DIR="$CACHE/cargo-fuzz-build" CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off \
-        CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_DEBUG=0 \
-        cargo install -q --locked --root "$CACHE" "cargo-fuzz@$version" || fail "cargo-fuzz could not be built"
-    rm -rf "$CACHE/cargo-fuzz-build"
-}
+install_cargo_deny() { install_cargo_tool cargo-deny 0.20.2; }
+install_cargo_fuzz() { install_cargo_tool cargo-fuzz 0.13.2; }
 
 # Prints the name of a nightly toolchain, which only fuzzing needs: one that is here, or a pinned one from rustup. Prints
 # nothing where there is none and none can be had.
