@@ -43,7 +43,8 @@ impl Packet {
     }
 
     pub(super) fn read(bytes: &Bytes) -> Option<Self> {
-        let &[flags, kind, s1, s0, t3, t2, t1, t0, c3, c2, c1, c0, ..] = &bytes[..] else { return None };
+        let header = Self::read_header(bytes)?;
+        let flags = *bytes.first()?;
         let mut at = 12 + usize::from(flags & 0x0f) * 4;
         if flags & 0x10 != 0 {
             let &[_, _, high, low] = bytes.get(at..at + 4)? else { return None };
@@ -51,14 +52,7 @@ impl Packet {
         }
         let padding = if flags & 0x20 != 0 { usize::from(*bytes.last()?) } else { 0 };
         let end = bytes.len().checked_sub(padding).filter(|end| at <= *end)?;
-        Some(Self {
-            ssrc: u32::from_be_bytes([c3, c2, c1, c0]),
-            payload_type: kind & 0x7f,
-            sequence: u16::from_be_bytes([s1, s0]),
-            timestamp: u32::from_be_bytes([t3, t2, t1, t0]),
-            marker: kind & 0x80 != 0,
-            payload: bytes.slice(at..end),
-        })
+        Some(Self { payload: bytes.slice(at..end), ..header })
     }
 }
 
