@@ -15,11 +15,9 @@ use crate::rtp::arrivals;
 use crate::sound::Reach;
 use crate::transport::Path;
 
-/// What a packet is, as it leaves.
+/// What a packet is, as it leaves. Sound has no place here: it waits for nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sort {
-    /// Sound: waits for nothing.
-    Sound,
     /// A face or a screen.
     Picture(Urgency),
     /// Sent again.
@@ -130,7 +128,7 @@ impl Downlink {
     /// True when a packet of this sort may leave now; otherwise it waits: see [`Self::park`].
     pub(crate) fn admit(&mut self, now: Instant, sort: Sort, payload: usize) -> bool {
         match sort {
-            Sort::Sound | Sort::Probe(_) => true,
+            Sort::Probe(_) => true,
             Sort::Picture(_) | Sort::Repair => self.pacer.admit(now, payload + AROUND + self.overhead),
         }
     }
@@ -140,7 +138,7 @@ impl Downlink {
         let urgency = match packet.sort {
             Sort::Picture(urgency) => urgency,
             Sort::Repair => Urgency::Repair,
-            Sort::Sound | Sort::Probe(_) => Urgency::Padding,
+            Sort::Probe(_) => Urgency::Padding,
         };
         let (stream, bytes) = (packet.header.ssrc, packet.payload.len() + AROUND + self.overhead);
         let shed = self.pacer.push(now, Waiting { urgency, stream, is_discardable: false, bytes, packet });
@@ -177,21 +175,33 @@ impl Downlink {
         number
     }
 
-    /// Notes a packet that left: `length` is that of the datagram, `number` its transport-wide number, if it has one.
-    pub(crate) fn note_sent(&mut self, now: Instant, sort: Sort, number: Option<u64>, length: usize) {
+    /// Notes a packet of sound that left: `length` is that of the datagram, `number` its transport-wide number, if it has one.
+    pub(crate) fn note_sound(&mut self, now: Instant, number: Option<u64>, length: usize) {
         let bytes = length + self.overhead;
-        self.bytes += bytes as u64;
-        let (kind, probe) = match sort {
-            Sort::Sound => {
-                self.sound.note(bytes, now);
-                number.into_iter().for_each(|number| self.guard.note_sent(number));
-                self.pacer.note_unpaced(bytes);
-                (SentKind::Media, None)
-            }
+        self.sound.note(bytes, now);
+        number.into_iter().for_each(|number| self.guard.note_sent(number));
+        self.pacer.note_unpaced(bytes);
+        self.note_left(now, (SentKind::Media, None), number, bytes);
+    }
+
+    /// The same of any other packet.
+    pub(crate) fn note_sent(&mut self, now: Instant, sort: Sort, number: Option<u64>, length: usize) {
+        let what = match sort {
             Sort::Picture(_) => (SentKind::Media, None),
             Sort::Repair => (SentKind::Repair, None),
             Sort::Probe(id) => (SentKind::Padding, Some(id)),
         };
+        self.note_left(now, what, number, length + self.overhead);
+    }
+
+    fn note_left(
+        &mut self,
+        now: Instant,
+        (kind, probe): (SentKind, Option<ProbeId>),
+        number: Option<u64>,
+        bytes: usize,
+    ) {
+        self.bytes += bytes as u64;
         // Whatever leaves while a probe runs is part of it: the receiver sees one burst.
         let probe = probe.or_else(|| self.burst.map(|burst| burst.probe.id));
         if let Some(burst) = &mut self.burst {

@@ -19,8 +19,6 @@ pub(crate) struct Meter {
     whole: VecDeque<u64>,
     filling: u64,
     began: Option<Instant>,
-    /// When the bucket that fills is whole.
-    ends: Option<Instant>,
     last: Option<Instant>,
 }
 
@@ -54,14 +52,13 @@ impl Meter {
 
     /// Closes the buckets whose time is over.
     fn turn(&mut self, now: Instant) {
-        if self.ends.is_some_and(|ends| now < ends) {
+        let began = self.began.get_or_insert(now);
+        if now < *began + BUCKET {
             return;
         }
-        let began = self.began.get_or_insert(now);
         let passed = now.saturating_duration_since(*began).as_millis() / BUCKET.as_millis();
         let passed = u32::try_from(passed).unwrap_or(u32::MAX);
         *began += BUCKET * passed;
-        self.ends = Some(*began + BUCKET);
         for index in 0..passed.min(u32::from(BUCKETS) + 1) {
             if self.whole.len() == usize::from(BUCKETS) {
                 self.whole.pop_front();

@@ -43,6 +43,16 @@ pub(super) struct Resolved {
     pub was_lost: bool,
 }
 
+impl Resolved {
+    /// Seconds after `origin` at which it left; below zero for what left before.
+    pub(super) fn seconds_after(&self, origin: Instant) -> f64 {
+        match self.sent.checked_duration_since(origin) {
+            Some(after) => after.as_secs_f64(),
+            None => -origin.saturating_duration_since(self.sent).as_secs_f64(),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Record {
     packets: VecDeque<Packet>,

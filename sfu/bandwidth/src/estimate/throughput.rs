@@ -70,10 +70,7 @@ impl Throughput {
             let Some(arrival) = packet.arrival else { continue };
             let bytes = f64::from(packet.bytes) + f64::from(packet.untracked);
             let origin = *self.origin.get_or_insert(packet.sent);
-            let sent = match packet.sent.checked_duration_since(origin) {
-                Some(after) => after.as_secs_f64(),
-                None => -origin.saturating_duration_since(packet.sent).as_secs_f64(),
-            };
+            let sent = packet.seconds_after(origin);
             let sample = Sample { sent, arrival, bytes, broken: std::mem::take(&mut broken) };
             self.file(sample);
         }
@@ -92,10 +89,6 @@ impl Throughput {
     }
 
     fn file(&mut self, sample: Sample) {
-        if self.samples.back().is_none_or(|newest| newest.arrival <= sample.arrival) {
-            self.samples.push_back(sample);
-            return;
-        }
         let later =
             self.samples.iter().rev().take(STRAGGLER).take_while(|other| other.arrival > sample.arrival).count();
         if later == STRAGGLER {

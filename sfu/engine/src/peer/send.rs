@@ -188,7 +188,7 @@ impl Peer {
         let transport_number = number.map(|(id, number)| (id, wire(number)));
         let block = NewBlock { audio_level: sound.audio_level, transport_number, dependency: None };
         let Some(length) = self.send_rtp(ctx, sound.header, &block, |out| sound.write(out)) else { return };
-        self.downlink.note_sent(ctx.now, Sort::Sound, number.map(|(_, number)| number), length);
+        self.downlink.note_sound(ctx.now, number.map(|(_, number)| number), length);
         ctx.counters.forwarded += 1;
         ctx.counters.forwarded_audio += 1;
         if matches!(sound.dress, Dress::Built { .. }) {
@@ -214,12 +214,9 @@ impl Peer {
         }
         let Some(length) = self.send_rtp(ctx, header, &block, |out| packet.write(out)) else { return false };
         self.downlink.note_sent(ctx.now, packet.sort, number.map(|(_, number)| number), length);
-        match packet.sort {
-            Sort::Picture(_) => {
-                ctx.counters.forwarded += 1;
-                ctx.counters.forwarded_video += 1;
-            }
-            Sort::Sound | Sort::Repair | Sort::Probe(_) => {}
+        if let Sort::Picture(_) = packet.sort {
+            ctx.counters.forwarded += 1;
+            ctx.counters.forwarded_video += 1;
         }
         true
     }

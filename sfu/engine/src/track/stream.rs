@@ -292,10 +292,7 @@ impl Stream {
         }
         self.young = self.young.saturating_sub(1);
         if self.nack.is_idle() && self.young == 0 {
-            if !self.recent.is_empty() {
-                self.forget_recent();
-            }
-            self.forgotten = self.forgotten.max(incoming.number);
+            self.forget_recent();
             return;
         }
         if self.recent.len() == RECENT

@@ -60,11 +60,7 @@ impl Queue {
         for packet in arrived {
             let Some(arrival) = packet.arrival else { continue };
             let origin = *self.origin.get_or_insert(packet.sent);
-            let sent = match packet.sent.checked_duration_since(origin) {
-                Some(after) => after.as_secs_f64() * 1e3,
-                None => -(origin.saturating_duration_since(packet.sent).as_secs_f64() * 1e3),
-            };
-            self.scratch.push(arrival - sent);
+            self.scratch.push(arrival - packet.seconds_after(origin) * 1e3);
         }
         if self.scratch.is_empty() {
             return;
