@@ -196,7 +196,7 @@ impl Peer {
         }
     }
 
-    /// Numbers, encrypts and queues a packet: the one way out.
+    /// Numbers a packet that is not sound, and sends it.
     fn send_packet(&mut self, ctx: &mut Context, packet: &PacketOut) -> bool {
         let number = packet.transport_id.map(|id| (id, self.downlink.number()));
         let transport_number = number.map(|(id, number)| (id, wire(number)));
@@ -221,7 +221,7 @@ impl Peer {
         true
     }
 
-    /// Puts a packet together, encrypts it and queues it. Gives the datagram's length.
+    /// Puts a packet together, encrypts it and queues it: the one way out. Gives the datagram's length.
     fn send_rtp(
         &mut self,
         ctx: &mut Context,
