@@ -7,7 +7,7 @@ help:
 	@echo "make test   install what tests need and run every test (about half an hour on two cores)"
 	@echo "make check  the fast part of it: format, lints, unit tests, web types and unit tests"
 	@echo "make bench  measure this machine, and str0m and Janus on it (25 minutes; BENCH=short 6)"
-	@echo "make fuzz   ten million executions of each fuzz target (hours; RUNS=10000 minutes)"
+	@echo "make fuzz   properties with new inputs, ten million executions of each fuzz target (hours; RUNS=10000 minutes)"
 	@echo "make clean  remove what was built and downloaded; .anteroom, the data of make run, stays"
 
 run:
@@ -23,6 +23,7 @@ bench:
 	@scripts/bench.sh
 
 fuzz:
+	@scripts/properties.sh
 	@RUNS=$${RUNS:-10000000} scripts/fuzz.sh
 
 clean:

@@ -4,10 +4,53 @@ use std::collections::VecDeque;
 
 use crate::layer::LayerStep;
 use crate::rtp::dependency::{Dependency, Indication};
+use crate::rtp::{vp8, vp9};
 use crate::track::{Detail, Incoming};
 
 /// Frames whose decision is remembered, so that all packets of a frame share it: a second of a stream with two spatial layers.
 const DECISIONS: usize = 64;
+/// Changes of what flows that are remembered for frames that come late: more than a receiver's limit moves while a repair is
+/// on its way.
+const TURNS: usize = 8;
+/// Spatial layers of a picture that are told apart.
+const SPATIAL: u64 = 8;
+
+/// What flows from which frame on. A frame that comes late is judged by what flowed when it was its turn: what was sent after
+/// it may build on it, and what it builds on may have been left out.
+#[derive(Clone, Debug, Default)]
+struct Turns<T> {
+    /// Before the first turn.
+    before: T,
+    /// Oldest first.
+    turns: VecDeque<(u64, T)>,
+}
+
+impl<T: Copy + PartialEq> Turns<T> {
+    fn reset(&mut self, to: T) {
+        self.turns.clear();
+        self.before = to;
+    }
+
+    fn last(&self) -> T {
+        self.turns.back().map_or(self.before, |(_, what)| *what)
+    }
+
+    fn at(&self, frame: u64) -> T {
+        self.turns.iter().rev().find(|(from, _)| *from <= frame).map_or(self.before, |(_, what)| *what)
+    }
+
+    fn turn(&mut self, from: u64, to: T) {
+        if self.last() == to {
+            return;
+        }
+        if self.turns.len() == TURNS
+            && let Some((_, what)) = self.turns.pop_front()
+        {
+            self.before = what;
+        }
+        self.turns.push_back((from, to));
+    }
+}
 
 /// The filter of one receiver. Going down is legal at any frame, for no lower layer builds on a higher one. Going up is
 /// legal where the codec says that nothing builds on what was left out.
@@ -15,9 +58,11 @@ const DECISIONS: usize = 64;
 pub(crate) struct Filter {
     wanted: LayerStep,
     /// What flows.
-    current: LayerStep,
-    /// The decode target that flows, of streams with a dependency descriptor; `None` for everything.
-    target: Option<u8>,
+    steps: Turns<LayerStep>,
+    /// The decode target that flows, of streams with a dependency descriptor; `None` before the first frame.
+    targets: Turns<Option<u8>>,
+    /// The latest frame that came.
+    newest: Option<u64>,
     active: u32,
     /// What is wanted has more pixels than what flows: only a keyframe helps.
     lacks_keyframe: bool,
@@ -40,8 +85,9 @@ impl Default for Filter {
     fn default() -> Self {
         Self {
             wanted: LayerStep::BEST,
-            current: LayerStep::BEST,
-            target: None,
+            steps: Turns { before: LayerStep::BEST, turns: VecDeque::new() },
+            targets: Turns::default(),
+            newest: None,
             active: u32::MAX,
             lacks_keyframe: false,
             decisions: VecDeque::new(),
@@ -63,8 +109,9 @@ impl Filter {
     /// Everything of the stream flows again: its first packet is that of a keyframe.
     pub(crate) fn start(&mut self) {
         self.decisions.clear();
-        self.current = self.wanted;
-        self.target = None;
+        self.steps.reset(self.wanted);
+        self.targets.reset(None);
+        self.newest = None;
         self.lacks_keyframe = false;
     }
 
@@ -73,60 +120,85 @@ impl Filter {
         if let Some(dependency) = incoming.dependency.as_deref() {
             return self.decide_by_dependency(incoming, dependency);
         }
-        if self.wanted == LayerStep::BEST && self.current == LayerStep::BEST {
-            return Pass::Yes;
-        }
-        if incoming.starts_run {
-            self.start();
-        }
         match &incoming.detail {
-            Detail::Vp8(descriptor) => {
-                let (Some(picture), Some((temporal, is_sync))) = (incoming.picture, descriptor.temporal) else {
-                    return Pass::Yes;
-                };
-                self.current = self.lower();
-                let passes = self.decision(picture).unwrap_or_else(|| {
-                    let is_next = temporal == self.current.temporal.saturating_add(1);
-                    if is_next && is_sync && temporal <= self.wanted.temporal && self.is_newest(picture) {
-                        self.current.temporal = temporal;
-                    }
-                    temporal <= self.current.temporal
-                });
-                self.note(picture, passes);
-                if passes { Pass::Yes } else { Pass::No }
-            }
-            Detail::Vp9(descriptor) => {
-                let Some(picture) = incoming.picture else { return Pass::Yes };
-                self.current = self.lower();
-                let frame = |spatial: u8| picture * 8 + u64::from(spatial);
-                let key = frame(descriptor.spatial);
-                let passes = self.decision(key).unwrap_or_else(|| {
-                    let next = self.current.spatial.saturating_add(1);
-                    let below = descriptor.spatial.checked_sub(1).and_then(|below| self.decision(frame(below)));
-                    if descriptor.spatial == next
-                        && next <= self.wanted.spatial
-                        && !descriptor.is_predicted
-                        && below == Some(true)
-                    {
-                        self.current.spatial = next;
-                    }
-                    descriptor.spatial <= self.current.spatial && descriptor.temporal <= self.current.temporal
-                });
-                self.lacks_keyframe =
-                    self.current.spatial < self.wanted.spatial && descriptor.spatial > self.current.spatial;
-                let is_first = self.note(key, passes);
-                // From the next picture on, more frames build on nothing that was left out.
-                if passes && is_first && descriptor.is_switching_point && self.is_newest(key) {
-                    self.current.temporal = self.wanted.temporal;
-                }
-                match passes {
-                    false => Pass::No,
-                    true if descriptor.ends_frame && descriptor.spatial == self.current.spatial => Pass::Last,
-                    true => Pass::Yes,
-                }
-            }
+            Detail::Vp8(descriptor) => self.decide_vp8(incoming, descriptor),
+            Detail::Vp9(descriptor) => self.decide_vp9(incoming, descriptor),
             Detail::Plain => Pass::Yes,
         }
+    }
+
+    fn decide_vp8(&mut self, incoming: &Incoming, descriptor: &vp8::Descriptor) -> Pass {
+        let (Some(picture), Some((temporal, is_sync))) = (incoming.picture, descriptor.temporal) else {
+            return Pass::Yes;
+        };
+        if self.is_everything() {
+            self.reach(picture);
+            return Pass::Yes;
+        }
+        if incoming.starts_run && self.is_newest(picture) {
+            self.steps.turn(picture, self.wanted);
+        }
+        self.lower(1);
+        let passes = self.decision(picture).unwrap_or_else(|| {
+            let current = self.steps.last();
+            let is_next = temporal == current.temporal.saturating_add(1);
+            if is_next && is_sync && temporal <= self.wanted.temporal && self.is_newest(picture) {
+                self.steps.turn(picture, LayerStep { temporal, ..current });
+            }
+            temporal <= self.steps.at(picture).temporal
+        });
+        self.note(picture, passes);
+        if passes { Pass::Yes } else { Pass::No }
+    }
+
+    fn decide_vp9(&mut self, incoming: &Incoming, descriptor: &vp9::Descriptor) -> Pass {
+        let Some(picture) = incoming.picture else { return Pass::Yes };
+        let frame = |spatial: u8| picture * SPATIAL + u64::from(spatial);
+        let key = frame(descriptor.spatial);
+        if self.is_everything() {
+            self.reach(key);
+            return Pass::Yes;
+        }
+        if incoming.starts_run && self.is_newest(key) {
+            self.steps.turn(key, self.wanted);
+        }
+        self.lower(SPATIAL);
+        let passes = self.decision(key).unwrap_or_else(|| {
+            let current = self.steps.last();
+            let next = current.spatial.saturating_add(1);
+            let below = descriptor.spatial.checked_sub(1).and_then(|below| self.decision(frame(below)));
+            if descriptor.spatial == next
+                && next <= self.wanted.spatial
+                && !descriptor.is_predicted
+                && below == Some(true)
+                && self.is_newest(key)
+            {
+                self.steps.turn(key, LayerStep { spatial: next, ..current });
+            }
+            let flows = self.steps.at(key);
+            descriptor.spatial <= flows.spatial && descriptor.temporal <= flows.temporal
+        });
+        let is_newest = self.is_newest(key);
+        let flows = self.steps.at(key);
+        if is_newest {
+            self.lacks_keyframe = flows.spatial < self.wanted.spatial && descriptor.spatial > flows.spatial;
+        }
+        let is_first = self.note(key, passes);
+        // From the next picture on, more frames build on nothing that was left out.
+        if passes && is_first && descriptor.is_switching_point && is_newest {
+            let current = self.steps.last();
+            self.steps.turn(key + 1, LayerStep { temporal: self.wanted.temporal, ..current });
+        }
+        match passes {
+            false => Pass::No,
+            true if descriptor.ends_frame && descriptor.spatial == flows.spatial => Pass::Last,
+            true => Pass::Yes,
+        }
+    }
+
+    /// Nothing is left out, neither now nor of what may still come late.
+    fn is_everything(&self) -> bool {
+        self.wanted == LayerStep::BEST && self.steps.before == LayerStep::BEST && self.steps.turns.is_empty()
     }
 
     /// Exactly the packets of one decode target.
@@ -141,23 +213,17 @@ impl Filter {
         let find = |step: LayerStep| structure.find(step.spatial, step.temporal, self.active);
         let Some(wanted) = find(self.wanted) else { return Pass::Yes };
         let Some(frame) = incoming.frame else { return Pass::Yes };
-        let mut current = self.target.unwrap_or(wanted);
-        let (is, should) = (structure.target(current), structure.target(wanted));
         let known = self.decision(frame);
-        if current != wanted && known.is_none() {
-            let meet =
-                LayerStep { spatial: is.spatial.min(should.spatial), temporal: is.temporal.min(should.temporal) };
-            current = find(meet).unwrap_or(wanted);
-            let has_come = |distance: u16| {
-                frame.checked_sub(u64::from(distance)).is_some_and(|before| self.decision(before) == Some(true))
-            };
-            if dependency.indications.of(wanted) == Indication::Switch && dependency.references.iter().all(has_come) {
-                current = wanted;
-            }
+        let is_newest = self.is_newest(frame);
+        if is_newest && known.is_none() {
+            let target = self.follow(frame, dependency, wanted);
+            self.targets.turn(frame, Some(target));
         }
-        self.target = Some(current);
+        let current = self.targets.at(frame).unwrap_or(wanted);
         let flows = structure.target(current);
-        self.lacks_keyframe = flows.spatial < should.spatial;
+        if is_newest {
+            self.lacks_keyframe = flows.spatial < structure.target(wanted).spatial;
+        }
         let passes = known.unwrap_or_else(|| dependency.indications.of(current) != Indication::NotPresent);
         self.note(frame, passes);
         match passes {
@@ -167,11 +233,30 @@ impl Filter {
         }
     }
 
-    /// Down goes at once.
-    fn lower(&self) -> LayerStep {
-        LayerStep {
-            spatial: self.current.spatial.min(self.wanted.spatial),
-            temporal: self.current.temporal.min(self.wanted.temporal),
+    /// The decode target from the newest frame on: down at once, up where the frame allows it.
+    fn follow(&self, frame: u64, dependency: &Dependency, wanted: u8) -> u8 {
+        let structure = &dependency.structure;
+        let Some(current) = self.targets.last().filter(|current| *current != wanted) else { return wanted };
+        let has_come = |distance: u16| {
+            frame.checked_sub(u64::from(distance)).is_some_and(|before| self.decision(before) == Some(true))
+        };
+        if dependency.indications.of(wanted) == Indication::Switch && dependency.references.iter().all(has_come) {
+            return wanted;
+        }
+        let (is, should) = (structure.target(current), structure.target(wanted));
+        structure.find(is.spatial.min(should.spatial), is.temporal.min(should.temporal), self.active).unwrap_or(wanted)
+    }
+
+    /// Down goes at once: from the next picture on, pictures being `apart`.
+    fn lower(&mut self, apart: u64) {
+        let current = self.steps.last();
+        let lower = LayerStep {
+            spatial: current.spatial.min(self.wanted.spatial),
+            temporal: current.temporal.min(self.wanted.temporal),
+        };
+        match self.newest {
+            Some(newest) => self.steps.turn((newest / apart + 1) * apart, lower),
+            None => self.steps.reset(lower),
         }
     }
 
@@ -180,11 +265,16 @@ impl Filter {
     }
 
     fn is_newest(&self, frame: u64) -> bool {
-        self.decisions.iter().all(|(known, _)| *known <= frame)
+        self.newest.is_none_or(|newest| newest <= frame)
+    }
+
+    fn reach(&mut self, frame: u64) {
+        self.newest = self.newest.max(Some(frame));
     }
 
     /// True when it is the first word about this frame.
     fn note(&mut self, frame: u64, passes: bool) -> bool {
+        self.reach(frame);
         if self.decision(frame).is_some() {
             return false;
         }

@@ -211,7 +211,8 @@ impl Passage {
         let (_, filter) = self.before.as_mut().ok_or(Held::Layer)?;
         let late = self.rewrite.late(numbers).ok_or(Held::Layer)?;
         let pass = filter.decide(incoming);
-        let is_filler = pass == Pass::No || numbers.picture.is_some() && late.picture.is_none();
+        let is_lost = !late.is_in_time || numbers.picture.is_some() && late.picture.is_none();
+        let is_filler = pass == Pass::No || is_lost;
         Ok(Passed {
             number: late.sequence,
             timestamp: late.timestamp,

@@ -44,6 +44,8 @@ pub(crate) struct Rewrite {
     lines: Lines,
     /// Of the source before: what comes late of it still has its place.
     before: Option<Lines>,
+    /// The timestamp with which the present run began.
+    begin: u32,
     /// The last new timestamp that left, and when.
     last: Option<(u32, Instant)>,
     last_tl0: Option<u8>,
@@ -56,7 +58,7 @@ impl Rewrite {
         // One cycle above zero, so that wire numbers unroll the same way here and in the history.
         let sequences = Numbering::from((1 << 16) + u64::from(first & 0x7fff));
         let lines = Lines { sequences, ..Lines::default() };
-        Self { lines, before: None, last: None, last_tl0: None, clock: None }
+        Self { lines, before: None, begin: 0, last: None, last_tl0: None, clock: None }
     }
 
     /// Begins a run with the first packet of a new source. Its number leaves as the next one. Its timestamp leaves as the
@@ -85,6 +87,7 @@ impl Rewrite {
             let step = by_report.map_or(units, |step| u32::try_from(step).unwrap_or_default()).max(1);
             self.lines.timestamp_shift = last.wrapping_add(step).wrapping_sub(numbers.timestamp);
         }
+        self.begin = self.translate(numbers.timestamp);
         self.clock = numbers.clock;
     }
 
@@ -166,9 +169,11 @@ impl Rewrite {
     pub(crate) fn late(&self, numbers: Numbers) -> Option<Late> {
         let lines = self.before.as_ref()?;
         let tl0 = numbers.tl0.wrapping_add(lines.tl0_shift);
+        let timestamp = numbers.timestamp.wrapping_add(lines.timestamp_shift);
         Some(Late {
             sequence: lines.sequences.late(numbers.sequence)?,
-            timestamp: numbers.timestamp.wrapping_add(lines.timestamp_shift),
+            timestamp,
+            is_in_time: (self.begin.wrapping_sub(timestamp) as i32) > 0,
             picture: numbers.picture.and_then(|picture| lines.pictures.late(picture)).map(|picture| (picture, tl0)),
             frame: numbers.frame.and_then(|frame| lines.frames.late(frame)),
         })
@@ -180,6 +185,9 @@ impl Rewrite {
 pub(crate) struct Late {
     pub(crate) sequence: u64,
     pub(crate) timestamp: u32,
+    /// It is from before the present run. What was encoded at the same time or after cannot be shown any more: the new
+    /// source's first picture may itself have come late.
+    pub(crate) is_in_time: bool,
     /// Picture id and TL0PICIDX, unless the picture was left out.
     pub(crate) picture: Option<(u64, u8)>,
     pub(crate) frame: Option<u64>,

@@ -445,6 +445,40 @@ fn nothing_flows_while_nothing_is_selected() {
     rig.judge();
 }
 
+#[test]
+fn a_frame_that_comes_late_is_judged_by_what_flowed_at_its_time() {
+    // The third frame rate is let through until after a frame that builds on one of the second, which is still being
+    // repaired.
+    let mut rig = Rig::new(697_015_051_178_462_025);
+    rig.run(300);
+    rig.loss = 0.1;
+    rig.select(0, 2);
+    rig.run(320);
+    rig.select(0, 0);
+    rig.run(150);
+    rig.select(1, 9);
+    rig.loss = 0.0;
+    rig.run(3000);
+    rig.loss = 0.1;
+    assert!(rig.judge().len() > 100);
+}
+
+#[test]
+fn what_was_encoded_after_the_next_layers_first_picture_is_not_shown_any_more() {
+    let mut rig = Rig::new(7_261_226_727_969_521_222);
+    rig.run(300);
+    rig.loss = 0.1;
+    for (spatial, wait) in [(2, 1058), (0, 658), (2, 870), (2, 416), (2, 250), (1, 739), (1, 939), (0, 220), (2, 80)] {
+        rig.select(spatial, 0);
+        rig.run(wait);
+    }
+    rig.select(1, 9);
+    rig.loss = 0.0;
+    rig.run(3000);
+    rig.loss = 0.1;
+    assert!(rig.judge().len() > 100);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
