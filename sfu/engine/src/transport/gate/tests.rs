@@ -194,11 +194,12 @@ proptest! {
         let _ = ClientHello::read(&bytes);
         let _ = hello::without_cookie(&bytes);
     }
+}
 
-    #[test]
-    fn a_cut_hello_is_refused(cut in 0usize..120) {
-        let body = hello(b"cookie", &[7, 1], 0);
-        prop_assume!(cut < body.len());
-        prop_assert_eq!(ClientHello::read(&body[..cut]).filter(|hello| hello.gcm), None);
+#[test]
+fn a_cut_hello_is_refused() {
+    let body = hello(b"cookie", &[7, 1], 0);
+    for cut in 0..body.len() {
+        assert_eq!(ClientHello::read(&body[..cut]).filter(|hello| hello.gcm), None, "cut at {cut}");
     }
 }
