@@ -6,7 +6,7 @@ import { Emitter } from './emitter';
 import type { LocalMedia } from './local';
 import type { Encoding, Source } from './message';
 import { preferSound, soundCodecs } from './redundancy';
-import { boundedBudget, limitVoice, NARROW_VOICE, setEncoding, cameraLayers, USUAL_VOICE, withPtime, type AudioBudget } from './sender';
+import { boundedBudget, forgetLimits, limitVoice, NARROW_VOICE, setEncoding, cameraLayers, USUAL_VOICE, withPtime, type AudioBudget } from './sender';
 import { SlotTable, type Carried, type Remote } from './slot';
 import type { Amount } from './uplink';
 
@@ -180,6 +180,15 @@ export class MediaLink extends Emitter<MediaEvents> {
     else this.#soundTimer = setTimeout(() => this.#setRedundant(true), REDUNDANT_AFTER_MS);
     // People are told of a picture that is off, not of each try.
     if ((amount !== 'all') !== wasHeld) this.emit('starved', amount !== 'all');
+  }
+
+  /** Has the browser make the whole size of the picture at once. */
+  async stretchPicture(): Promise<void> {
+    const picture = this.#sender('video');
+    if (!picture || this.#closed) return;
+    await forgetLimits(picture);
+    // A wish of the server that came between was refused.
+    if (!this.#closed) this.#applyWishes();
   }
 
   /** Browsers send what stands first in the answer, which repeats the order of the offer. */

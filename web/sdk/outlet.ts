@@ -1,6 +1,8 @@
-// Keeps the own picture from taking the voice's room: asks the browser what it can send, and holds the camera back.
+// Fits the own picture to the way out: asks the browser what it can send, holds the camera back for the sake of the voice, and
+// has the browser make the whole size where there is room for it.
 
 import type { MediaLink } from './media';
+import { Stretch, type Making } from './stretch';
 import { Uplink } from './uplink';
 
 /** A limit is felt within a second; a look costs little. */
@@ -10,6 +12,7 @@ type Stat = Readonly<Record<string, unknown>>;
 
 export class Outlet {
   readonly #uplink = new Uplink();
+  readonly #stretch = new Stretch();
   readonly #timer: ReturnType<typeof setInterval>;
   #sentBytes: number | null = null;
   #busy = false;
@@ -31,11 +34,13 @@ export class Outlet {
     if (this.#busy || !sender || media.state !== 'connected') return;
     this.#busy = true;
     try {
-      const { availableBps, sentBytes } = outgoingOf((await sender.getStats()) as never);
+      const { sentBytes, ...making } = outgoingOf((await sender.getStats()) as never);
       const sends = this.#sentBytes !== null && sentBytes > this.#sentBytes;
       this.#sentBytes = sentBytes;
-      this.#uplink.look(this.now(), availableBps, sends);
+      this.#uplink.look(this.now(), making.availableBps, sends);
       media.setPicture(this.#uplink.picture);
+      if (!sends || this.#uplink.picture !== 'all') this.#stretch.forget();
+      else if (this.#stretch.look(this.now(), making)) await media.stretchPicture();
     } catch {
       // A connection that closes has nothing more to say.
     } finally {
@@ -44,16 +49,27 @@ export class Outlet {
   }
 }
 
-/** What the path in use can carry by the browser's reckoning, and what a sender has sent so far. */
-export function outgoingOf(report: Iterable<readonly [string, Stat]>): { availableBps: number | null; sentBytes: number } {
-  let availableBps: number | null = null;
-  let sentBytes = 0;
+/** What the path in use can carry by the browser's reckoning, what a sender has sent so far, and what it makes of the camera. */
+export function outgoingOf(report: Iterable<readonly [string, Stat]>): Making & { sentBytes: number } {
+  const found: Making & { sentBytes: number } = { availableBps: null, limit: null, pixels: null, cameraPixels: null, lost: 0, sentBytes: 0 };
   for (const [, stat] of report) {
-    const bytes = stat['bytesSent'];
-    const available = stat['availableOutgoingBitrate'];
-    if (stat['type'] === 'outbound-rtp' && typeof bytes === 'number') sentBytes += bytes;
+    const { type, bytesSent, availableOutgoingBitrate: available, fractionLost } = stat;
+    if (type === 'outbound-rtp') {
+      if (typeof bytesSent === 'number') found.sentBytes += bytesSent;
+      const pixels = stat['active'] === false ? null : pixelsOf(stat['frameWidth'], stat['frameHeight']);
+      if (pixels !== null && pixels > (found.pixels ?? 0)) {
+        found.pixels = pixels;
+        found.limit = String(stat['qualityLimitationReason']);
+      }
+    }
+    if (type === 'media-source') found.cameraPixels = pixelsOf(stat['width'], stat['height']);
+    if (type === 'remote-inbound-rtp' && typeof fractionLost === 'number') found.lost = Math.max(found.lost, fractionLost);
     // Only the path in use has one.
-    if (stat['type'] === 'candidate-pair' && typeof available === 'number' && available > 0) availableBps = available;
+    if (type === 'candidate-pair' && typeof available === 'number' && available > 0) found.availableBps = available;
   }
-  return { availableBps, sentBytes };
+  return found;
+}
+
+function pixelsOf(width: unknown, height: unknown): number | null {
+  return typeof width === 'number' && typeof height === 'number' && width * height > 0 ? width * height : null;
 }

@@ -80,15 +80,28 @@ export async function setEncoding(sender: RTCRtpSender, wanted: Encoding, amount
   });
 }
 
+/**
+ * Has the browser forget why it makes a picture smaller than it was asked for: what it knows of the way decides anew. A wish to
+ * keep the size does so, and is taken back at once, for on a way that gets narrow a small picture is better than a slow one.
+ */
+export async function forgetLimits(sender: RTCRtpSender): Promise<boolean> {
+  const usual = sender.getParameters().degradationPreference;
+  const kept = await change(sender, () => undefined, 'maintain-resolution');
+  return (await change(sender, () => undefined, usual)) && kept;
+}
+
 async function change(
   sender: RTCRtpSender,
   edit: (encoding: RTCRtpEncodingParameters, isBest: boolean) => void,
+  ...preference: [RTCDegradationPreference?]
 ): Promise<boolean> {
   try {
     const parameters = sender.getParameters();
     // Before the first answer some browsers list none.
     if (parameters.encodings.length === 0) return false;
     parameters.encodings.forEach((encoding, index, all) => edit(encoding, index === all.length - 1));
+    if (preference[0]) parameters.degradationPreference = preference[0];
+    else if (preference.length > 0) delete parameters.degradationPreference;
     await sender.setParameters(parameters);
     return true;
   } catch {
