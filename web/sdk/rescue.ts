@@ -16,6 +16,7 @@ export class Rescue {
   constructor(
     private readonly media: MediaLink,
     private readonly socket: VisitSocket,
+    private readonly onLost: () => void = () => undefined,
     private readonly now: () => number = () => performance.now(),
   ) {
     this.#pulse = new Pulse(media.peer);
@@ -43,7 +44,10 @@ export class Rescue {
       const quietMs = this.#watch.quietMs(now);
       const verdict = this.#watch.look(now, heard);
       if (verdict === 'lost') {
-        if (before !== 'lost') this.#restartsBefore = media.restartsAnswered;
+        if (before !== 'lost') {
+          this.#restartsBefore = media.restartsAnswered;
+          this.onLost();
+        }
         socket.probe();
         media.search();
       } else if (verdict === 'doubt') {

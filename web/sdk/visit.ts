@@ -9,6 +9,7 @@ import { MediaLink, type MediaState } from './media';
 import type { EndReason, RecordingSign, RosterEntry, ServerMessage, Source, View, VisitInfo, WaitingEntry, You } from './message';
 import { Outlet } from './outlet';
 import { Rescue } from './rescue';
+import { addressesIn, hostAddresses, isElsewhere, openFrame, type Frame } from './scout';
 import { SlotTable, type Remote } from './slot';
 import { VisitSocket, type LinkState } from './socket';
 import { countersOf, sampleOf, type MediaCounters, type MediaSample } from './stats';
@@ -72,6 +73,7 @@ export interface VisitOptions {
   createSocket?: (url: string, protocol: string) => WebSocket;
   createPeer?: (config: RTCConfiguration) => RTCPeerConnection;
   createStream?: () => MediaStream;
+  createFrame?: () => Frame | null;
 }
 
 /** Often enough for the bars to follow a failing network, rare enough to cost nothing. */
@@ -95,6 +97,10 @@ export class Visit extends Emitter<VisitEvents> {
   #media: MediaLink | null = null;
   #rescue: Rescue | null = null;
   #outlet: Outlet | null = null;
+  /** What the connection lives in, if not in the page; and what the next one shall live in, as the device has moved. */
+  #frame: Frame | null = null;
+  #nextFrame: Frame | null = null;
+  #isScouting = false;
   #slots = new SlotTable();
   /** What was answered last, so that a yes can be taken back. */
   #lastConsent: ConsentRequest | null = null;
@@ -120,9 +126,9 @@ export class Visit extends Emitter<VisitEvents> {
       this.#views.doubt();
       this.#tellViews();
       // The path of the media may be gone with that of the socket, and the server's word about it with it.
-      this.#media?.handleServer();
+      this.#handleServer();
     });
-    this.#socket.on('alive', () => this.#media?.handleServer());
+    this.#socket.on('alive', () => this.#handleServer());
     this.#socket.on('final', (why) => {
       if (why === 'unauthenticated') this.#finish('unauthenticated');
       else this.#finish(why === 'superseded' ? 'superseded' : (this.#state.ended ?? 'left'));
@@ -330,11 +336,41 @@ export class Visit extends Emitter<VisitEvents> {
     this.#noteTrouble();
   }
 
+  /** The way to the server works. */
+  #handleServer(): void {
+    if (this.#nextFrame) this.#move();
+    else this.#media?.handleServer();
+  }
+
+  /** The connection hears nothing any more: finds out whether that is because its addresses are gone. */
+  async #scout(): Promise<void> {
+    const media = this.#media;
+    const before = hostAddresses(media?.peer.localDescription?.sdp ?? '');
+    if (!media || before.size === 0 || this.#isScouting || this.#nextFrame) return;
+    const frame = (this.#options.createFrame ?? openFrame)();
+    if (!frame) return;
+    this.#isScouting = true;
+    const now = await addressesIn(frame);
+    this.#isScouting = false;
+    const isNeeded = media === this.#media && media.state !== 'connected' && this.#state.phase !== 'ended';
+    if (!isNeeded || !isElsewhere(before, now)) return frame.close();
+    this.#nextFrame = frame;
+    this.#move();
+  }
+
+  /** A new connection where the new addresses are known, as soon as the server can be asked for it. */
+  #move(): void {
+    if (this.#nextFrame && this.#socket.isSure) this.#connectMedia();
+  }
+
   #connectMedia(): void {
     clearTimeout(this.#mediaTimer);
     this.#closeMedia();
     this.#counters = null;
-    const { createPeer, createStream } = this.#options;
+    this.#frame = this.#nextFrame;
+    this.#nextFrame = null;
+    const { createStream } = this.#options;
+    const createPeer = this.#frame?.createPeer ?? this.#options.createPeer;
     this.#slots = new SlotTable(createStream);
     this.#views.clear();
     const media = new MediaLink({
@@ -351,7 +387,7 @@ export class Visit extends Emitter<VisitEvents> {
       ...(createPeer ? { createPeer } : {}),
     });
     this.#media = media;
-    this.#rescue = new Rescue(media, this.#socket);
+    this.#rescue = new Rescue(media, this.#socket, () => void this.#scout());
     this.#outlet = new Outlet(media);
     if (this.#state.pictureHeld) {
       this.#set({ pictureHeld: false });
@@ -370,6 +406,9 @@ export class Visit extends Emitter<VisitEvents> {
       if (media !== this.#media) return;
       this.#set({ media: state });
       if (state === 'connected') {
+        // The old path has come back.
+        this.#nextFrame?.close();
+        this.#nextFrame = null;
         mark('anteroom:media-connected');
         this.#mediaBackoff.reset();
       }
@@ -383,7 +422,8 @@ export class Visit extends Emitter<VisitEvents> {
     this.#rescue?.stop();
     this.#outlet?.stop();
     this.#media?.close();
-    this.#rescue = this.#outlet = this.#media = null;
+    this.#frame?.close();
+    this.#rescue = this.#outlet = this.#media = this.#frame = null;
   }
 
   /** A new connection on the socket we have; with a broken socket, `welcome` or a later try starts it. */
@@ -444,6 +484,8 @@ export class Visit extends Emitter<VisitEvents> {
     clearInterval(this.#statsTimer);
     for (const stop of this.#stops) stop();
     this.#closeMedia();
+    this.#nextFrame?.close();
+    this.#nextFrame = null;
     this.#set({ phase: 'ended', ended: reason, remotes: [], brokenSince: null, consentRequest: null, media: 'none' });
   }
 

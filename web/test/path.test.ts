@@ -98,8 +98,8 @@ describe('Visit on a path that is gone', () => {
       await settle();
     }
   };
-  const inCall = async () => {
-    const { visit } = await start('admitted');
+  const inCall = async (more: Parameters<typeof start>[2] = {}) => {
+    const { visit } = await start('admitted', 'patient', more);
     await answerOffer();
     FakePeer.last().become('connected');
     await pass(2_500, true);
@@ -144,6 +144,59 @@ describe('Visit on a path that is gone', () => {
     await answerOffer();
     await pass(300, true);
     expect(visit.state.media).toBe('connected');
+  });
+
+  /** A frame in which a connection has these addresses; what became of it. */
+  const frameWith = (address: string) => {
+    const frame = { closed: false, peers: [] as FakePeer[] };
+    const createPeer = () => {
+      const peer = new FakePeer();
+      frame.peers.push(peer);
+      const candidate = { candidate: `candidate:1 1 udp 2122194687 ${address} 50226 typ host generation 0` };
+      const listen = peer.addEventListener.bind(peer);
+      peer.addEventListener = (type: string, handler: (event?: unknown) => void) => {
+        if (type === 'icecandidate') [{ candidate }, { candidate: null }].forEach((event) => setTimeout(() => handler(event), 20));
+        else listen(type, handler as () => void);
+      };
+      return peer as unknown as RTCPeerConnection;
+    };
+    return { frame, createFrame: () => ({ createPeer, close: () => void (frame.closed = true) }) };
+  };
+
+  it('connects anew in a frame that knows the new addresses, once there is a way to ask for it', async () => {
+    const { frame, createFrame } = frameWith('10.0.0.3');
+    const { visit, peer } = await inCall({ createFrame });
+    peer.localDescription = { sdp: 'a=candidate:1 1 udp 2122194687 10.0.0.2 40000 typ host\r\n' };
+    await pass(900, false);
+    expect(frame.peers, 'one that looks').toHaveLength(1);
+    resume(FakeSocket.last());
+    await settle();
+    expect([peer.closed, frame.closed]).toEqual([true, false]);
+    const fresh = frame.peers.at(-1);
+    expect(visit.peer).toBe(fresh);
+    expect(FakeSocket.last().types().at(-1)).toBe('offer');
+    await answerOffer();
+    fresh?.become('connected');
+    expect(visit.state).toMatchObject({ phase: 'inside', link: 'open', media: 'connected', brokenSince: null });
+    visit.leave();
+    FakeSocket.last().tell({ type: 'ended', seq: next(), reason: 'left' });
+    expect(frame.closed).toBe(true);
+  });
+
+  it('stays with the connection it has where the addresses are the same, or nobody tells them', async () => {
+    for (const [before, now] of [['10.0.0.2', '10.0.0.2'], ['a-b.local', '10.0.0.3'], ['10.0.0.2', 'c-d.local']] as const) {
+      FakeSocket.all = [];
+      FakePeer.all = [];
+      const { frame, createFrame } = frameWith(now);
+      const { visit, peer } = await inCall({ createFrame });
+      peer.localDescription = { sdp: `a=candidate:1 1 udp 2122194687 ${before} 40000 typ host\r\n` };
+      await pass(1_000, false);
+      resume(FakeSocket.last());
+      await pass(500, false);
+      expect([visit.peer === (peer as never), peer.closed]).toEqual([true, false]);
+      expect(frame.peers.every((one) => one.closed) && (frame.closed || frame.peers.length === 0)).toBe(true);
+      visit.leave();
+    }
   });
 
   it('asks again, but neither often nor for ever', async () => {

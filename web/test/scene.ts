@@ -62,7 +62,7 @@ export async function refuseOffer(): Promise<void> {
   await settle();
 }
 
-export async function start(door: 'waiting' | 'admitted', role: 'patient' | 'clinician' = 'patient') {
+export async function start(door: 'waiting' | 'admitted', role: 'patient' | 'clinician' = 'patient', more: Partial<VisitOptions> = {}) {
   const local = new FakeLocal();
   const options: VisitOptions = {
     local: local as unknown as LocalMedia,
@@ -70,6 +70,7 @@ export async function start(door: 'waiting' | 'admitted', role: 'patient' | 'cli
     createSocket: (url, protocol) => new FakeSocket(url, protocol) as unknown as WebSocket,
     createPeer: () => new FakePeer() as unknown as RTCPeerConnection,
     createStream: () => new FakeStream() as unknown as MediaStream,
+    ...more,
   };
   const visit = new Visit(options);
   visit.start();
