@@ -5,8 +5,8 @@ import { Backoff } from './backoff';
 import { Emitter } from './emitter';
 import type { LocalMedia } from './local';
 import type { Encoding, Source } from './message';
-import { preferSound, soundCodecs } from './redundancy';
-import { boundedBudget, forgetLimits, limitVoice, NARROW_VOICE, setEncoding, cameraLayers, USUAL_VOICE, withPtime, type AudioBudget } from './sender';
+import { preferSound, soundCodecs, withSoundOrder } from './redundancy';
+import { boundedBudget, forgetLimits, limitVoice, NARROW_PTIME_MS, NARROW_VOICE, setEncoding, cameraLayers, USUAL_PTIME_MS, USUAL_VOICE, withPtime, type AudioBudget } from './sender';
 import { SlotTable, type Carried, type Remote } from './slot';
 import type { Amount } from './uplink';
 
@@ -61,6 +61,9 @@ export class MediaLink extends Emitter<MediaEvents> {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #negotiating = false;
   #again = false;
+  /** The last answer as it came, and whether it was applied with what sound is to be now. */
+  #answer: string | null = null;
+  #isSoundApplied = true;
   #closed = false;
   #wanted = { audio: 1, video: 1 };
   #restartedAt = Number.NEGATIVE_INFINITY;
@@ -73,8 +76,12 @@ export class MediaLink extends Emitter<MediaEvents> {
   #owed = false;
   #budget: AudioBudget | null = null;
   #picture: Amount = 'all';
+  /** The own way out is narrow for picture and voice, and whether the voice was ever asked to be small for it. */
+  #isNarrow = false;
   #isVoiceNarrow = false;
   #isRedundant = true;
+  /** Left to the browser until something else was asked for. */
+  #usualPtimeMs: number | null = null;
   #soundTimer: ReturnType<typeof setTimeout> | undefined;
   readonly #encodings = new Map<Source, Encoding>([['camera', 'single']]);
 
@@ -117,8 +124,8 @@ export class MediaLink extends Emitter<MediaEvents> {
         if (!sdp) throw new Error('an offer was set');
         const answer = await this.#options.exchange(sdp);
         if (this.#closed) return;
-        const sdpWithBudget = this.#budget ? withPtime(answer, this.#budget.ptimeMs) : answer;
-        await this.peer.setRemoteDescription({ type: 'answer', sdp: sdpWithBudget });
+        this.#answer = answer;
+        await this.#takeAnswer(answer);
         if (restarts) {
           this.#restarting = false;
           this.#restartsAnswered += 1;
@@ -135,6 +142,41 @@ export class MediaLink extends Emitter<MediaEvents> {
     } finally {
       this.#negotiating = false;
     }
+    if (!this.#isSoundApplied) void this.#renewSound();
+  }
+
+  async #takeAnswer(answer: string): Promise<void> {
+    this.#isSoundApplied = true;
+    const ptimeMs = Math.max(this.#budget?.ptimeMs ?? 0, this.#isNarrow ? NARROW_PTIME_MS : 0) || this.#usualPtimeMs;
+    if (ptimeMs !== null) this.#usualPtimeMs = USUAL_PTIME_MS;
+    const ordered = withSoundOrder(answer, this.#isRedundant);
+    await this.peer.setRemoteDescription({ type: 'answer', sdp: ptimeMs === null ? ordered : withPtime(ordered, ptimeMs) });
+  }
+
+  /**
+   * How sound is sent is for this side alone: browsers read it from the answer, and the server takes what comes. So the last answer is
+   * given to the browser once more, and nothing crosses a way that may be too narrow for it: offer and answer are 10 kB.
+   */
+  async #renewSound(): Promise<void> {
+    this.#isSoundApplied = false;
+    if (this.#closed || this.#negotiating || this.#answer === null) return;
+    this.#negotiating = true;
+    let isRenewed = false;
+    try {
+      const offer = await this.peer.createOffer();
+      // What else is to be negotiated takes sound along.
+      if (!this.#restarting && !this.#owed && sections(offer.sdp) === sections(this.#answer)) {
+        await this.peer.setLocalDescription(offer);
+        await this.#takeAnswer(this.#answer);
+        this.#applyWishes();
+        isRenewed = true;
+      }
+    } catch {
+      // The server is asked, as for anything else.
+    }
+    this.#negotiating = false;
+    if (!isRenewed || this.#again) void this.negotiate();
+    else if (!this.#isSoundApplied) void this.#renewSound();
   }
 
   /** The server wants this many receiving m-lines in all. They are never taken away, only left empty. */
@@ -168,16 +210,21 @@ export class MediaLink extends Emitter<MediaEvents> {
     return this.#sender('video') ?? null;
   }
 
-  /** How much of a picture the own way out carries beside the voice. */
-  setPicture(amount: Amount): void {
-    if (amount === this.#picture) return;
+  /** How much of a picture the own way out carries beside the voice; `isTight` where it may soon be too narrow for both. */
+  setPicture(amount: Amount, isTight = false): void {
+    const isNarrow = isTight || amount !== 'all';
+    if (amount === this.#picture && isNarrow === this.#isNarrow) return;
     const wasHeld = this.#picture !== 'all';
     this.#picture = amount;
+    if (isNarrow !== this.#isNarrow) {
+      this.#isNarrow = isNarrow;
+      // Where a picture has no room, sound has none to be said twice, nor for many headers.
+      clearTimeout(this.#soundTimer);
+      if (isNarrow) this.#setRedundant(false);
+      else this.#soundTimer = setTimeout(() => this.#setRedundant(true), REDUNDANT_AFTER_MS);
+      void this.#renewSound();
+    }
     this.#applyWishes();
-    // Where a picture has no room, sound has none to be said twice.
-    clearTimeout(this.#soundTimer);
-    if (amount !== 'all') this.#setRedundant(false);
-    else this.#soundTimer = setTimeout(() => this.#setRedundant(true), REDUNDANT_AFTER_MS);
     // People are told of a picture that is off, not of each try.
     if ((amount !== 'all') !== wasHeld) this.emit('starved', amount !== 'all');
   }
@@ -197,15 +244,15 @@ export class MediaLink extends Emitter<MediaEvents> {
     this.#isRedundant = redundant;
     const own = this.peer.getTransceivers().find((one) => one.receiver.track.kind === 'audio');
     if (own) preferSound(own, redundant);
-    void this.negotiate();
+    void this.#renewSound();
   }
 
   /** What the own voice may cost. Another packet time needs another answer, because browsers read it there. */
   setAudioBudget(wanted: AudioBudget): void {
-    const before = this.#budget?.ptimeMs ?? 20;
+    const before = this.#budget?.ptimeMs ?? USUAL_PTIME_MS;
     this.#budget = boundedBudget(wanted);
     this.#applyWishes();
-    if (this.#budget.ptimeMs !== before) void this.negotiate();
+    if (this.#budget.ptimeMs !== before) void this.#renewSound();
   }
 
   /** Other credentials for the relay: they count from the next ICE restart on. */
@@ -289,7 +336,7 @@ export class MediaLink extends Emitter<MediaEvents> {
   #applyWishes(): void {
     const voice = this.#sender('audio');
     const most = this.#budget?.bitrate ?? USUAL_VOICE;
-    const narrow = this.#picture !== 'all';
+    const narrow = this.#isNarrow;
     if (voice && (this.#budget || narrow || this.#isVoiceNarrow)) void limitVoice(voice, narrow ? Math.min(most, NARROW_VOICE) : most);
     this.#isVoiceNarrow = narrow;
     const picture = this.#sender('video');
@@ -357,4 +404,9 @@ export class MediaLink extends Emitter<MediaEvents> {
     this.#state = state;
     this.emit('state', state);
   }
+}
+
+/** How many media sections a description has. */
+function sections(sdp: string | undefined): number {
+  return sdp?.match(/^m=/gm)?.length ?? 0;
 }

@@ -27,3 +27,24 @@ export function preferSound(transceiver: RTCRtpTransceiver, redundant: boolean):
     // Not in this browser.
   }
 }
+
+/** The answer with redundant sound first or last in its first audio section, the one we send on. */
+export function withSoundOrder(answer: string, redundant: boolean): string {
+  return inOwnSound(answer, (section) => {
+    const red = new Set(Array.from(section.matchAll(/^a=rtpmap:(\d+) red\//gim), ([, type]) => type));
+    return section.replace(/^(m=audio \S+ \S+) (.*?)(\r?)$/m, (_, head: string, types: string, end: string) => {
+      const all = types.split(' ');
+      const [first, others] = [all.filter((type) => red.has(type)), all.filter((type) => !red.has(type))];
+      return [head, ...(redundant ? [...first, ...others] : [...others, ...first])].join(' ') + end;
+    });
+  });
+}
+
+/** Edits the first audio section of a description. */
+export function inOwnSound(sdp: string, edit: (section: string) => string): string {
+  const [session, ...sections] = sdp.split(/^(?=m=)/m);
+  const own = sections.findIndex((section) => section.startsWith('m=audio '));
+  if (own < 0) return sdp;
+  sections[own] = edit(sections[own] ?? '');
+  return [session, ...sections].join('');
+}

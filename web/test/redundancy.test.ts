@@ -2,7 +2,7 @@
 
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { MediaLink } from '../sdk/media';
-import { soundCodecs } from '../sdk/redundancy';
+import { soundCodecs, withSoundOrder } from '../sdk/redundancy';
 import { SlotTable } from '../sdk/slot';
 
 const codec = (mimeType: string): RTCRtpCodec => ({ mimeType, clockRate: 48_000, channels: 2 });
@@ -25,14 +25,27 @@ describe('the order of codecs', () => {
   });
 });
 
+const ANSWER = ['v=0', 'm=audio 9 UDP/TLS/RTP/SAVPF 63 111', 'a=rtpmap:63 red/48000/2', 'a=rtpmap:111 opus/48000/2', 'm=video 9 UDP/TLS/RTP/SAVPF 63', ''].join('\r\n');
+
+describe('an answer', () => {
+  it('has redundant sound where it is wanted, and is else as it was', () => {
+    expect(withSoundOrder(ANSWER, true)).toBe(ANSWER);
+    const plain = withSoundOrder(ANSWER, false);
+    expect(plain).toBe(ANSWER.replace('63 111', '111 63'));
+    expect(withSoundOrder(plain, true)).toBe(ANSWER);
+    for (const other of ['', 'v=0', ANSWER.replace('red/', 'pcmu/')]) expect(withSoundOrder(other, false)).toBe(other);
+  });
+});
+
 describe('a connection', () => {
   const orders: string[][] = [];
+  const answers: string[] = [];
   let offers = 0;
 
   beforeEach(() => {
     vi.useFakeTimers();
     vi.stubGlobal('RTCRtpReceiver', CHROMIUM);
-    orders.length = 0;
+    orders.length = answers.length = 0;
     offers = 0;
   });
   afterEach(() => {
@@ -56,9 +69,9 @@ describe('a connection', () => {
         return one;
       },
       getTransceivers: () => transceivers,
-      createOffer: async () => ({ type: 'offer', sdp: 'offer' }),
+      createOffer: async () => ({ type: 'offer', sdp: ANSWER }),
       setLocalDescription: async () => undefined,
-      setRemoteDescription: async () => undefined,
+      setRemoteDescription: async ({ sdp }: { sdp: string }) => void answers.push(sdp),
       localDescription: { sdp: 'offer' },
       close: () => undefined,
     };
@@ -68,7 +81,7 @@ describe('a connection', () => {
       slots: new SlotTable(),
       exchange: async () => {
         offers += 1;
-        return 'answer';
+        return ANSWER;
       },
       canExchange: () => true,
       createPeer: () => peer as never,
@@ -78,22 +91,43 @@ describe('a connection', () => {
   it('asks for it from the start, gives it up where the picture has no room, and has it again when that is past', async () => {
     const link = start();
     expect(orders).toEqual([['audio/red', 'audio/opus', 'audio/PCMU']]);
+    await link.negotiate();
+    expect([offers, answers.at(-1)]).toEqual([1, ANSWER]);
     link.setPicture('none');
     await vi.advanceTimersByTimeAsync(10);
     expect(orders.at(-1)).toEqual(['audio/opus', 'audio/PCMU', 'audio/red']);
-    expect(offers).toBe(1);
+    expect(answers.at(-1)).toContain('SAVPF 111 63');
+    expect(answers.at(-1)).toContain('a=ptime:60');
     link.setPicture('little');
     link.setPicture('all');
     await vi.advanceTimersByTimeAsync(10_000);
-    expect(offers).toBe(1);
+    expect(answers.at(-1)).toContain('SAVPF 111 63');
+    expect(answers.at(-1)).toContain('a=ptime:20');
     await vi.advanceTimersByTimeAsync(6_000);
     expect(orders.at(-1)?.[0]).toBe('audio/red');
-    expect(offers).toBe(2);
+    expect(answers.at(-1)).toContain('SAVPF 63 111');
+    expect(offers, 'the server is not asked').toBe(1);
     link.setPicture('none');
     link.setPicture('all');
     link.close();
-    const before = offers;
+    const before = answers.length;
     await vi.advanceTimersByTimeAsync(60_000);
-    expect(offers).toBeLessThanOrEqual(before + 1);
+    expect(answers.length).toBeLessThanOrEqual(before + 1);
+  });
+
+  it('changes sound while something else is negotiated, and asks the server when an answer no longer fits', async () => {
+    const link = start();
+    const first = link.negotiate();
+    link.setPicture('none');
+    await first;
+    await vi.advanceTimersByTimeAsync(10);
+    expect(offers).toBe(1);
+    expect(answers.at(-1)).toContain('SAVPF 111 63');
+    link.wantSlots(2, 1);
+    link.setAudioBudget({ bitrate: 16_000, ptimeMs: 60 });
+    await vi.advanceTimersByTimeAsync(10);
+    expect(offers).toBe(2);
+    expect(answers.at(-1)).toContain('a=ptime:60');
+    expect(answers.at(-1)).toContain('SAVPF 111 63');
   });
 });

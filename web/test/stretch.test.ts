@@ -63,11 +63,11 @@ describe('outgoingOf', () => {
       { type: 'outbound-rtp', rid: 'q', active: false, bytesSent: 10, frameWidth: 1920, frameHeight: 1080, qualityLimitationReason: 'cpu' },
       { type: 'outbound-rtp', rid: 'f', active: true, bytesSent: 5, frameWidth: 640, frameHeight: 360, qualityLimitationReason: 'bandwidth' },
       { type: 'media-source', width: 1280, height: 720 },
-      { type: 'remote-inbound-rtp', fractionLost: 0.1 },
+      { type: 'remote-inbound-rtp', fractionLost: 0.1, timestamp: 7 },
       { type: 'candidate-pair', availableOutgoingBitrate: 2e6 },
       { type: 'candidate-pair' },
     ].map((stat, index) => [String(index), stat] as const);
-    expect(outgoingOf(report)).toEqual({ availableBps: 2e6, limit: 'bandwidth', pixels: 640 * 360, cameraPixels: 1280 * 720, lost: 0.1, sentBytes: 15 });
+    expect(outgoingOf(report)).toEqual({ availableBps: 2e6, limit: 'bandwidth', pixels: 640 * 360, cameraPixels: 1280 * 720, lost: 0.1, sentBytes: 15, reportedAt: 7 });
   });
 });
 

@@ -26,7 +26,7 @@ describe('Uplink', () => {
 
   it('gives the way to the voice, and tries seldom and little whether it has widened', () => {
     const changes = looks(new Uplink(), { from: 0, to: 60, bps: () => 60_000 });
-    expect(changes).toEqual(['2 none', '7 little', '9 none', '17 little', '19 none', '32 little', '34 none', '49 little', '51 none']);
+    expect(changes).toEqual(['2 none', '10 little', '11.5 none', '23.5 little', '25 none', '40 little', '41.5 none', '56.5 little', '58 none']);
   });
 
   it('does not believe what a browser guesses when a picture begins or the path changes', () => {
@@ -46,14 +46,14 @@ describe('Uplink', () => {
       triedSince = uplink.picture === 'none' ? Number.POSITIVE_INFINITY : Math.min(triedSince, second);
       return second - triedSince >= 0.5 ? 220_000 : 60_000;
     };
-    expect(looks(uplink, { from: 34.5, to: 100, bps: wide })).toEqual(['49 little', '53 all']);
+    expect(looks(uplink, { from: 34.5, to: 100, bps: wide })).toEqual(['40 little', '44 all']);
   });
 
   it('begins with short waits again after it sent for long', () => {
     const uplink = new Uplink();
     looks(uplink, { from: 0, to: 47.5, bps: () => 60_000 });
     looks(uplink, { from: 48, to: 100, bps: () => 400_000 });
-    expect(looks(uplink, { from: 100.5, to: 110, bps: () => 60_000 })).toEqual(['102.5 none', '107.5 little', '109.5 none']);
+    expect(looks(uplink, { from: 100.5, to: 113, bps: () => 60_000 })).toEqual(['102.5 none', '110.5 little', '112 none']);
   });
 });
 
@@ -67,7 +67,9 @@ describe('Visit on a narrow way out', () => {
 
   it('turns the camera off for the sake of sound, says so, and obeys the server again afterwards', async () => {
     const { visit } = await start('admitted');
-    await answerOffer();
+    const sections = 'v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n';
+    await answerOffer(sections);
+    FakePeer.last().createOffer = async () => ({ type: 'offer', sdp: sections });
     FakePeer.last().become('connected');
     const sender = FakePeer.last().transceivers[1]?.sender;
     let sent = 0;
@@ -82,7 +84,12 @@ describe('Visit on a narrow way out', () => {
     const voice = () => FakePeer.last().transceivers[0]?.sender.parameters.encodings[0]?.['maxBitrate'];
     const active = () => sender?.parameters.encodings.filter((one) => one['active']).map((one) => String(one['rid'])).join('');
     const best = () => sender?.parameters.encodings.at(-1);
-    await pass(2, 60_000);
+    await pass(1, 60_000);
+    expect(voice()).toBe(undefined);
+    await pass(1, 60_000);
+    // The voice makes room first.
+    expect(voice()).toBe(16_000);
+    expect(FakePeer.last().answers.at(-1)).toContain('a=ptime:60');
     expect([active(), visit.state.pictureHeld]).toEqual(['f', false]);
     await pass(1, 60_000);
     expect([active(), visit.state.pictureHeld]).toEqual(['', true]);
@@ -91,13 +98,14 @@ describe('Visit on a narrow way out', () => {
     FakeSocket.last().tell({ type: 'encode', seq: next(), source: 'camera', encoding: 'layers' });
     await settle();
     expect(active()).toBe('');
-    await pass(5, 60_000);
+    await pass(8, 60_000);
     expect([active(), visit.state.pictureHeld]).toEqual(['f', true]);
     expect(best()).toMatchObject({ maxBitrate: 110_000, scaleResolutionDownBy: 4 });
     await pass(4, 200_000);
     expect([active(), visit.state.pictureHeld]).toEqual(['qhf', false]);
     expect(best()).toMatchObject({ maxBitrate: 1_500_000, scaleResolutionDownBy: 1 });
     expect(voice()).toBe(32_000);
+    expect(FakePeer.last().answers.at(-1)).toContain('a=ptime:20');
     expect(FakeSocket.last().sent.at(-1)).not.toHaveProperty('cameraHeld');
   });
 });
