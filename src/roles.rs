@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use recorder::RecorderConfig;
+use recorder::{RecorderConfig, Spool};
 use sfu::{Sfu, SfuConfig};
 use signaling::auth::keys::Keys;
 use signaling::recording::Vault;
@@ -56,12 +56,16 @@ pub(crate) async fn run(roles: Roles, on_ready: impl FnOnce(SocketAddr), stop: S
         tracing::info!(%address, "figures are served");
         figures.spawn(metrics::serve(listener, sources));
     }
+    roles.recorder.validate()?;
+    // Held from here on, and named to signaling: what is tapped in this process this process records.
+    let spool = Spool::open(&roles.recorder.spool).map_err(|error| format!("the recorder: {error}"))?;
     let (store, kek) = (Arc::clone(&roles.vault.store), Arc::clone(&roles.vault.keys));
-    let settings = SignalingConfig { vault: Some(roles.vault), ..roles.signaling };
+    let settings = SignalingConfig { vault: Some(roles.vault), recorder: Some(spool.recorder()), ..roles.signaling };
     let (ready, is_ready) = oneshot::channel();
     // Signaling goes first, because it speaks to people; its end closes the rooms; what their taps held the recorder then has.
     let [stop_signaling, stop_sfu, stop_recorder] = [(); 3].map(|()| CancellationToken::new());
-    let mut recorder = tokio::spawn(recorder::run(roles.recorder, store, kek, taps.clone(), stop_recorder.clone()));
+    let mut recorder =
+        tokio::spawn(recorder::run(roles.recorder, spool, store, kek, taps.clone(), stop_recorder.clone()));
     let mut sfu = tokio::spawn(sfu.run(sfu_end, taps, stop_sfu.clone()));
     let told = Stop { drain: stop.drain.clone(), now: stop_signaling.clone() };
     let mut signaling = tokio::spawn(signaling::run(settings, roles.keys, signaling_end, ready, told));

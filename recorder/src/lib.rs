@@ -22,6 +22,7 @@ pub mod mux;
 pub mod packet;
 pub mod render;
 mod source;
+mod spool;
 mod store;
 pub mod timeline;
 mod worker;
@@ -29,25 +30,27 @@ mod worker;
 pub use config::RecorderConfig;
 pub use error::{Error, Result};
 pub use metrics::Metrics;
+pub use spool::Spool;
 
-/// Works on recording jobs until told to stop. Jobs that are not done by then are taken up again, from their journals, by the next
-/// recorder that has the same spool folder.
+/// Works on recording jobs until told to stop: on those of Taps that `taps` has, which name this spool's recorder, and on no others.
+/// Jobs that are not done by then are taken up again, from their journals, by the next recorder on the same spool.
 ///
 /// # Errors
-/// When it cannot start: settings, the spool folder, or the database. Later failures are the jobs' own.
+/// When it cannot start: settings or the database. Later failures are the jobs' own.
 pub async fn run(
     config: RecorderConfig,
+    spool: Spool,
     store: Arc<dyn Store>,
     keys: Arc<dyn KeyProvider>,
     taps: TapExchange,
     stop: CancellationToken,
 ) -> Result<()> {
     config.validate()?;
-    let lock = worker::lock_spool(&config.spool)?;
-    let jobs = store::Jobs::connect(&config, worker::name(&config.spool)?).await?;
+    let jobs = store::Jobs::connect(&config, spool.recorder()).await?;
     jobs.let_go().await?;
-    let tools = job::Tools { jobs, store, keys, taps, spool: config.spool.clone(), metrics: config.metrics.clone() };
+    let folder = spool.path().to_owned();
+    let tools = job::Tools { jobs, store, keys, taps, spool: folder, metrics: config.metrics.clone() };
     worker::work(Arc::new(tools), stop).await;
-    drop(lock);
+    drop(spool);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! SQL of recording jobs. A job belongs to the worker whose epoch it carries; each claim raises the epoch.
+//! SQL of recording jobs. A job is for the recorder that it names, and belongs to the task whose epoch it carries; each claim raises it.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{Executor, PgPool};
 use vault::WrappedKey;
 use wire::manifest::Manifest;
-use wire::{RecordingId, Redacted, RoomId};
+use wire::{RecorderId, RecordingId, Redacted, RoomId};
 
 use crate::config::RecorderConfig;
 use crate::error::{Error, Result};
 
-/// How long a claim holds without renewal. A recorder that died is followed by another after this.
+/// How long a claim holds without renewal: a task that died is followed by another after this.
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
 
 /// Where a job stands.
@@ -51,12 +51,12 @@ pub(crate) struct Claimed {
 #[derive(Clone, Debug)]
 pub(crate) struct Jobs {
     pool: PgPool,
-    /// Names the spool in the rows that its recorder works on.
+    /// Names the spool in the rows that are for its recorder.
     worker: String,
 }
 
 impl Jobs {
-    pub(crate) async fn connect(config: &RecorderConfig, worker: String) -> Result<Self> {
+    pub(crate) async fn connect(config: &RecorderConfig, recorder: RecorderId) -> Result<Self> {
         let options: PgConnectOptions = config.database_url.reveal().parse()?;
         let options = options
             .application_name("anteroom-recorder")
@@ -72,7 +72,7 @@ impl Jobs {
             })
             .connect_with(options)
             .await?;
-        Ok(Self { pool, worker })
+        Ok(Self { pool, worker: recorder.to_string() })
     }
 
     /// Hears of new and changed jobs. It reconnects by itself; what was missed meanwhile the worker's regular look finds.
@@ -82,7 +82,8 @@ impl Jobs {
         Ok(listener)
     }
 
-    /// Takes the oldest job that nobody works on.
+    /// Takes the oldest job for this recorder that nobody works on. Another recorder's is left alone even when its lease has lapsed:
+    /// the Tap is in that one's process and the journal on its disk. A job that names nobody is from a release that did not say.
     pub(crate) async fn claim(&self) -> Result<Option<Claimed>> {
         let row = sqlx::query!(
             "UPDATE recording_job SET worker = $1, epoch = epoch + 1, attempts = attempts + 1,
@@ -90,7 +91,8 @@ impl Jobs {
                  lease_until = now() + make_interval(secs => $2), updated_at = now()
              WHERE recording_id = (
                  SELECT recording_id FROM recording_job
-                 WHERE state NOT IN ('STORED', 'FAILED') AND (lease_until IS NULL OR lease_until < now())
+                 WHERE (worker = $1 OR worker IS NULL) AND state NOT IN ('STORED', 'FAILED')
+                     AND (lease_until IS NULL OR lease_until < now())
                  ORDER BY created_at LIMIT 1 FOR UPDATE SKIP LOCKED)
              RETURNING recording_id, room_id, epoch, attempts, tap_token, dek_wrapped, kek_id",
             self.worker,
@@ -197,10 +199,10 @@ impl Jobs {
     }
 
     /// Lets go of every job of this spool: at the end, so that the next recorder need not wait for the leases to lapse, and at the
-    /// start, because whoever holds the spool's lock knows that the one before is dead.
+    /// start, because whoever holds the spool's lock knows that the one before is dead. Signaling counts its silence from here.
     pub(crate) async fn let_go(&self) -> Result<()> {
         sqlx::query!(
-            "UPDATE recording_job SET lease_until = NULL WHERE worker = $1 AND state NOT IN ('STORED', 'FAILED')",
+            "UPDATE recording_job SET lease_until = NULL, updated_at = now() WHERE worker = $1 AND state NOT IN ('STORED', 'FAILED')",
             self.worker,
         )
         .execute(&self.pool)

@@ -1,17 +1,12 @@
 //! Claims jobs as they come and runs each in a task of its own.
 
-use std::fs::{self, File, TryLockError};
-use std::io::ErrorKind;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::PgListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
-use crate::error::{Error, Result};
 use crate::job::{self, Tools};
 
 /// Recordings at a time; more wait in the table, their Taps in their queues.
@@ -20,33 +15,6 @@ const MAX_JOBS: usize = 256;
 const LOOK: Duration = Duration::from_secs(2);
 /// How long captures may take to end once told to stop. The media node ends its Taps at the same time.
 const DRAIN: Duration = Duration::from_millis(800);
-
-/// Holds the spool for this process alone. The lock goes with the process, however it ends.
-pub(crate) fn lock_spool(spool: &Path) -> Result<File> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(spool)?;
-    let lock = File::create(spool.join("lock"))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(Error::SpoolBusy),
-        Err(TryLockError::Error(error)) => Err(error.into()),
-    }
-}
-
-/// The spool's name in job rows, made once. It outlives the process, so that the next recorder on this spool knows which jobs the
-/// one before had.
-pub(crate) fn name(spool: &Path) -> Result<String> {
-    let path = spool.join("worker");
-    match fs::read_to_string(&path) {
-        Ok(name) if Uuid::parse_str(&name).is_ok() => return Ok(name),
-        Ok(_) => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(error.into()),
-    }
-    let name = Uuid::new_v4().to_string();
-    fs::write(path, &name)?;
-    Ok(name)
-}
 
 /// Works until told to stop.
 pub(crate) async fn work(tools: Arc<Tools>, stop: CancellationToken) {

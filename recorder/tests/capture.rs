@@ -5,13 +5,13 @@
     reason = "a test may unwrap, and its numbers are small"
 )]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use recorder::RecorderConfig;
+use recorder::{RecorderConfig, Spool};
 use sqlx::PgConnection;
 use sqlx::postgres::PgListener;
 use test_postgres::TestDatabase;
@@ -24,7 +24,7 @@ use wire::control::{Codec, Source, TapEnd};
 use wire::manifest::{Content, Manifest};
 use wire::tap::{NodeMicros, TapFrame};
 use wire::tap_link::TapExchange;
-use wire::{ParticipantId, RecordingId, Redacted, RoomId, TrackId};
+use wire::{ParticipantId, RecorderId, RecordingId, Redacted, RoomId, TrackId};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Recordings begin on this day of the node's clock.
@@ -133,9 +133,11 @@ fn rtp(
     TapFrame::Rtp { track, at, packet: packet.into() }
 }
 
+/// A node's recorder: a spool and Taps of its own.
 struct Recorder {
     database: TestDatabase,
     folder: tempfile::TempDir,
+    name: RecorderId,
     taps: TapExchange,
     store: Arc<dyn Store>,
     keys: Arc<dyn KeyProvider>,
@@ -151,23 +153,49 @@ impl Recorder {
         let folder = tempfile::tempdir().unwrap();
         let store = vault::store::open(&StoreConfig::in_folder(folder.path().join("store"))).await.unwrap();
         let keys = Arc::new(LocalKey::open_or_create(&folder.path().join("kek")).unwrap());
-        Self { database: TestDatabase::fresh().await, folder, taps: TapExchange::default(), store, keys }
+        Self::with(TestDatabase::fresh().await, folder, store, keys)
+    }
+
+    fn with(
+        database: TestDatabase,
+        folder: tempfile::TempDir,
+        store: Arc<dyn Store>,
+        keys: Arc<dyn KeyProvider>,
+    ) -> Self {
+        let name = Spool::open(&folder.path().join("spool")).unwrap().recorder();
+        Self { database, folder, name, taps: TapExchange::default(), store, keys }
+    }
+
+    /// Another node's on the same database, store and keys.
+    fn beside(&self) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self::with(self.database.clone(), folder, Arc::clone(&self.store), Arc::clone(&self.keys))
+    }
+
+    fn spool(&self) -> PathBuf {
+        self.folder.path().join("spool")
     }
 
     fn start(&self) -> Running {
         let config = RecorderConfig {
             database_url: Redacted::new(self.database.app_url.clone()),
-            spool: self.folder.path().join("spool"),
+            spool: self.spool(),
             ..RecorderConfig::default()
         };
         let stop = CancellationToken::new();
         let (store, keys) = (Arc::clone(&self.store), Arc::clone(&self.keys));
-        let task = tokio::spawn(recorder::run(config, store, keys, self.taps.clone(), stop.clone()));
+        let spool = Spool::open(&config.spool).unwrap();
+        let task = tokio::spawn(recorder::run(config, spool, store, keys, self.taps.clone(), stop.clone()));
         Running { stop, task }
     }
 
     /// What signaling does when a clinician starts: a Recording, its job, and a Tap.
     async fn request(&self, recording: RecordingId) -> mpsc::Sender<TapFrame> {
+        self.request_for(recording, Some(self.name)).await
+    }
+
+    /// The same, for this recorder or, as older releases did, for nobody in particular.
+    async fn request_for(&self, recording: RecordingId, recorder: Option<RecorderId>) -> mpsc::Sender<TapFrame> {
         let token = Redacted::new(Uuid::new_v4().to_string());
         let frames = self.taps.open(&token);
         let mut owner = self.database.owner().await;
@@ -196,14 +224,17 @@ impl Recorder {
         .execute(&mut owner)
         .await
         .unwrap();
-        sqlx::query("INSERT INTO recording_job (recording_id, org_id, room_id, tap_token) VALUES ($2, $1, $3, $4)")
-            .bind(org)
-            .bind(recording.as_uuid())
-            .bind(RoomId::random().as_uuid())
-            .bind(token.reveal())
-            .execute(&mut owner)
-            .await
-            .unwrap();
+        sqlx::query(
+            "INSERT INTO recording_job (recording_id, org_id, room_id, tap_token, worker) VALUES ($2, $1, $3, $4, $5)",
+        )
+        .bind(org)
+        .bind(recording.as_uuid())
+        .bind(RoomId::random().as_uuid())
+        .bind(token.reveal())
+        .bind(recorder.map(|recorder| recorder.to_string()))
+        .execute(&mut owner)
+        .await
+        .unwrap();
         frames
     }
 
@@ -223,6 +254,20 @@ impl Recorder {
             }
         };
         tokio::time::timeout(PATIENCE, search).await.expect("the job moves on");
+    }
+
+    /// Waits until the first claim's journal holds all this, and says where it is. It is on its way to the disk at most a quarter
+    /// second after the last frame came: wait for its size to rest.
+    async fn journaled(&self, recording: RecordingId, media: &Media) -> PathBuf {
+        let journal = self.folder.path().join("spool").join(recording.to_string()).join("journal-1");
+        let expected: usize = media.pictures.iter().chain(&media.sounds).map(Bytes::len).sum();
+        let written = async {
+            while std::fs::metadata(&journal).map_or(0, |file| file.len()) < expected as u64 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, written).await.expect("the journal is written");
+        journal
     }
 
     /// Reads every file back as playback does.
@@ -339,15 +384,7 @@ async fn a_recorder_that_dies_is_followed_by_one_that_finishes_from_the_journal(
         frames.send(frame).await.unwrap();
     }
     recorder.reach(recording, "CAPTURING").await;
-    // The journal is on its way to the disk at most a quarter second after the last frame came: wait for its size to rest.
-    let journal = recorder.folder.path().join("spool").join(recording.to_string()).join("journal-1");
-    let expected: usize = media.pictures.iter().chain(&media.sounds).map(Bytes::len).sum();
-    let written = async {
-        while std::fs::metadata(&journal).map_or(0, |file| file.len()) < expected as u64 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, written).await.expect("the journal is written");
+    let journal = recorder.journaled(recording, &media).await;
     first.task.abort();
     assert!(first.task.await.unwrap_err().is_cancelled());
     // Nothing readable rests in the spool either.
@@ -415,9 +452,89 @@ async fn two_recorders_never_share_a_spool() {
     let recording = RecordingId::random();
     let frames = recorder.request(recording).await;
     recorder.reach(recording, "CAPTURING").await;
-    let second = recorder.start().task.await.unwrap();
-    assert!(matches!(second, Err(recorder::Error::SpoolBusy)));
+    assert!(matches!(Spool::open(&recorder.spool()), Err(recorder::Error::SpoolBusy)));
     drop(frames);
     first.stop.cancel();
     first.task.await.unwrap().unwrap();
+}
+
+/// Everything that a Tap of one person has to give, to its end.
+async fn feed(frames: mpsc::Sender<TapFrame>, media: &Media) {
+    for frame in media.frames(&[ParticipantId::random()]) {
+        frames.send(frame).await.unwrap();
+    }
+    frames.send(TapFrame::Ended { reason: TapEnd::Stopped, at: NodeMicros(ZERO + 2_020_000) }).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_waits_for_the_recorder_of_the_node_that_has_its_tap() {
+    let here = Recorder::new().await;
+    let there = here.beside();
+    let media = Media::make(2);
+    let (ours, theirs) = (RecordingId::random(), RecordingId::random());
+    // Ours is the older one: whoever takes any job takes it first.
+    feed(here.request(ours).await, &media).await;
+    let running = there.start();
+    feed(there.request(theirs).await, &media).await;
+    there.reach(theirs, "STORED").await;
+    let mut owner = here.database.owner().await;
+    assert_eq!(column::<String>(&mut owner, "state", ours).await, "QUEUED");
+    assert_eq!(column::<i32>(&mut owner, "attempts", ours).await, 0);
+
+    let own = here.start();
+    here.reach(ours, "STORED").await;
+    assert_eq!(here.play(ours).await.0.artefacts.len(), 2);
+    for running in [own, running] {
+        running.stop.cancel();
+        running.task.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_recorders_job_waits_for_its_own_spool_while_another_recorder_looks_on() {
+    let here = Recorder::new().await;
+    let there = here.beside();
+    let media = Media::make(2);
+    let (ours, theirs) = (RecordingId::random(), RecordingId::random());
+    let first = here.start();
+    let frames = here.request(ours).await;
+    for frame in media.frames(&[ParticipantId::random()]) {
+        frames.send(frame).await.unwrap();
+    }
+    here.reach(ours, "CAPTURING").await;
+    here.journaled(ours, &media).await;
+    first.task.abort();
+    assert!(first.task.await.unwrap_err().is_cancelled());
+    let mut owner = here.database.owner().await;
+    let lapse = "UPDATE recording_job SET lease_until = now() - interval '1 second' WHERE recording_id = $1";
+    sqlx::query(lapse).bind(ours.as_uuid()).execute(&mut owner).await.unwrap();
+
+    // A look of the other one passes the older job by and takes its own.
+    let running = there.start();
+    feed(there.request(theirs).await, &media).await;
+    there.reach(theirs, "STORED").await;
+    assert_eq!(column::<String>(&mut owner, "state", ours).await, "CAPTURING");
+    assert_eq!(column::<i32>(&mut owner, "attempts", ours).await, 1);
+
+    let second = here.start();
+    here.reach(ours, "STORED").await;
+    assert_eq!(column::<i32>(&mut owner, "attempts", ours).await, 2);
+    for running in [second, running] {
+        running.stop.cancel();
+        running.task.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_of_a_release_that_named_no_recorder_is_taken_by_whoever_is_there() {
+    let recorder = Recorder::new().await;
+    let recording = RecordingId::random();
+    let frames = recorder.request_for(recording, None).await;
+    let running = recorder.start();
+    feed(frames, &Media::make(2)).await;
+    recorder.reach(recording, "STORED").await;
+    let worker: String = column(&mut recorder.database.owner().await, "worker", recording).await;
+    assert_eq!(worker, recorder.name.to_string());
+    running.stop.cancel();
+    running.task.await.unwrap().unwrap();
 }

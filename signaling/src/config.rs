@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
-use wire::Redacted;
 use wire::settings;
+use wire::{RecorderId, Redacted};
 
 use crate::auth::StaffRole;
 use crate::error::Error;
@@ -78,6 +78,10 @@ pub struct SignalingConfig {
     /// Where recordings rest; whoever starts the role opens it. Without it nothing can be played back.
     #[serde(skip)]
     pub vault: Option<Vault>,
+    /// The recorder that can dial the Taps of the media node asked here: jobs are for it alone. Whoever starts the role knows both.
+    /// Without it a job is for whichever recorder comes first, which is right only where there is one.
+    #[serde(skip)]
+    pub recorder: Option<RecorderId>,
 }
 
 /// Which machine this is.
@@ -136,6 +140,7 @@ impl Default for SignalingConfig {
             demo: None,
             metrics: Metrics::default(),
             vault: None,
+            recorder: None,
         }
     }
 }

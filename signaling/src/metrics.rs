@@ -32,6 +32,7 @@ struct Figures {
     redeemed: Family<OutcomeLabels, Counter>,
     samples: Family<OutcomeLabels, Counter>,
     refused: Family<RefusedLabels, Counter>,
+    abandoned: Counter,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -65,6 +66,7 @@ impl Default for Figures {
             redeemed: Family::default(),
             samples: Family::default(),
             refused: Family::default(),
+            abandoned: Counter::default(),
             registry: Registry::default(),
         };
         registry.register("rooms", "Live rooms", all.rooms.clone());
@@ -78,6 +80,8 @@ impl Default for Figures {
         registry.register("quality_samples", "Quality samples, written or dropped", all.samples.clone());
         let help = "Connections turned away because there were too many, in all or from one address";
         registry.register("connections_refused", help, all.refused.clone());
+        let help = "Recordings reported as failed because their recorder is gone";
+        registry.register("recordings_abandoned", help, all.abandoned.clone());
         Self { registry, ..all }
     }
 }
@@ -150,6 +154,10 @@ impl Metrics {
         self.0.samples.get_or_create(&OutcomeLabels { outcome }).inc_by(samples);
     }
 
+    pub(crate) fn note_abandoned(&self) {
+        self.0.abandoned.inc();
+    }
+
     pub(crate) fn note_refused(&self, what: &'static str, full: Full) {
         let bound = match full {
             Full::All => "all",
@@ -189,6 +197,7 @@ mod tests {
         metrics.note_redeem(true);
         metrics.note_samples(false, 7);
         metrics.note_refused("websocket", Full::Address);
+        metrics.note_abandoned();
         let text = metrics.render();
         for line in [
             "# TYPE signaling_rooms gauge",
@@ -201,6 +210,7 @@ mod tests {
             "signaling_join_tokens_redeemed_total{outcome=\"redeemed\"} 1",
             "signaling_quality_samples_total{outcome=\"dropped\"} 7",
             "signaling_connections_refused_total{what=\"websocket\",bound=\"address\"} 1",
+            "signaling_recordings_abandoned_total 1",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }

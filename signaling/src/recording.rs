@@ -12,13 +12,15 @@ use std::time::Duration;
 use serde::Serialize;
 use sqlx::postgres::PgListener;
 use time::OffsetDateTime;
+use tokio::time::Instant;
 use wire::manifest::{Content, Manifest};
 use wire::{ParticipantId, RecordingId};
 
 use crate::app::App;
+use crate::audit::Draft;
 use crate::auth::Actor;
 use crate::clock::Timestamp;
-use crate::db;
+use crate::db::{self, Tx};
 use crate::error::{Error, Result};
 use crate::live::Request;
 
@@ -27,6 +29,10 @@ const RETENTION_YEARS: i32 = 7;
 
 /// How often unfinished Recordings are looked at without any news; a lost notification costs no more than this.
 const SWEEP: Duration = Duration::from_secs(5);
+
+/// A recorder renews its lease every ten seconds. One that was silent for so long after the lease is taken for gone: its
+/// Recordings are reported as failed, until it comes back and finishes them.
+const GONE: Duration = Duration::from_secs(300);
 
 /// Where recordings rest, and who opens their keys.
 #[derive(Clone, Debug)]
@@ -157,7 +163,11 @@ pub(crate) fn retain_until(now: Timestamp) -> Timestamp {
 
 /// Completes Recordings whose jobs ended, as long as the process lives: by notification on a connection of its own, and by
 /// a look every few seconds, which also finds what ended while nobody listened.
+///
+/// A recorder of this very process lets everyone know that it is back within seconds of the start, so nobody is reported as gone
+/// before this process has watched for as long as it takes to be gone.
 pub(crate) async fn watch_jobs(app: App) {
+    let began = Instant::now();
     while !app.stop.is_cancelled() {
         let listener = tokio::select! {
             () = app.stop.cancelled() => return,
@@ -173,6 +183,11 @@ pub(crate) async fn watch_jobs(app: App) {
         loop {
             if let Err(error) = complete_all(&app).await {
                 tracing::warn!(%error, "recordings could not be completed for now");
+            }
+            if began.elapsed() > GONE
+                && let Err(error) = report_abandoned(&app).await
+            {
+                tracing::warn!(%error, "recordings without a recorder could not be looked for");
             }
             let news = async {
                 match &mut listener {
@@ -197,28 +212,48 @@ async fn listen(app: &App) -> Result<PgListener> {
 
 /// Looks through unfinished Recordings once.
 async fn complete_all(app: &App) -> Result<()> {
-    for due in store::find_due(app.db.pool()).await? {
-        let actor = Actor::System { org: due.org };
+    for due in store::find_due(app.db.pool(), app.config.recorder, SWEEP * 2).await? {
         let now = app.now();
-        let completed =
-            db::audited(&app.db, due.org, &actor, async |tx| store::complete(tx, due.recording, now).await).await;
-        let (visit, room, status) = match completed {
-            Ok(done) => done,
-            // Another process was faster.
-            Err(Error::Refused(_)) => continue,
-            Err(error) => {
-                tracing::warn!(recording_id = %due.recording, %error, "a recording could not be completed for now");
-                continue;
-            }
-        };
-        tracing::info!(recording_id = %due.recording, visit_id = %visit, status = status.as_str(), "a recording ended");
-        if let Some(handle) = app.live.find(visit).filter(|handle| handle.room() == room)
-            && handle.send(Request::Stored(due.recording, status.as_str())).await.is_err()
-        {
-            tracing::debug!(room_id = %room, "the room ended before it heard of its recording");
+        settle(app, due, async |tx| store::complete(tx, due.recording, now).await).await;
+    }
+    Ok(())
+}
+
+/// Says of Recordings whose recorder is gone that they failed.
+async fn report_abandoned(app: &App) -> Result<()> {
+    for due in store::find_abandoned(app.db.pool(), GONE).await? {
+        let now = app.now();
+        if settle(app, due, async |tx| store::abandon(tx, due.recording, GONE, now).await).await {
+            app.metrics.note_abandoned();
+            tracing::error!(recording_id = %due.recording, "the recorder that has this recording is gone");
         }
     }
     Ok(())
+}
+
+/// Writes how a Recording ended and tells its Room, if that lives here. False when it was not written.
+async fn settle(
+    app: &App,
+    due: store::Due,
+    change: impl AsyncFnOnce(&mut Tx) -> Result<(store::Completed, Vec<Draft>)>,
+) -> bool {
+    let actor = Actor::System { org: due.org };
+    let (visit, room, status) = match db::audited(&app.db, due.org, &actor, change).await {
+        Ok(done) => done,
+        // Another process was faster.
+        Err(Error::Refused(_)) => return false,
+        Err(error) => {
+            tracing::warn!(recording_id = %due.recording, %error, "a recording could not be completed for now");
+            return false;
+        }
+    };
+    tracing::info!(recording_id = %due.recording, visit_id = %visit, status = status.as_str(), "a recording ended");
+    if let Some(handle) = app.live.find(visit).filter(|handle| handle.room() == room)
+        && handle.send(Request::Stored(due.recording, status.as_str())).await.is_err()
+    {
+        tracing::debug!(room_id = %room, "the room ended before it heard of its recording");
+    }
+    true
 }
 
 impl From<serde_json::Error> for Error {

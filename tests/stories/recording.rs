@@ -128,3 +128,31 @@ async fn a_withdrawn_consent_stops_it_at_once() {
     patient.peer.receives(25).await;
     clinician.peer.receives(25).await;
 }
+
+/// Stops what runs and starts again, over and over; each must be stored by the node that has the visit.
+async fn record_over_and_over(server: &Server) {
+    let practice = Practice::open(server).await;
+    let (mut clinician, mut patient) = start(&practice).await;
+    for turn in 1..=3 {
+        patient.peer.sends(50).await;
+        clinician.socket.ask_ok(json!({"type": "recording_stop"})).await;
+        let told = clinician.socket.hear("recording_stored").await;
+        assert_eq!(told["status"], "STORED", "recording {turn}");
+        if turn < 3 {
+            clinician.socket.ask_ok(json!({"type": "recording_start"})).await;
+            patient.socket.hear_where("the recording sign", |m| m["type"] == "recording" && m["state"] == "on").await;
+        }
+    }
+    for recording in practice.recordings().await {
+        assert_eq!(recording["status"], "STORED", "{recording}");
+        assert_eq!(recording["artefacts"].as_array().unwrap().len(), 3, "{recording}");
+    }
+}
+
+#[tokio::test]
+async fn two_nodes_on_one_database_each_record_their_own_visits() {
+    let one = Server::start().await;
+    let mut other = one.beside().await;
+    tokio::join!(record_over_and_over(&one), record_over_and_over(&other));
+    other.stop().await;
+}

@@ -89,6 +89,10 @@ id!(
     /// One recorded artefact of a Visit.
     RecordingId, "recording"
 );
+id!(
+    /// A recorder, named by its spool: the same one after each restart. It has the Taps of its own node and no other's.
+    RecorderId, "recorder"
+);
 
 #[cfg(test)]
 mod tests {

@@ -11,5 +11,5 @@ pub mod tap;
 #[cfg(feature = "link")]
 pub mod tap_link;
 
-pub use ids::{ParticipantId, PeerId, RecordingId, RoomId, TrackId, VisitId};
+pub use ids::{ParticipantId, PeerId, RecorderId, RecordingId, RoomId, TrackId, VisitId};
 pub use redact::Redacted;

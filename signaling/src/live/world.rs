@@ -127,7 +127,8 @@ impl World {
                 .await
             }
             Change::RecordingRequested { recording, room, actor, tap_token, participants } => {
-                let new = NewRecording { recording, room, visit, tap_token, participants };
+                let recorder = self.app.config.recorder;
+                let new = NewRecording { recording, room, visit, tap_token, recorder, participants };
                 self.audited(&actor, async |tx| Ok((Stored::Done, recordings::insert(tx, &actor, &new, now).await?)))
                     .await
             }

@@ -1,11 +1,13 @@
 //! SQL of Recordings, their jobs and the grants to play them.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use sqlx::types::Json;
 use uuid::Uuid;
 use wire::manifest::Manifest;
-use wire::{ParticipantId, RecordingId, Redacted, RoomId, VisitId};
+use wire::{ParticipantId, RecorderId, RecordingId, Redacted, RoomId, VisitId};
 
 use crate::audit::{Draft, EventType, Fact};
 use crate::auth::Actor;
@@ -25,6 +27,8 @@ pub(crate) struct NewRecording {
     pub(crate) room: RoomId,
     pub(crate) visit: VisitId,
     pub(crate) tap_token: Redacted<String>,
+    /// The only recorder that can dial that Tap.
+    pub(crate) recorder: Option<RecorderId>,
     /// Everyone inside: each must have signed the text in force.
     pub(crate) participants: Vec<ParticipantId>,
 }
@@ -70,11 +74,12 @@ pub(crate) async fn insert(tx: &mut Tx, actor: &Actor, new: &NewRecording, now: 
         other => other?,
     };
     sqlx::query!(
-        "INSERT INTO recording_job (recording_id, org_id, room_id, tap_token) VALUES ($1, $2, $3, $4)",
+        "INSERT INTO recording_job (recording_id, org_id, room_id, tap_token, worker) VALUES ($1, $2, $3, $4, $5)",
         new.recording.as_uuid(),
         org,
         new.room.as_uuid(),
-        new.tap_token.reveal()
+        new.tap_token.reveal(),
+        new.recorder.map(|recorder| recorder.to_string())
     )
     .execute(tx)
     .await?;
@@ -125,15 +130,20 @@ pub(crate) struct Due {
 }
 
 /// Recordings whose jobs ended and which are not completed, of all organisations. A failed job that was repaired later
-/// is found again.
-pub(crate) async fn find_due(pool: &PgPool) -> Result<Vec<Due>> {
+/// is found again. Those of the `own` recorder are found at once: their Rooms live in this process, which tells them. Those of another
+/// node only when that one left them lying for `patience`.
+pub(crate) async fn find_due(pool: &PgPool, own: Option<RecorderId>, patience: Duration) -> Result<Vec<Due>> {
     let mut tx = pool.begin().await?;
     sqlx::query!("SELECT set_config('app.sweep', 'recordings', true) AS set").fetch_one(&mut *tx).await?;
     let rows = sqlx::query!(
         "SELECT r.org_id, r.recording_id FROM recording r JOIN recording_job j USING (recording_id)
-         WHERE (r.status IN ('REQUESTED', 'RECORDING', 'STOPPING', 'PROCESSING') AND j.state IN ('STORED', 'FAILED'))
-            OR (r.status = 'FAILED' AND j.state = 'STORED')
-         LIMIT 100"
+         WHERE ((r.status IN ('REQUESTED', 'RECORDING', 'STOPPING', 'PROCESSING') AND j.state IN ('STORED', 'FAILED'))
+                OR (r.status = 'FAILED' AND j.state = 'STORED'))
+           AND ($1::text IS NULL OR j.worker IS NULL OR j.worker = $1
+                OR j.updated_at < now() - make_interval(secs => $2))
+         LIMIT 100",
+        own.map(|recorder| recorder.to_string()),
+        patience.as_secs_f64()
     )
     .fetch_all(&mut *tx)
     .await?;
@@ -195,6 +205,57 @@ pub(crate) async fn complete(tx: &mut Tx, recording: RecordingId, now: Timestamp
         }
     };
     Ok(((visit, RoomId::from_uuid(row.room_id), status), drafts))
+}
+
+/// Recordings whose recorder has given no sign of life for so long, of all organisations, and which nobody was told about yet.
+pub(crate) async fn find_abandoned(pool: &PgPool, silent: Duration) -> Result<Vec<Due>> {
+    let mut tx = pool.begin().await?;
+    sqlx::query!("SELECT set_config('app.sweep', 'recordings', true) AS set").fetch_one(&mut *tx).await?;
+    let rows = sqlx::query!(
+        "SELECT r.org_id, r.recording_id FROM recording r JOIN recording_job j USING (recording_id)
+         WHERE r.status IN ('REQUESTED', 'RECORDING', 'STOPPING', 'PROCESSING') AND j.state NOT IN ('STORED', 'FAILED')
+           AND greatest(j.lease_until, j.updated_at) < now() - make_interval(secs => $1)
+         LIMIT 100",
+        silent.as_secs_f64()
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    let due = |org, recording| Due { org: OrgId::from_uuid(org), recording: RecordingId::from_uuid(recording) };
+    Ok(rows.into_iter().map(|row| due(row.org_id, row.recording_id)).collect())
+}
+
+/// Reports a Recording whose recorder is silent as failed. Its job stays as it is: what was captured rests in that recorder's
+/// spool, and when the recorder comes back and stores it, [`complete`] says so.
+///
+/// # Errors
+/// `INVALID_TRANSITION` when the recorder moved meanwhile, or another process was faster.
+pub(crate) async fn abandon(
+    tx: &mut Tx,
+    recording: RecordingId,
+    silent: Duration,
+    now: Timestamp,
+) -> Result<(Completed, Vec<Draft>)> {
+    let reason = StopReason::RecorderGone.code();
+    let row = sqlx::query!(
+        "UPDATE recording r SET status = 'FAILED', stopped_at = coalesce(r.stopped_at, $3),
+             stop_reason = coalesce(r.stop_reason, $4)
+         FROM recording_job j
+         WHERE r.recording_id = $1 AND j.recording_id = r.recording_id
+           AND r.status IN ('REQUESTED', 'RECORDING', 'STOPPING', 'PROCESSING') AND j.state NOT IN ('STORED', 'FAILED')
+           AND greatest(j.lease_until, j.updated_at) < now() - make_interval(secs => $2)
+         RETURNING r.visit_id, j.room_id",
+        recording.as_uuid(),
+        silent.as_secs_f64(),
+        now,
+        reason
+    )
+    .fetch_optional(tx)
+    .await?
+    .ok_or(Error::from(Code::InvalidTransition))?;
+    let visit = VisitId::from_uuid(row.visit_id);
+    let draft = Draft::new(EventType::RecordingFailed).visit(visit).subject("recording", recording).failed(reason);
+    Ok(((visit, RoomId::from_uuid(row.room_id), RecordingStatus::Failed), vec![draft]))
 }
 
 /// The Recordings of a visit, newest first, at most 100.

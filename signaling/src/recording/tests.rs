@@ -1,8 +1,10 @@
 //! Recordings against a real database.
 
+use std::time::Duration;
+
 use time::macros::datetime;
 use wire::manifest::Manifest;
-use wire::{RecordingId, Redacted, RoomId};
+use wire::{RecorderId, RecordingId, Redacted, RoomId};
 
 use crate::consent::{self, Decision};
 use crate::db;
@@ -20,6 +22,7 @@ async fn request(planned: &Planned, recording: RecordingId) -> Result<()> {
         room: RoomId::random(),
         visit: planned.visit,
         tap_token: Redacted::new("tap".to_owned()),
+        recorder: Some(RecorderId::random()),
         participants: vec![planned.patient],
     };
     let (actor, now) = (&planned.actor, planned.now);
@@ -70,6 +73,23 @@ async fn complete(planned: &Planned, recording: RecordingId) -> Result<store::Co
     db::audited(&planned.db, planned.org, &planned.actor, async |tx| store::complete(tx, recording, now).await).await
 }
 
+/// As the process sees it whose recorder this is.
+async fn find_due(planned: &Planned, own: Option<RecorderId>) -> Result<Vec<store::Due>> {
+    store::find_due(planned.db.pool(), own, Duration::from_secs(10)).await
+}
+
+fn manifest(recording: RecordingId) -> Manifest {
+    Manifest {
+        version: 1,
+        recording,
+        room: RoomId::random(),
+        started_at_us: 0,
+        duration_ms: 1_500,
+        artefacts: Vec::new(),
+        gaps: Vec::new(),
+    }
+}
+
 fn code(result: Result<impl Sized>) -> Option<Code> {
     match result {
         Err(Error::Refused(problem)) => Some(problem.code),
@@ -98,27 +118,87 @@ async fn a_job_that_ended_completes_its_recording_once() {
     let recording = RecordingId::random();
     request(&planned, recording).await.unwrap();
     stop(&planned, recording).await;
-    assert!(store::find_due(planned.db.pool()).await.unwrap().is_empty());
+    assert!(find_due(&planned, None).await.unwrap().is_empty());
     end_job(&planned, recording, "FAILED", None).await;
-    let due = store::find_due(planned.db.pool()).await.unwrap();
+    let due = find_due(&planned, None).await.unwrap();
     assert_eq!((due.len(), due[0].org, due[0].recording), (1, planned.org, recording));
     assert_eq!(complete(&planned, recording).await.unwrap().2, RecordingStatus::Failed);
-    assert!(store::find_due(planned.db.pool()).await.unwrap().is_empty());
+    assert!(find_due(&planned, None).await.unwrap().is_empty());
     assert_eq!(code(complete(&planned, recording).await), Some(Code::InvalidTransition));
     // The recorder tried again and succeeded.
-    let manifest = Manifest {
-        version: 1,
-        recording,
-        room: RoomId::random(),
-        started_at_us: 0,
-        duration_ms: 1_500,
-        artefacts: Vec::new(),
-        gaps: Vec::new(),
-    };
-    end_job(&planned, recording, "STORED", Some(manifest)).await;
-    assert_eq!(store::find_due(planned.db.pool()).await.unwrap().len(), 1);
+    end_job(&planned, recording, "STORED", Some(manifest(recording))).await;
+    assert_eq!(find_due(&planned, None).await.unwrap().len(), 1);
     assert_eq!(complete(&planned, recording).await.unwrap().2, RecordingStatus::Stored);
-    assert!(store::find_due(planned.db.pool()).await.unwrap().is_empty());
+    assert!(find_due(&planned, None).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_recording_whose_recorder_is_gone_is_reported_and_finished_should_it_come_back() {
+    let planned = Planned::new().await;
+    answer(&planned, Decision::Sign).await;
+    let recording = RecordingId::random();
+    request(&planned, recording).await.unwrap();
+    let silent = Duration::from_secs(300);
+    let found = async || store::find_abandoned(planned.db.pool(), silent).await.unwrap();
+    let abandon = async || {
+        let now = planned.now;
+        db::audited(&planned.db, planned.org, &planned.actor, async |tx| {
+            store::abandon(tx, recording, silent, now).await
+        })
+        .await
+    };
+    // A lease that holds, or held until lately, is a sign of life, however old the row is.
+    let mut tx = planned.db.pool().begin().await.unwrap();
+    let org = "SELECT set_config('app.org', $1, true)";
+    sqlx::query(org).bind(planned.org.to_string()).execute(&mut *tx).await.unwrap();
+    let old = "UPDATE recording_job SET state = 'CAPTURING', updated_at = now() - interval '1 day',
+               lease_until = now() - interval '290 seconds'";
+    sqlx::query(old).execute(&mut *tx).await.unwrap();
+    tx.commit().await.unwrap();
+    assert!(found().await.is_empty());
+    assert_eq!(code(abandon().await), Some(Code::InvalidTransition));
+
+    let mut tx = planned.db.pool().begin().await.unwrap();
+    sqlx::query(org).bind(planned.org.to_string()).execute(&mut *tx).await.unwrap();
+    let older = "UPDATE recording_job SET lease_until = now() - interval '310 seconds'";
+    sqlx::query(older).execute(&mut *tx).await.unwrap();
+    tx.commit().await.unwrap();
+    let due = found().await;
+    assert_eq!((due.len(), due[0].org, due[0].recording), (1, planned.org, recording));
+    assert_eq!(abandon().await.unwrap().2, RecordingStatus::Failed);
+    assert!(found().await.is_empty(), "told once");
+    assert_eq!(code(abandon().await), Some(Code::InvalidTransition));
+    let seen = db::scoped(&planned.db, planned.org, async |tx| store::list(tx, planned.visit).await).await.unwrap();
+    assert_eq!((seen[0].status.as_str(), seen[0].stop_reason.as_deref()), ("FAILED", Some("RECORDER_GONE")));
+    // The visit may be recorded again meanwhile.
+    request(&planned, RecordingId::random()).await.unwrap();
+
+    end_job(&planned, recording, "STORED", Some(manifest(recording))).await;
+    assert_eq!(find_due(&planned, None).await.unwrap().len(), 1);
+    assert_eq!(complete(&planned, recording).await.unwrap().2, RecordingStatus::Stored);
+}
+
+#[tokio::test]
+async fn the_process_that_has_the_room_completes_first_and_others_what_it_left_lying() {
+    let planned = Planned::new().await;
+    answer(&planned, Decision::Sign).await;
+    let recording = RecordingId::random();
+    request(&planned, recording).await.unwrap();
+    end_job(&planned, recording, "STORED", Some(manifest(recording))).await;
+    let change = async |sql: &'static str| {
+        let mut tx = planned.db.pool().begin().await.unwrap();
+        let org = "SELECT set_config('app.org', $1, true)";
+        sqlx::query(org).bind(planned.org.to_string()).execute(&mut *tx).await.unwrap();
+        sqlx::query(sql).execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
+    };
+    let own: RecorderId = "5a0c4c6e-59a3-4a0e-8a3e-0a6f0d8f1c11".parse().unwrap();
+    change("UPDATE recording_job SET worker = '5a0c4c6e-59a3-4a0e-8a3e-0a6f0d8f1c11', updated_at = now()").await;
+    let other = Some(RecorderId::random());
+    assert_eq!(find_due(&planned, Some(own)).await.unwrap().len(), 1);
+    assert!(find_due(&planned, other).await.unwrap().is_empty());
+    change("UPDATE recording_job SET updated_at = now() - interval '11 seconds'").await;
+    assert_eq!(find_due(&planned, other).await.unwrap().len(), 1);
 }
 
 #[tokio::test]

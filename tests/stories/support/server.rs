@@ -29,15 +29,32 @@ impl Server {
     }
 
     async fn start_in(data: Arc<TempDir>, env: &[(&str, &str)]) -> Self {
-        let mut child = command()
-            .args(["dev", "--http", "127.0.0.1:0", "--media-port", "0", "--no-fsync", "--data-dir"])
-            .arg(data.path())
-            .envs(env.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
+        let mut dev = command();
+        dev.args(["dev", "--http", "127.0.0.1:0", "--media-port", "0", "--no-fsync", "--data-dir"]).arg(data.path());
+        Self::spawn(dev.envs(env.iter().copied()), data).await
+    }
+
+    /// `anteroom serve` as another node on the same database, keys and store, with a spool of its own.
+    pub(crate) async fn beside(&self) -> Self {
+        let data = Arc::clone(&self.data);
+        let path = data.path();
+        let mut serve = command();
+        serve
+            .arg("serve")
+            .env("ANTEROOM_PROFILE", "development")
+            .env("ANTEROOM_HTTP", "127.0.0.1:0")
+            .env("ANTEROOM_MEDIA_UDP_PORT", "0")
+            .env("ANTEROOM_ADDRESSES", "127.0.0.1")
+            .env("ANTEROOM_DRAIN_LIMIT", "0s")
+            .env("ANTEROOM_DATABASE_URL", std::fs::read_to_string(path.join("database.url")).unwrap())
+            .env("ANTEROOM_KEY_DIR", path.join("keys"))
+            .env("ANTEROOM_STORE_FOLDER", path.join("recordings"))
+            .env("ANTEROOM_SPOOL", path.join("spool-beside"));
+        Self::spawn(&mut serve, data).await
+    }
+
+    async fn spawn(command: &mut Command, data: Arc<TempDir>) -> Self {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let ready = soon("the line `ready http://ADDR`", lines.next_line()).await.unwrap();
         let Some(ready) = ready else { panic!("the server ended before it was ready: {:?}", child.wait().await) };
