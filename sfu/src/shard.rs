@@ -190,8 +190,10 @@ impl Shard {
         if let Some(core) = core {
             pin(core);
         }
+        let mut gathered = None;
         loop {
-            let is_rung = self.port.wait(self.tcp.as_raw_fd(), self.next_wait());
+            // After gathering there is something to read almost always, and else the next turn waits.
+            let is_rung = gathered.take().unwrap_or_else(|| self.port.wait(self.tcp.as_raw_fd(), self.next_wait()));
             let began = Clock::now();
             let stopping = is_rung && self.drain_waker();
             self.inbox_waits |= is_rung;
@@ -209,7 +211,7 @@ impl Shard {
             }
             if received > 0 {
                 let rest = (began + GATHER).saturating_duration_since(Clock::now());
-                self.port.gather(self.tcp.as_raw_fd(), rest);
+                gathered = Some(self.port.gather(self.tcp.as_raw_fd(), rest));
             }
         }
     }

@@ -124,15 +124,13 @@ impl UdpPort {
         fds.iter().skip(1).any(|fd| fd.revents != 0)
     }
 
-    /// Lets datagrams gather in the kernel for a while; the waker ends it.
-    pub(crate) fn gather(&self, waker: RawFd, time: Duration) {
-        if time.is_zero() {
-            return;
-        }
+    /// Lets datagrams gather in the kernel for a while; the waker ends it. Tells whether it rang.
+    pub(crate) fn gather(&self, waker: RawFd, time: Duration) -> bool {
         let mut fd = libc::pollfd { fd: waker, events: libc::POLLIN, revents: 0 };
         let time = timespec(time);
         // SAFETY: the descriptor and the time live through the call, and the count is one.
         unsafe { libc::ppoll(&raw mut fd, 1, &raw const time, ptr::null()) };
+        fd.revents != 0
     }
 
     /// Reads up to one batch and hands each datagram on. Returns how many there were; 64 means there may be more.
