@@ -241,6 +241,12 @@ impl Allocator {
         self.next = now;
     }
 
+    /// When [`Self::is_due`] says yes at the latest.
+    #[must_use]
+    pub const fn next(&self) -> Instant {
+        self.next
+    }
+
     /// True when [`Self::allocate`] should be called.
     #[must_use]
     pub fn is_due(&self, now: Instant, target: Bitrate, sound: Bitrate) -> bool {

@@ -179,10 +179,15 @@ impl Estimator {
 
     fn measure_round_trip(&mut self, now: Instant, resolved: &[Resolved]) {
         let newest = resolved.iter().filter_map(|packet| packet.arrival).fold(f64::NEG_INFINITY, f64::max);
+        let Some((age, left)) =
+            resolved.first().map(|first| (now.saturating_duration_since(first.sent).as_secs_f64(), first.left as f64))
+        else {
+            return;
+        };
         let least = resolved
             .iter()
             .filter_map(|packet| {
-                let whole = now.saturating_duration_since(packet.sent).as_secs_f64();
+                let whole = age - (packet.left as f64 - left) / 1e9;
                 Some((whole - (newest - packet.arrival?) / 1e3).max(0.0))
             })
             .fold(f64::INFINITY, f64::min);
@@ -383,6 +388,13 @@ impl Estimator {
         let silence = self.silence.poll_timeout(self.record.flying(), self.round_trip);
         let probe = self.prober.poll_timeout(self.wants_more());
         [watchdog, silence, hopeless, probe].into_iter().flatten().min()
+    }
+
+    /// Whether a burst is under way or wanted as soon as it is allowed: then `poll_probe` should be asked often. Else it is enough to
+    /// ask a few times in a second, and after each report.
+    #[must_use]
+    pub const fn is_probing(&self) -> bool {
+        self.prober.is_busy()
     }
 
     /// A burst to be sent now; each is given once. One that cannot be sent may be forgotten.

@@ -62,7 +62,7 @@ impl Bucket {
 
     /// Whether there is anything left. The last unit may be overdrawn, by one datagram.
     pub(crate) fn is_open(&self, now: Instant) -> bool {
-        self.full_at.saturating_duration_since(now) < self.depth
+        self.full_at < now + self.depth
     }
 
     pub(crate) fn take(&mut self, now: Instant, units: u32) {

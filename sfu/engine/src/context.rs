@@ -36,6 +36,8 @@ pub(crate) struct Context {
     /// Datagrams to send: drained like the other outputs, or in batches.
     pub(crate) outgoing: Outgoing,
     pub(crate) counters: Counters,
+    /// The Room under way has something to do that should not wait for its next beat.
+    pub(crate) is_urgent: bool,
     pub(crate) demux: Demux<PeerKey>,
     pub(crate) rng: StdRng,
     pub(crate) identity: Arc<Identity>,
@@ -63,6 +65,7 @@ impl Context {
             outputs: VecDeque::new(),
             outgoing: Outgoing::default(),
             counters: Counters::default(),
+            is_urgent: false,
             demux: Demux::new(),
             rng: StdRng::from_seed(config.seed),
             identity: Arc::new(Identity::generate()?),

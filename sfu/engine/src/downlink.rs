@@ -41,6 +41,8 @@ const PROBE_MARGIN: f64 = 1.05;
 pub(crate) const PROBE_BYTES: usize = 1200;
 /// How often sound is measured.
 const TURN: Duration = Duration::from_millis(50);
+/// Until so many packets left, the way is looked after at every tick: first probes follow each other quickly.
+const YOUNG: u64 = 200;
 /// RTCP and what else is small.
 const CONTROL: Bitrate = Bitrate::kbps(5);
 
@@ -314,6 +316,16 @@ impl Downlink {
         self.pacer.set_target(now, self.paced(), self.estimator.round_trip());
     }
 
+    /// Something is under way that should not wait for a beat.
+    pub(crate) const fn is_busy(&self) -> bool {
+        self.burst.is_some() || self.pacer.bytes() > 0 || self.estimator.is_probing()
+    }
+
+    /// Nothing much left so far.
+    pub(crate) const fn is_young(&self) -> bool {
+        self.next_number < YOUNG
+    }
+
     /// What pictures are paced by: a test of the path is for them alone.
     fn paced(&self) -> Bitrate {
         self.target().scale(self.estimator.video_scale())
@@ -351,6 +363,10 @@ impl Downlink {
 
     pub(crate) fn is_division_due(&self, now: Instant) -> bool {
         self.allocator.is_due(now, self.estimator.target(), self.sound_rate)
+    }
+
+    pub(crate) const fn next_division(&self) -> Instant {
+        self.allocator.next()
     }
 
     pub(crate) const fn touch(&mut self, now: Instant) {

@@ -73,8 +73,9 @@ pub fn vp8(data: &[u8]) {
     if let Some((at, is_long)) = descriptor.picture_id {
         assert!(at + usize::from(is_long) < data.len(), "a picture id lies inside the payload");
         let mut copy = data.to_vec();
-        let tl0 = descriptor.tl0picidx.map(|at| (at, 0xa5));
-        Patch { id: Some((at, 0x1234u16.to_be_bytes(), is_long)), tl0 }.apply(&mut copy);
+        let place = |at: usize| u8::try_from(at).expect("a descriptor is a few bytes long");
+        let tl0 = descriptor.tl0picidx.map(|at| (place(at), 0xa5));
+        Patch { id: Some((place(at), 0x1234u16.to_be_bytes(), is_long)), tl0 }.apply(&mut copy);
         assert_eq!(vp8::read(&copy), Some(descriptor), "new ids change nothing else");
         assert!(descriptor.tl0picidx.is_none_or(|at| copy.get(at) == Some(&0xa5)));
     }

@@ -31,17 +31,19 @@ pub(crate) struct Kept {
     pub(crate) dependency: Option<Bytes>,
 }
 
-/// Bytes to write over those of a payload, so that the payload itself stays shared: position and bytes.
+/// Bytes to write over those of a payload, so that the payload itself stays shared: position and bytes. All of it lies in the
+/// first bytes of a payload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Patch {
-    pub(crate) id: Option<(usize, [u8; 2], bool)>,
-    pub(crate) tl0: Option<(usize, u8)>,
+    pub(crate) id: Option<(u8, [u8; 2], bool)>,
+    pub(crate) tl0: Option<(u8, u8)>,
 }
 
 impl Patch {
     /// Writes over `payload`, a copy of the original.
     pub(crate) fn apply(&self, payload: &mut [u8]) {
         if let Some((at, [high, low], is_long)) = self.id {
+            let at = usize::from(at);
             if is_long {
                 if let Some([a, b]) = payload.get_mut(at..at + 2) {
                     *a = high | 0x80;
@@ -52,17 +54,32 @@ impl Patch {
             }
         }
         if let Some((at, value)) = self.tl0
-            && let Some(place) = payload.get_mut(at)
+            && let Some(place) = payload.get_mut(usize::from(at))
         {
             *place = value;
         }
     }
 }
 
+/// One cache line: there is one for each packet of the last second, and what left is seldom asked for again.
 #[derive(Debug)]
 struct Entry {
-    kept: Kept,
-    sent: Instant,
+    payload: Bytes,
+    /// Nanoseconds after the history's origin.
+    sent: u64,
+    /// What few packets have.
+    rare: Option<Box<Rare>>,
+    timestamp: u32,
+    patch: Option<Patch>,
+    payload_type: u8,
+    marker: bool,
+}
+
+const _: () = assert!(size_of::<Option<Entry>>() == 64);
+
+#[derive(Debug, Default)]
+struct Rare {
+    dependency: Option<Bytes>,
     /// When it last left again.
     replayed: Option<Instant>,
     /// Until when a repair of it may wait for its turn: then it was dropped, and may be asked for again.
@@ -71,10 +88,34 @@ struct Entry {
     times: u8,
 }
 
+impl Entry {
+    fn kept(&self) -> Kept {
+        Kept {
+            payload: self.payload.clone(),
+            timestamp: self.timestamp,
+            marker: self.marker,
+            payload_type: self.payload_type,
+            patch: self.patch,
+            dependency: self.rare.as_ref().and_then(|rare| rare.dependency.clone()),
+        }
+    }
+
+    fn is_old(&self, now: u64) -> bool {
+        now.saturating_sub(self.sent) > nanos(AGE)
+    }
+}
+
+/// Five hundred years fit.
+const fn nanos(time: Duration) -> u64 {
+    time.as_secs().saturating_mul(1_000_000_000).saturating_add(time.subsec_nanos() as u64)
+}
+
 /// One slot's packets by number. Bounded by age, bytes and count; the oldest go first.
 #[derive(Debug, Default)]
 pub(crate) struct History {
     entries: VecDeque<Option<Entry>>,
+    /// When the first packet of all was kept.
+    origin: Option<Instant>,
     /// Number of the first entry.
     base: u64,
     bytes: usize,
@@ -95,15 +136,23 @@ impl History {
             self.entries.push_back(None);
         }
         self.bytes += kept.payload.len();
-        let entry = Some(Entry { kept, sent: now, replayed: None, waits_until: None, times: 0 });
+        let sent = self.age(now);
+        let Kept { payload, timestamp, marker, payload_type, patch, dependency } = kept;
+        let rare = dependency.map(|dependency| Box::new(Rare { dependency: Some(dependency), ..Rare::default() }));
+        let entry = Some(Entry { payload, sent, rare, timestamp, patch, payload_type, marker });
         match self.entries.get_mut(index) {
             Some(place) => {
                 let before = std::mem::replace(place, entry);
-                self.bytes -= before.map_or(0, |entry| entry.kept.payload.len());
+                self.bytes -= before.map_or(0, |entry| entry.payload.len());
             }
             None => self.entries.push_back(entry),
         }
-        self.trim(now);
+        self.trim_to(sent);
+    }
+
+    /// Nanoseconds after the origin.
+    fn age(&mut self, now: Instant) -> u64 {
+        nanos(now.saturating_duration_since(*self.origin.get_or_insert(now)))
     }
 
     fn find_mut(&mut self, number: u16) -> Option<&mut Entry> {
@@ -114,28 +163,32 @@ impl History {
 
     /// The packet that left under these 16 bits, if it may be sent again now. Asking costs no try: see
     /// [`Self::note_waiting`] and [`Self::note_replayed`].
-    pub(crate) fn find(&mut self, number: u16, round_trip: Option<Duration>, now: Instant) -> Option<&Kept> {
+    pub(crate) fn find(&mut self, number: u16, round_trip: Option<Duration>, now: Instant) -> Option<Kept> {
+        let age = self.age(now);
         let entry = self.find_mut(number)?;
         let spacing = round_trip.map_or(SPACING, |trip| SPACING.max(trip * 8 / 10));
-        let is_too_soon = entry.replayed.is_some_and(|at| now.saturating_duration_since(at) < spacing);
-        let waits = entry.waits_until.is_some_and(|until| now < until);
-        let is_old = now.saturating_duration_since(entry.sent) > AGE;
-        (!is_too_soon && !waits && !is_old && entry.times < TIMES).then_some(&entry.kept)
+        let may_leave = entry.rare.as_ref().is_none_or(|rare| {
+            let is_too_soon = rare.replayed.is_some_and(|at| now.saturating_duration_since(at) < spacing);
+            let waits = rare.waits_until.is_some_and(|until| now < until);
+            !is_too_soon && !waits && rare.times < TIMES
+        });
+        (may_leave && !entry.is_old(age)).then(|| entry.kept())
     }
 
     /// A repair of this number is on its way to the wire, and is dropped if it has not left by `until`.
     pub(crate) fn note_waiting(&mut self, number: u16, until: Instant) {
         if let Some(entry) = self.find_mut(number) {
-            entry.waits_until = Some(until);
+            entry.rare.get_or_insert_default().waits_until = Some(until);
         }
     }
 
     /// A repair of this number left.
     pub(crate) fn note_replayed(&mut self, number: u16, now: Instant) {
         if let Some(entry) = self.find_mut(number) {
-            entry.waits_until = None;
-            entry.replayed = Some(now);
-            entry.times += 1;
+            let rare = entry.rare.get_or_insert_default();
+            rare.waits_until = None;
+            rare.replayed = Some(now);
+            rare.times += 1;
         }
     }
 
@@ -143,7 +196,7 @@ impl History {
     pub(crate) fn take_back(&mut self, next: u64) {
         let keep = usize::try_from(next.saturating_sub(self.base)).unwrap_or(usize::MAX);
         for entry in self.entries.drain(keep.min(self.entries.len())..).flatten() {
-            self.bytes -= entry.kept.payload.len();
+            self.bytes -= entry.payload.len();
         }
     }
 
@@ -151,14 +204,14 @@ impl History {
     /// count as asked for.
     pub(crate) fn spare(&mut self, bytes: usize, now: Instant) -> Option<(u16, Kept)> {
         let count = self.entries.len();
+        let age = self.age(now);
         for step in 1..=count.min(SPARE_LOOK) {
             let index = (self.spared + step) % count;
-            let fits =
-                |entry: &&Entry| entry.kept.payload.len() >= bytes && now.saturating_duration_since(entry.sent) <= AGE;
+            let fits = |entry: &&Entry| entry.payload.len() >= bytes && !entry.is_old(age);
             if let Some(entry) = self.entries.get(index).and_then(Option::as_ref).filter(fits) {
                 self.spared = index;
                 let number = super::rtp::sequence::wire(self.base + index as u64);
-                return Some((number, entry.kept.clone()));
+                return Some((number, entry.kept()));
             }
         }
         None
@@ -166,20 +219,21 @@ impl History {
 
     /// Drops what is too old: called as packets come and on a timer, so that a silent slot holds nothing.
     pub(crate) fn trim(&mut self, now: Instant) {
+        let age = self.age(now);
+        self.trim_to(age);
+    }
+
+    fn trim_to(&mut self, now: u64) {
         while let Some(front) = self.entries.front() {
             let is_over = match front {
-                Some(entry) => {
-                    now.saturating_duration_since(entry.sent) > AGE
-                        || self.bytes > BYTES
-                        || self.entries.len() > PACKETS
-                }
+                Some(entry) => entry.is_old(now) || self.bytes > BYTES || self.entries.len() > PACKETS,
                 None => true,
             };
             if !is_over {
                 break;
             }
             let dropped = self.entries.pop_front().flatten();
-            self.bytes -= dropped.map_or(0, |entry| entry.kept.payload.len());
+            self.bytes -= dropped.map_or(0, |entry| entry.payload.len());
             self.base += 1;
         }
     }

@@ -137,7 +137,8 @@ pub enum Output {
 
 /// Most Rooms of one Engine: far more than one core carries.
 const ROOMS: usize = 4096;
-/// How often timers are looked at. All of them live with a tick of this length, so no heap is needed.
+/// How often it is looked which Rooms are due. All timers live with a tick of this length, so no heap is needed; what a Room has
+/// to do at every tick and what can wait for its beat, see [`Room::is_due`].
 const TICK: Duration = Duration::from_millis(10);
 /// The same while every Room is quiet, so that a node on which people wait or talk to nobody sleeps.
 const QUIET_TICK: Duration = Duration::from_millis(50);
@@ -320,6 +321,8 @@ impl Engine {
         // changed by whole calls.
         if catch_unwind(AssertUnwindSafe(|| work(room, ctx))).is_err() {
             self.fail(place);
+        } else if std::mem::take(&mut ctx.is_urgent) {
+            room.hurry();
         }
     }
 

@@ -272,8 +272,10 @@ fn patch(incoming: &Incoming, leaves: Option<(u64, u8)>) -> Option<Patch> {
     let byte = |at: usize| incoming.payload.get(at).copied().unwrap_or_default();
     let id = wire(id) & if is_long { 0x7fff } else { 0x7f };
     let came = if is_long { u16::from_be_bytes([byte(at) & 0x7f, byte(at + 1)]) } else { u16::from(byte(at) & 0x7f) };
-    let tl0 = incoming.detail.tl0picidx().map(|at| (at, tl0)).filter(|(at, tl0)| byte(*at) != *tl0);
-    let id = (id != came).then_some((at, id.to_be_bytes(), is_long));
+    // Descriptors are a few bytes long.
+    let place = |at: usize| u8::try_from(at).ok();
+    let tl0 = incoming.detail.tl0picidx().filter(|at| byte(*at) != tl0).and_then(|at| Some((place(at)?, tl0)));
+    let id = place(at).filter(|_| id != came).map(|at| (at, id.to_be_bytes(), is_long));
     (id.is_some() || tl0.is_some()).then_some(Patch { id, tl0 })
 }
 

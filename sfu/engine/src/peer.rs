@@ -175,10 +175,11 @@ impl Peer {
     }
 
     /// The datagram under way was authentic RTP or RTCP of this Peer.
-    pub(crate) fn note_authentic(&mut self, ctx: &Context) {
+    pub(crate) fn note_authentic(&mut self, ctx: &mut Context) {
         self.silence.note(ctx.now);
         if self.transport.note_heard(ctx.now, ctx.from) {
             self.handle_route_change(ctx.now);
+            ctx.is_urgent = true;
         }
     }
 
@@ -186,6 +187,20 @@ impl Peer {
     pub(crate) fn handle_route_change(&mut self, _now: Instant) {
         self.round_trip = None;
         self.has_moved = true;
+    }
+
+    /// It is sent pictures, or would be.
+    pub(crate) fn is_divided(&self) -> bool {
+        self.door == Door::Admitted && self.is_connected()
+    }
+
+    /// Something of it has times of its own, so that its Room looks after it at every tick.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.is_connected()
+            || self.has_moved
+            || self.downlink.is_busy()
+            || self.is_divided() && self.downlink.is_young()
+            || self.tracks.iter().any(|track| track.misses() || track.wants_keyframe())
     }
 
     /// The Track whose main or RTX stream this SSRC is.

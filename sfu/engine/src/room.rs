@@ -17,6 +17,7 @@ use wire::{ParticipantId, PeerId, RoomId};
 use crate::context::{Context, PeerKey};
 use crate::door::{self, Consents};
 use crate::peer::{Peer, Wanted};
+use crate::rtp::feedback;
 use crate::speaker::Speaker;
 use crate::subscription::Slot;
 use crate::tap::Tap;
@@ -27,6 +28,8 @@ use crate::transport::{Path, StunVerdict, TransportEvent};
 const SPEAKER_INTERVAL: Duration = Duration::from_millis(200);
 /// A Room in which nothing came for so long has nothing in flight: no repair, no handshake, no pacing.
 const QUIET: Duration = Duration::from_secs(2);
+/// Time between the ticks of a Room in which media flows and nothing is out of the way. Feedback is due so often.
+const BEAT: Duration = feedback::INTERVAL;
 /// Time between the ticks of a quiet Room. Consent, reports and bars, which are left then, are seconds apart.
 const QUIET_TICK: Duration = Duration::from_millis(100);
 
@@ -73,6 +76,11 @@ pub(crate) struct Room {
     /// When a command, a handshake or media last came.
     stirred: Instant,
     ticked: Instant,
+    next_beat: Instant,
+    /// The next division or the next look at what is wanted, if that comes first.
+    next_due: Instant,
+    /// Something is due before the next beat.
+    is_hurried: bool,
     /// When publishers are told next what of them is wanted.
     next_wishes: Instant,
     /// Who speaks, and since when.
@@ -101,6 +109,9 @@ impl Room {
             heard: now,
             stirred: now,
             ticked: now,
+            next_beat: now,
+            next_due: now,
+            is_hurried: true,
             next_wishes: now,
             speaking: None,
             leavers: Vec::new(),
@@ -132,9 +143,27 @@ impl Room {
         now.saturating_duration_since(self.stirred) >= QUIET
     }
 
-    /// Whether it is time for [`Self::tick`]: at every tick of the Engine while something happens, seldom in a quiet Room.
+    /// Whether it is time for [`Self::tick`]. At every tick of the Engine while something is under way that has times of its own: a
+    /// handshake, a repair, a keyframe that is waited for, a probe, a young connection. Else at every beat, and seldom in a quiet
+    /// Room.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
-        !self.is_quiet(now) || now.saturating_duration_since(self.ticked) >= QUIET_TICK
+        if self.is_quiet(now) {
+            return now.saturating_duration_since(self.ticked) >= QUIET_TICK;
+        }
+        self.is_hurried || now >= self.next_due
+    }
+
+    /// The next tick of the Engine is for this Room, too.
+    pub(crate) const fn hurry(&mut self) {
+        self.is_hurried = true;
+    }
+
+    /// Whether the next tick must not wait for the beat.
+    fn is_busy(&self) -> bool {
+        let is_waited_for = self.peers.iter().any(|(_, peer)| peer.slots.iter().any(|slot| slot.waits_for().is_some()));
+        is_waited_for
+            || self.tap.iter().flat_map(Tap::waits_for).next().is_some()
+            || self.peers.iter().any(|(_, peer)| peer.is_busy())
     }
 
     /// Something happened that timers follow from.
@@ -143,6 +172,7 @@ impl Room {
     }
 
     pub(crate) fn handle_stun(&mut self, ctx: &mut Context, index: usize, from: Path, bytes: &[u8]) {
+        self.hurry();
         let key = self.key(index);
         let Some(found) = self.peers.get_mut(index) else { return };
         if !found.allowance.checks.is_open(ctx.now) {
@@ -170,6 +200,7 @@ impl Room {
 
     pub(crate) fn handle_dtls(&mut self, ctx: &mut Context, index: usize, bytes: &[u8]) {
         self.stirred = ctx.now;
+        self.hurry();
         let Some(found) = self.peers.get_mut(index) else { return };
         found.transport.handle_dtls(ctx.now, bytes);
         self.after_transport(ctx, index);
@@ -180,6 +211,12 @@ impl Room {
         #[cfg(test)]
         Self::explode(self.explodes);
         self.ticked = ctx.now;
+        let is_beat = ctx.now >= self.next_beat;
+        if is_beat {
+            // Beats keep their distance though ticks come a little late.
+            let behind = ctx.now.saturating_duration_since(self.next_beat) >= BEAT;
+            self.next_beat = if behind { ctx.now } else { self.next_beat } + BEAT;
+        }
         let due: Vec<usize> = self
             .peers
             .iter()
@@ -194,7 +231,7 @@ impl Room {
         }
         self.note_hearing(ctx);
         for (_, peer) in &mut self.peers {
-            peer.attend(ctx, self.id);
+            peer.attend(ctx, self.id, is_beat);
         }
         self.settle(ctx);
         self.tend_downlinks(ctx);
@@ -207,6 +244,10 @@ impl Room {
                 ctx.tell(Event::Speaking { room: self.id, participant });
             }
         }
+        self.is_hurried = self.is_busy();
+        let receivers = self.peers.iter().map(|(_, peer)| peer).filter(|peer| peer.is_divided());
+        let divisions = receivers.map(|peer| peer.downlink.next_division());
+        self.next_due = divisions.chain([self.next_beat, self.next_wishes]).min().unwrap_or(self.next_beat);
     }
 
     /// The recorder let go of the Tap.
@@ -324,6 +365,7 @@ impl Room {
 
     /// Brings slots and Tap in line with who is inside and what they publish. Called after every change of either.
     fn reconcile(&mut self, ctx: &mut Context) {
+        self.hurry();
         self.next_wishes = ctx.now;
         self.guard_tap(ctx);
         let mut published: Vec<(u64, Wanted)> = Vec::new();

@@ -227,6 +227,11 @@ impl Track {
         self.streams.iter().any(|stream| !stream.nack.is_idle())
     }
 
+    /// True while somebody asked for a keyframe that its publisher was not asked for.
+    pub(crate) fn wants_keyframe(&self) -> bool {
+        self.streams.iter().any(|stream| stream.keyframes.is_wanted())
+    }
+
     /// Which Layers come in.
     pub(crate) fn live(&self, now: Instant) -> Live {
         let is_live = |stream: &Stream| stream.last().is_some_and(|at| now.saturating_duration_since(at) < SILENCE);
@@ -319,7 +324,7 @@ impl Track {
     }
 
     /// Remembers a packet that was dealt with: see [`Self::after`]. One of the Track that this was before is forgotten.
-    pub(crate) fn keep(&mut self, incoming: Incoming) {
+    pub(crate) fn keep(&mut self, incoming: &Incoming) {
         if incoming.track == self.id
             && let Some(stream) = self.streams.get_mut(usize::from(incoming.layer))
         {

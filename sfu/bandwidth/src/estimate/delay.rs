@@ -53,7 +53,7 @@ impl Delay {
         self.last = Some(now);
         for packet in arrived {
             let Some(arrival) = packet.arrival else { continue };
-            if let Some(step) = self.groups.add(packet.sent, arrival, now) {
+            if let Some(step) = self.groups.add(packet.left, arrival, now) {
                 self.trend.add(step);
             } else if self.groups.take_reset() {
                 self.trend = Trend::new(self.path);

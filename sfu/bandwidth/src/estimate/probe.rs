@@ -206,6 +206,11 @@ impl Prober {
         Span::stretch(&mut cluster.sending, now.saturating_duration_since(cluster.began).as_secs_f64() * 1e3);
     }
 
+    /// A burst is under way, or one is wanted as soon as it is allowed.
+    pub(super) const fn is_busy(&self) -> bool {
+        self.cluster.is_some() || self.chain.is_some() || self.once.is_some()
+    }
+
     /// When a burst may be due.
     pub(super) fn poll_timeout(&self, now_wanted: bool) -> Option<Instant> {
         if let Some(cluster) = &self.cluster {

@@ -7,6 +7,9 @@ use super::input::{ProbeId, Report, Sent};
 
 /// Older packets are forgotten; a report about them changes nothing.
 const KEEP: Duration = Duration::from_secs(10);
+/// Those whose fate is known, as soon as this: a later report may still say that one came after all, but not so much later. Only
+/// when reports stay away does the record grow beyond a few hundred packets.
+const KEEP_TOLD: Duration = Duration::from_secs(2);
 /// At 4 Mbit/s about five seconds.
 const CAPACITY: usize = 2048;
 
@@ -19,19 +22,27 @@ enum Fate {
     Arrived,
 }
 
+/// Kept small: there is one for every packet of the last seconds, and by the time that it is read again it has long left the caches.
 #[derive(Clone, Copy, Debug)]
 struct Packet {
-    sent: Instant,
-    bytes: u32,
+    /// Nanoseconds after the origin.
+    sent: u64,
     untracked: u32,
-    probe: Option<ProbeId>,
+    /// The number of the probe, of use when `is_probe`.
+    probe: u32,
+    bytes: u16,
+    is_probe: bool,
     fate: Fate,
 }
+
+const _: () = assert!(size_of::<Packet>() <= 24);
 
 /// A packet whose fate a report told.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Resolved {
     pub sent: Instant,
+    /// The same in nanoseconds after the first packet of all left: differences of it cost nothing.
+    pub left: u64,
     /// On the wire.
     pub bytes: u32,
     /// Bytes without a number that left just before it.
@@ -44,18 +55,17 @@ pub(super) struct Resolved {
 }
 
 impl Resolved {
-    /// Seconds after `origin` at which it left; below zero for what left before.
-    pub(super) fn seconds_after(&self, origin: Instant) -> f64 {
-        match self.sent.checked_duration_since(origin) {
-            Some(after) => after.as_secs_f64(),
-            None => -origin.saturating_duration_since(self.sent).as_secs_f64(),
-        }
+    /// Seconds after the first packet of all at which it left.
+    pub(super) fn seconds(&self) -> f64 {
+        self.left as f64 / 1e9
     }
 }
 
 #[derive(Debug)]
 pub(super) struct Record {
     packets: VecDeque<Packet>,
+    /// When the first packet of all left.
+    origin: Option<Instant>,
     first: u64,
     flying: usize,
     untracked: u32,
@@ -65,7 +75,7 @@ pub(super) struct Record {
 
 impl Record {
     pub(super) fn new() -> Self {
-        Self { packets: VecDeque::new(), first: 0, flying: 0, untracked: 0, reported_to: 0, count: None }
+        Self { packets: VecDeque::new(), origin: None, first: 0, flying: 0, untracked: 0, reported_to: 0, count: None }
     }
 
     /// Packets sent of whom no report told yet.
@@ -88,21 +98,30 @@ impl Record {
         } else if sent.number < next {
             return;
         }
+        let left = nanos(now.saturating_duration_since(*self.origin.get_or_insert(now)));
         self.packets.push_back(Packet {
-            sent: now,
-            bytes: u32::try_from(sent.bytes).unwrap_or(u32::MAX),
+            sent: left,
             untracked: std::mem::take(&mut self.untracked),
-            probe: sent.probe,
+            probe: sent.probe.map_or(0, |ProbeId(number)| number),
+            // A datagram cannot be longer.
+            bytes: u16::try_from(sent.bytes).unwrap_or(u16::MAX),
+            is_probe: sent.probe.is_some(),
             fate: Fate::Flying,
         });
         self.flying += 1;
-        self.forget(now);
+        self.forget_by(left);
     }
 
     /// Drops what is too old or too many.
     pub(super) fn forget(&mut self, now: Instant) {
+        let Some(origin) = self.origin else { return };
+        self.forget_by(nanos(now.saturating_duration_since(origin)));
+    }
+
+    fn forget_by(&mut self, now: u64) {
         while let Some(oldest) = self.packets.front() {
-            if self.packets.len() <= CAPACITY && now.saturating_duration_since(oldest.sent) <= KEEP {
+            let keep = if oldest.fate == Fate::Flying { KEEP } else { KEEP_TOLD };
+            if self.packets.len() <= CAPACITY && now.saturating_sub(oldest.sent) <= nanos(keep) {
                 break;
             }
             if oldest.fate == Fate::Flying {
@@ -132,6 +151,7 @@ impl Record {
         if let (true, Some(begin)) = (gap, report.acks.first()) {
             self.write_off(begin.number);
         }
+        let Some(origin) = self.origin else { return gap };
         for ack in report.acks {
             let Some(packet) = self.find(ack.number) else { continue };
             let before = packet.fate;
@@ -141,10 +161,11 @@ impl Record {
                 (_, None) => Fate::Lost,
             };
             out.push(Resolved {
-                sent: packet.sent,
-                bytes: packet.bytes,
+                sent: origin + Duration::from_nanos(packet.sent),
+                left: packet.sent,
+                bytes: u32::from(packet.bytes),
                 untracked: packet.untracked,
-                probe: packet.probe,
+                probe: packet.is_probe.then_some(ProbeId(packet.probe)),
                 arrival: ack.arrival.map(|at| at.as_secs_f64() * 1e3),
                 was_lost: before == Fate::Lost,
             });
@@ -167,5 +188,59 @@ impl Record {
             }
         }
         self.reported_to = from.max(number.min(self.first.saturating_add(self.packets.len() as u64)));
+    }
+}
+
+/// Five hundred years fit.
+const fn nanos(time: Duration) -> u64 {
+    time.as_secs().saturating_mul(1_000_000_000).saturating_add(time.subsec_nanos() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::input::Ack;
+    use super::*;
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "any instant serves as the origin of virtual time")]
+    #[allow(clippy::cast_possible_truncation, reason = "numbers below 1,002")]
+    fn what_reports_told_of_is_forgotten_after_two_seconds_and_the_rest_after_ten() {
+        let begin = Instant::now();
+        let at = |ms: u64| begin + Duration::from_millis(ms);
+        let mut record = Record::new();
+        let mut out = Vec::new();
+        for number in 0..1_000 {
+            record
+                .add(at(number * 10), Sent { number, bytes: 1_200, kind: super::super::SentKind::Media, probe: None });
+            if number % 10 == 9 && number < 500 {
+                let acks: Vec<Ack> = (number - 9..=number)
+                    .map(|number| Ack {
+                        number,
+                        arrival: (number % 7 != 0).then(|| Duration::from_millis(number * 10 + 20)),
+                    })
+                    .collect();
+                out.clear();
+                record.resolve(Report { count: (number / 10) as u8, acks: &acks }, &mut out);
+                assert_eq!(out.len(), 10);
+                assert_eq!(out.first().map(|packet| packet.sent), Some(at(number * 10 - 90)));
+                assert!(record.packets.len() <= 201, "{} are kept", record.packets.len());
+            }
+        }
+        assert_eq!((record.flying(), record.first), (500, 500), "nobody told of the last five seconds");
+        // Reports come again, late: they still count.
+        let acks: Vec<Ack> =
+            (500..1_000).map(|number| Ack { number, arrival: Some(at(number * 10) - begin) }).collect();
+        out.clear();
+        record.resolve(Report { count: 50, acks: &acks }, &mut out);
+        assert_eq!((out.len(), record.flying()), (500, 0));
+        for number in 1_000..1_002 {
+            let sent =
+                Sent { number, bytes: 100, kind: super::super::SentKind::Media, probe: Some(ProbeId(number as u32)) };
+            record.add(at(15_000 + (number - 1_000) * 10_001), sent);
+        }
+        assert_eq!((record.packets.len(), record.flying()), (1, 1), "ten seconds without a report");
+        out.clear();
+        record.resolve(Report { count: 51, acks: &[Ack { number: 1_001, arrival: None }] }, &mut out);
+        assert_eq!(out.first().and_then(|packet| packet.probe), Some(ProbeId(1_001)));
     }
 }

@@ -1,11 +1,14 @@
 //! How fast packets arrived: over half a second, and over a moment.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::ops::ControlFlow;
 
 use super::record::Resolved;
 
 const KEEP_MS: f64 = 5000.0;
+/// So many suffice for any rate, once they span this: a window of half a second may be three parts unknown.
+const ENOUGH: usize = 128;
+const ENOUGH_MS: f64 = 2000.0;
 const CAPACITY: usize = 2048;
 /// A straggler is filed by its time of arrival among the last so many.
 const STRAGGLER: usize = 32;
@@ -26,7 +29,7 @@ struct Sample {
     /// Seconds after the first packet of all left.
     sent: f64,
     arrival: f64,
-    bytes: f64,
+    bytes: u32,
     /// What arrived just before it is not known, as a report is missing.
     broken: bool,
 }
@@ -34,8 +37,6 @@ struct Sample {
 #[derive(Debug)]
 pub(super) struct Throughput {
     samples: VecDeque<Sample>,
-    /// When the first packet of all left.
-    origin: Option<Instant>,
     steady: Option<f64>,
     moment: Option<f64>,
     arriving: Option<f64>,
@@ -43,7 +44,7 @@ pub(super) struct Throughput {
 
 impl Throughput {
     pub(super) fn new() -> Self {
-        Self { samples: VecDeque::new(), origin: None, steady: None, moment: None, arriving: None }
+        Self { samples: VecDeque::new(), steady: None, moment: None, arriving: None }
     }
 
     /// Bits per second over half a second or more.
@@ -68,22 +69,20 @@ impl Throughput {
     pub(super) fn handle_arrivals(&mut self, arrived: &[Resolved], mut broken: bool) {
         for packet in arrived {
             let Some(arrival) = packet.arrival else { continue };
-            let bytes = f64::from(packet.bytes) + f64::from(packet.untracked);
-            let origin = *self.origin.get_or_insert(packet.sent);
-            let sent = packet.seconds_after(origin);
-            let sample = Sample { sent, arrival, bytes, broken: std::mem::take(&mut broken) };
+            let bytes = packet.bytes.saturating_add(packet.untracked);
+            let sample = Sample { sent: packet.seconds(), arrival, bytes, broken: std::mem::take(&mut broken) };
             self.file(sample);
         }
         let Some(newest) = self.samples.back().map(|sample| sample.arrival) else { return };
-        while self
-            .samples
-            .front()
-            .is_some_and(|sample| self.samples.len() > CAPACITY || newest - sample.arrival > KEEP_MS)
-        {
+        while let Some(oldest) = self.samples.front() {
+            let keep = if self.samples.len() > ENOUGH { ENOUGH_MS } else { KEEP_MS };
+            if self.samples.len() <= CAPACITY && newest - oldest.arrival <= keep {
+                break;
+            }
             self.samples.pop_front();
         }
-        self.steady = self.measure(STEADY).map(|(received, sent)| received.min(sent));
-        let moment = self.measure(MOMENT);
+        let [steady, moment] = self.measure();
+        self.steady = steady.map(|(received, sent)| received.min(sent));
         self.moment = moment.map(|(received, sent)| received.min(sent));
         self.arriving = moment.map(|(received, _)| received);
     }
@@ -95,50 +94,98 @@ impl Throughput {
             // The receiver's clock went back: what it said before cannot be compared.
             self.samples.clear();
         }
-        let at = self.samples.len().saturating_sub(later);
-        self.samples.insert(at, sample);
+        match self.samples.len().saturating_sub(later) {
+            at if at == self.samples.len() => self.samples.push_back(sample),
+            at => self.samples.insert(at, sample),
+        }
     }
 
-    /// How fast packets arrived, and how fast they left, over the smallest window that suffices. The longest gap between arrivals
-    /// counts as the second longest: one stall is no rate.
-    fn measure(&self, window: Window) -> Option<(f64, f64)> {
+    /// How fast packets arrived, and how fast they left, over the smallest windows that suffice for [`STEADY`] and for [`MOMENT`],
+    /// which is the beginning of the other, seen from the newest packet.
+    fn measure(&self) -> [Option<(f64, f64)>; 2] {
         let mut newer = self.samples.iter().rev();
-        let newest = newer.next()?;
-        let (mut first_sent, mut last_sent) = (newest.sent, newest.sent);
-        let (mut bytes, mut packets) = (newest.bytes, 1_usize);
-        let (mut longest, mut second) = (0.0_f64, 0.0_f64);
-        let (mut unknown_arrival, mut unknown_sent) = (0.0, 0.0);
-        let mut first = newest;
-        for sample in newer {
-            let span = newest.arrival - first.arrival - unknown_arrival;
-            if packets >= window.packets && span >= window.span_ms {
-                break;
-            }
-            let gap = first.arrival - sample.arrival;
-            if first.broken {
-                unknown_arrival += gap;
-                unknown_sent += (first.sent - sample.sent).max(0.0);
-                bytes -= first.bytes;
-            } else if gap > longest {
-                second = longest;
-                longest = gap;
-            } else if gap > second {
-                second = gap;
-            }
-            first_sent = first_sent.min(sample.sent);
-            last_sent = last_sent.max(sample.sent);
-            bytes += sample.bytes;
-            packets += 1;
-            first = sample;
+        let Some(newest) = newer.next() else { return [None; 2] };
+        let mut seen = Seen::of(newest);
+        let _ = newer.try_for_each(|sample| seen.add(sample, MOMENT));
+        let moment = seen;
+        if !seen.suffices(STEADY) {
+            let _ = newer.try_for_each(|sample| seen.add(sample, STEADY));
         }
-        if packets < window.fewest {
+        [seen.rates(STEADY), moment.rates(MOMENT)]
+    }
+}
+
+/// What a walk from the newest packet back has met.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    newest: Sample,
+    first: Sample,
+    first_sent: f64,
+    last_sent: f64,
+    bytes: f64,
+    packets: usize,
+    /// The two longest gaps between arrivals: the longest counts as the second longest, as one stall is no rate.
+    longest: f64,
+    second: f64,
+    unknown_arrival: f64,
+    unknown_sent: f64,
+}
+
+impl Seen {
+    fn of(newest: &Sample) -> Self {
+        Self {
+            newest: *newest,
+            first: *newest,
+            first_sent: newest.sent,
+            last_sent: newest.sent,
+            bytes: f64::from(newest.bytes),
+            packets: 1,
+            longest: 0.0,
+            second: 0.0,
+            unknown_arrival: 0.0,
+            unknown_sent: 0.0,
+        }
+    }
+
+    fn suffices(&self, window: Window) -> bool {
+        self.packets >= window.packets
+            && self.newest.arrival - self.first.arrival - self.unknown_arrival >= window.span_ms
+    }
+
+    /// Takes another packet; breaks off when the window has enough.
+    fn add(&mut self, sample: &Sample, window: Window) -> ControlFlow<()> {
+        let gap = self.first.arrival - sample.arrival;
+        if self.first.broken {
+            self.unknown_arrival += gap;
+            self.unknown_sent += (self.first.sent - sample.sent).max(0.0);
+            self.bytes -= f64::from(self.first.bytes);
+        } else if gap > self.longest {
+            self.second = self.longest;
+            self.longest = gap;
+        } else if gap > self.second {
+            self.second = gap;
+        }
+        if sample.sent < self.first_sent {
+            self.first_sent = sample.sent;
+        }
+        if sample.sent > self.last_sent {
+            self.last_sent = sample.sent;
+        }
+        self.bytes += f64::from(sample.bytes);
+        self.packets += 1;
+        self.first = *sample;
+        if self.suffices(window) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn rates(&self, window: Window) -> Option<(f64, f64)> {
+        if self.packets < window.fewest {
             return None;
         }
-        let arriving = newest.arrival - first.arrival - unknown_arrival - longest + second;
-        let leaving = last_sent - first_sent - unknown_sent;
+        let arriving = self.newest.arrival - self.first.arrival - self.unknown_arrival - self.longest + self.second;
+        let leaving = self.last_sent - self.first_sent - self.unknown_sent;
         // The first to arrive began before the window, the last to leave ends after it.
-        let received = (bytes - first.bytes).max(0.0) * 8.0 / (arriving / 1e3).max(1e-3);
-        let sent = (bytes - newest.bytes).max(0.0) * 8.0 / leaving.max(1e-3);
+        let received = (self.bytes - f64::from(self.first.bytes)).max(0.0) * 8.0 / (arriving / 1e3).max(1e-3);
+        let sent = (self.bytes - f64::from(self.newest.bytes)).max(0.0) * 8.0 / leaving.max(1e-3);
         Some((received, sent))
     }
 }

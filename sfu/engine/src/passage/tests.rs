@@ -250,7 +250,7 @@ impl Rig {
                 self.pass(&later);
             }
         }
-        self.track.keep(incoming);
+        self.track.keep(&incoming);
     }
 
     fn pass(&mut self, incoming: &Incoming) -> bool {

@@ -19,14 +19,14 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 impl Peer {
     /// Does what is due. A waiting Peer gets feedback on its own sending, so that its estimate is ready when it is
     /// admitted; nothing in it is about others.
-    pub(crate) fn attend(&mut self, ctx: &mut Context, room: RoomId) {
+    pub(crate) fn attend(&mut self, ctx: &mut Context, room: RoomId, is_beat: bool) {
         if !self.is_connected() {
             return;
         }
         if self.silence.poll(ctx.now) {
             ctx.tell(Event::PeerSilent { room, peer: self.id });
         }
-        self.send_feedback(ctx);
+        self.send_feedback(ctx, is_beat);
         self.ask_for_missing(ctx);
         if ctx.now.saturating_duration_since(self.reported) >= REPORT_INTERVAL {
             self.reported = ctx.now;
@@ -59,12 +59,14 @@ impl Peer {
         }
     }
 
-    fn send_feedback(&mut self, ctx: &mut Context) {
+    /// Everybody's leaves at the same beat, so that one tick does for all: at the beat that is nearest to when it is due.
+    fn send_feedback(&mut self, ctx: &mut Context, is_beat: bool) {
         if !self.feedback.is_due() {
             return;
         }
         let interval = feedback::interval(self.downlink.target());
-        if self.feedback_sent.is_some_and(|at| ctx.now.saturating_duration_since(at) < interval) {
+        let early = if is_beat { feedback::INTERVAL / 2 } else { Duration::ZERO };
+        if self.feedback_sent.is_some_and(|at| ctx.now.saturating_duration_since(at) + early < interval) {
             return;
         }
         self.feedback_sent = Some(ctx.now);

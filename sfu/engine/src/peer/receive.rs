@@ -37,6 +37,7 @@ impl Peer {
                 // Most losses show when the packets after them come: the request for them need not wait for a tick.
                 if self.tracks.get(received.track).is_some_and(Track::misses) {
                     self.ask_for_missing(ctx);
+                    ctx.is_urgent = true;
                 }
                 Some(received)
             }

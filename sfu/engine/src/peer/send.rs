@@ -68,7 +68,7 @@ impl Peer {
     /// waits for its turn.
     pub(crate) fn replay(&mut self, ctx: &mut Context, slot: usize, number: u16) -> bool {
         let Some(slot) = self.slots.get_mut(slot) else { return false };
-        let Some(kept) = slot.history.find(number, self.round_trip, ctx.now).cloned() else { return false };
+        let Some(kept) = slot.history.find(number, self.round_trip, ctx.now) else { return false };
         let Some(payload_type) = slot.rtx_of(kept.payload_type) else { return false };
         // Asked before anything is noted: what was refused may be asked for again.
         if !self.downlink.may_repair(ctx.now, kept.payload.len()) {
@@ -90,11 +90,13 @@ impl Peer {
         let shed = self.downlink.park(ctx.now, packet);
         if !shed.dropped.is_empty() {
             ctx.counters.shed += shed.dropped.len() as u64;
+            ctx.is_urgent = true;
             self.take_back(&shed.dropped);
         }
         // What is left of a stream with a hole is of no use: it begins again with a keyframe, when there is room.
         if shed.broken.is_some() {
             self.downlink.touch(ctx.now);
+            ctx.is_urgent = true;
         }
         ctx.pace(self.key, self.downlink.poll_timeout(ctx.now));
     }

@@ -24,6 +24,7 @@ impl Room {
         #[cfg(test)]
         Self::explode(self.explodes_at_commands);
         self.stir(ctx.now);
+        self.hurry();
         let result = match command {
             Command::OpenRoom { .. } | Command::CloseRoom { .. } => Ok(Reply::Done),
             Command::AddPeer { peer, participant, door, .. } => self.add_peer(ctx, peer, participant, door),

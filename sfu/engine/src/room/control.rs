@@ -34,6 +34,7 @@ impl Room {
         };
         peer.allowance.reports.take(ctx.now, 1);
         peer.note_authentic(ctx);
+        let mut is_told = false;
         let mut compound = Compound::new(&plain);
         for (number, part) in compound.by_ref().enumerate() {
             if number >= PARTS {
@@ -56,6 +57,7 @@ impl Room {
                 Rtcp::TransportFeedback { body } => {
                     ctx.counters.transport_feedback_received += 1;
                     let now = ctx.now;
+                    is_told = true;
                     if self.peers.get_mut(index).is_some_and(|peer| !peer.downlink.handle_report(now, body)) {
                         ctx.counters.malformed += 1;
                     }
@@ -70,6 +72,9 @@ impl Room {
         }
         if compound.is_malformed {
             ctx.counters.malformed += 1;
+        }
+        if is_told {
+            self.tend(ctx, index);
         }
     }
 
@@ -166,6 +171,7 @@ impl Room {
         let Some(wanted) = slot.layer_in_need() else { return };
         self.want_keyframes(&[wanted]);
         self.request_keyframes(ctx);
+        self.hurry();
     }
 
     /// Marks every picture in the slots of one Peer as wanted.

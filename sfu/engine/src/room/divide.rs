@@ -133,10 +133,7 @@ impl Room {
     /// Lets every downlink work, and divides those whose time has come.
     pub(super) fn tend_downlinks(&mut self, ctx: &mut Context) {
         for index in 0..self.peers.capacity() {
-            let Some(peer) = self.peers.get_mut(index).filter(|peer| peer.is_connected()) else { continue };
-            peer.downlink.tend(ctx.now, peer.transport.path());
-            peer.pace(ctx);
-            if peer.door == Door::Admitted && peer.downlink.is_division_due(ctx.now) {
+            if self.tend(ctx, index) {
                 self.divide(ctx, index);
                 self.next_wishes = ctx.now;
             }
@@ -148,6 +145,16 @@ impl Room {
                 self.tell_publisher(ctx, index);
             }
         }
+    }
+
+    /// Lets one downlink work. True when it is time to divide it, which the next tick does at the latest.
+    pub(super) fn tend(&mut self, ctx: &mut Context, index: usize) -> bool {
+        let Some(peer) = self.peers.get_mut(index).filter(|peer| peer.is_connected()) else { return false };
+        peer.downlink.tend(ctx.now, peer.transport.path());
+        peer.pace(ctx);
+        let is_due = peer.is_divided() && peer.downlink.is_division_due(ctx.now);
+        self.is_hurried |= is_due || peer.downlink.is_busy();
+        is_due
     }
 
     /// Divides one receiver's downlink.

@@ -27,7 +27,7 @@ impl Room {
         }
         self.pass_on(ctx, index, track, &incoming);
         if let Some(track) = self.peers.get_mut(index).and_then(|publisher| publisher.tracks.get_mut(track)) {
-            track.keep(incoming);
+            track.keep(&incoming);
         }
     }
 

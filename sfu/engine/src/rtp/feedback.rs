@@ -1,6 +1,7 @@
 //! Transport-wide feedback to a sender: when each of its packets arrived (draft-holmer-rmcat-transport-wide-cc-extensions-01).
 
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 use bandwidth::Bitrate;
@@ -24,8 +25,8 @@ pub(crate) struct Feedback {
     /// Origin of all arrival times, kept for the Peer's life: a backward jump would re-anchor the browser's filter.
     origin: Instant,
     unroll: Unroll,
-    /// Microseconds after the origin, for `base` and the numbers after it.
-    arrivals: VecDeque<Option<u64>>,
+    /// Microseconds after the origin and one more, for `base` and the numbers after it.
+    arrivals: VecDeque<Option<NonZeroU64>>,
     base: u64,
     /// First number not reported yet.
     next: u64,
@@ -41,7 +42,8 @@ impl Feedback {
     /// Notes the arrival of a packet by its transport-wide number.
     pub(crate) fn note(&mut self, number: u16, now: Instant) {
         let number = self.unroll.take(number);
-        let at = u64::try_from(now.saturating_duration_since(self.origin).as_micros()).unwrap_or(u64::MAX);
+        let passed = now.saturating_duration_since(self.origin);
+        let at = passed.as_secs().saturating_mul(1_000_000).saturating_add(u64::from(passed.subsec_micros()));
         let end = self.base + self.arrivals.len() as u64;
         if self.arrivals.is_empty() || number > end + KEPT as u64 {
             self.arrivals.clear();
@@ -57,7 +59,7 @@ impl Feedback {
             self.arrivals.push_back(None);
         }
         if let Some(place) = self.arrivals.get_mut(index) {
-            place.get_or_insert(at);
+            *place = place.or(NonZeroU64::new(at.saturating_add(1)));
         }
         if number < self.next {
             self.next = number;
@@ -72,9 +74,11 @@ impl Feedback {
     /// True when the oldest kept number may be forgotten.
     fn is_settled(&self, now: u64) -> bool {
         match self.arrivals.front() {
-            Some(Some(at)) => now.saturating_sub(*at) > REORDERING,
+            Some(Some(at)) => now.saturating_sub(at.get()) > REORDERING,
             // A lost one is forgotten with the first arrival after it.
-            Some(None) => self.arrivals.iter().flatten().next().is_some_and(|at| now.saturating_sub(*at) > REORDERING),
+            Some(None) => {
+                self.arrivals.iter().flatten().next().is_some_and(|at| now.saturating_sub(at.get()) > REORDERING)
+            }
             None => false,
         }
     }
@@ -92,7 +96,7 @@ impl Feedback {
         let skip = skip + losses.saturating_sub(STATUSES / 2);
         self.next = self.base + skip as u64;
         let mut pending = self.arrivals.iter().skip(skip);
-        let first = *pending.clone().flatten().next()?;
+        let first = pending.clone().flatten().next()?.get() - 1;
         let reference = first / TICK / REFERENCE;
         let mut clock = reference * REFERENCE;
         let most = pending.len().min(STATUSES);
@@ -103,7 +107,7 @@ impl Feedback {
                 symbols.push(0u16);
                 continue;
             };
-            let tick = at / TICK;
+            let tick = (at.get() - 1) / TICK;
             let delta = tick.cast_signed() - clock.cast_signed();
             if let Ok(small) = u8::try_from(delta) {
                 symbols.push(1);
@@ -174,7 +178,7 @@ impl Feedback {
 }
 
 /// Time between reports: half of what a browser's own receiver does, because the estimate rises with it.
-const INTERVAL: Duration = Duration::from_millis(50);
+pub(crate) const INTERVAL: Duration = Duration::from_millis(50);
 /// Browsers cope with no more.
 const LONGEST: Duration = Duration::from_millis(250);
 

@@ -286,13 +286,16 @@ impl Stream {
 
     /// Remembers a packet of video that was forwarded, for a keyframe whose first packet comes late. That can only be where
     /// something is missing, or right at the beginning, where it is not known yet: else copies would be made of everything.
-    pub(super) fn keep(&mut self, incoming: Incoming) {
+    pub(super) fn keep(&mut self, incoming: &Incoming) {
         if incoming.coding.codec.kind() != Kind::Video {
             return;
         }
         self.young = self.young.saturating_sub(1);
         if self.nack.is_idle() && self.young == 0 {
-            self.forget_recent();
+            if !self.recent.is_empty() {
+                self.forget_recent();
+            }
+            self.forgotten = self.unroll.highest().unwrap_or_default();
             return;
         }
         if self.recent.len() == RECENT
@@ -300,7 +303,7 @@ impl Stream {
         {
             self.forgotten = self.forgotten.max(oldest.number);
         }
-        self.recent.push_back(incoming);
+        self.recent.push_back(incoming.clone());
     }
 
     /// VP8 and H.264 have no use for the descriptor: their payloads say what matters.

@@ -29,7 +29,7 @@ fn take(track: &mut Track, sequence: u16, payload: &[u8], now: Instant) -> Resul
     let packet = rtp(7, 96, sequence, payload);
     let header = packet::read(&packet).unwrap();
     let incoming = track.take(0, packet, &header, Extras::default(), now)?;
-    track.keep(incoming.clone());
+    track.keep(&incoming);
     Ok(incoming)
 }
 

@@ -82,32 +82,14 @@ impl Session {
 
 /// One SSRC of one direction: the highest 48-bit index, and in which packets of the last [`WINDOW`] it came.
 struct Stream {
-    ssrc: u32,
     highest: u64,
     /// One bit for each index of the window, at the index modulo its length.
     seen: [u64; 16],
 }
 
 impl Stream {
-    const fn new(ssrc: u32, first: u64) -> Self {
-        Self { ssrc, highest: first, seen: [0; 16] }
-    }
-
-    /// The 48-bit index that these 16 bits most likely mean, RFC 3711 section 3.3.1. A stream begins in its first round.
-    const fn guess(&self, sequence: u16) -> u64 {
-        let sequence = sequence as u64;
-        if self.highest <= HALF {
-            return sequence;
-        }
-        let (round, last) = (self.highest & !0xffff, self.highest & 0xffff);
-        let index = round | sequence;
-        if last < HALF {
-            if sequence > last + HALF { index - 0x1_0000 } else { index }
-        } else if last - HALF > sequence {
-            index + 0x1_0000
-        } else {
-            index
-        }
+    const fn new(first: u64) -> Self {
+        Self { highest: first, seen: [0; 16] }
     }
 
     /// True when the index is neither known nor too old to tell.
@@ -138,6 +120,23 @@ impl Stream {
     }
 }
 
+/// The 48-bit index that these 16 bits most likely mean, RFC 3711 section 3.3.1. A stream begins in its first round.
+const fn guess(highest: u64, sequence: u16) -> u64 {
+    let sequence = sequence as u64;
+    if highest <= HALF {
+        return sequence;
+    }
+    let (round, last) = (highest & !0xffff, highest & 0xffff);
+    let index = round | sequence;
+    if last < HALF {
+        if sequence > last + HALF { index - 0x1_0000 } else { index }
+    } else if last - HALF > sequence {
+        index + 0x1_0000
+    } else {
+        index
+    }
+}
+
 const fn place(index: u64) -> (usize, u64) {
     let at = index % WINDOW;
     #[allow(clippy::cast_possible_truncation, reason = "less than 16")]
@@ -151,7 +150,9 @@ pub(super) struct Gcm {
     inward: Session,
     /// Index of the highest number sent, by SSRC. As many as we send streams.
     sent: Vec<(u32, u64)>,
-    /// At most [`super::MAX_SSRCS`]; the last used one first, because packets come in bursts of one stream.
+    /// Whose packets were authentic, at most [`super::MAX_SSRCS`]: close to each other, as one of them is looked for with each packet.
+    ssrcs: Vec<u32>,
+    /// The state of each, at the same place.
     streams: Vec<Stream>,
 }
 
@@ -162,6 +163,7 @@ impl Gcm {
             outward: Session::derive(local.0, local.1, crypto)?,
             inward: Session::derive(remote.0, remote.1, crypto)?,
             sent: Vec::new(),
+            ssrcs: Vec::new(),
             streams: Vec::new(),
         })
     }
@@ -172,15 +174,15 @@ impl Gcm {
     }
 
     pub(super) fn is_known(&self, ssrc: u32) -> bool {
-        self.streams.iter().any(|stream| stream.ssrc == ssrc)
+        self.ssrcs.contains(&ssrc)
     }
 
     /// Authenticates and decrypts a packet where it lies. Gives its length without the tag.
     pub(super) fn open(&mut self, clear: Clear, packet: &mut [u8]) -> Result<usize, DropReason> {
-        let place = self.streams.iter().position(|stream| stream.ssrc == clear.ssrc);
-        let known = place.and_then(|place| self.streams.get(place));
-        let index = known.map_or(u64::from(clear.sequence), |stream| stream.guess(clear.sequence));
-        if known.is_some_and(|stream| !stream.is_fresh(index)) {
+        let place = self.ssrcs.iter().position(|ssrc| *ssrc == clear.ssrc);
+        let known = place.and_then(|place| self.streams.get_mut(place));
+        let index = known.as_ref().map_or(u64::from(clear.sequence), |stream| guess(stream.highest, clear.sequence));
+        if known.as_ref().is_some_and(|stream| !stream.is_fresh(index)) {
             return Err(DropReason::Replayed);
         }
         let end = packet.len().checked_sub(TAG).filter(|end| *end >= clear.length).ok_or(DropReason::Forged)?;
@@ -189,16 +191,12 @@ impl Gcm {
         let nonce = self.inward.nonce(clear.ssrc, index);
         let opened = self.inward.key.open_in_place_separate_tag(nonce, Aad::from(head), tag, body);
         opened.map_err(|_| DropReason::Forged)?;
-        match place {
-            Some(place) => {
-                self.streams.swap(0, place);
-                if let Some(stream) = self.streams.first_mut() {
-                    stream.note(index);
-                }
-            }
+        match known {
+            Some(stream) => stream.note(index),
             None => {
-                let mut stream = Stream::new(clear.ssrc, index);
+                let mut stream = Stream::new(index);
                 stream.note(index);
+                self.ssrcs.push(clear.ssrc);
                 self.streams.push(stream);
             }
         }
@@ -225,7 +223,7 @@ impl Gcm {
             self.sent.push((clear.ssrc, index));
             return Ok(index);
         };
-        let index = Stream::new(clear.ssrc, *highest).guess(clear.sequence);
+        let index = guess(*highest, clear.sequence);
         if index > LAST {
             return Err(DropReason::NotProtected);
         }

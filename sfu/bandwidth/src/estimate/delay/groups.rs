@@ -11,8 +11,9 @@ const REORDERED_IN_A_ROW: u32 = 3;
 
 #[derive(Clone, Copy, Debug)]
 struct Group {
-    first_sent: Instant,
-    last_sent: Instant,
+    /// In nanoseconds.
+    first_sent: u64,
+    last_sent: u64,
     first_arrival: f64,
     last_arrival: f64,
     seen: Instant,
@@ -39,6 +40,11 @@ fn milliseconds(span: Duration) -> f64 {
     span.as_secs_f64() * 1e3
 }
 
+/// Milliseconds from one time of leaving to another.
+fn between(earlier: u64, later: u64) -> f64 {
+    later.saturating_sub(earlier) as f64 / 1e6
+}
+
 impl Groups {
     pub(super) fn new() -> Self {
         Self { current: None, previous: None, reordered: 0, reset: false }
@@ -53,8 +59,8 @@ impl Groups {
         *self = Self { reset: true, ..Self::new() };
     }
 
-    /// Adds a packet; a step when it ends a group that has one before it.
-    pub(super) fn add(&mut self, sent: Instant, arrival: f64, now: Instant) -> Option<Step> {
+    /// Adds a packet that left `sent` nanoseconds after the first of all; a step when it ends a group that has one before it.
+    pub(super) fn add(&mut self, sent: u64, arrival: f64, now: Instant) -> Option<Step> {
         let fresh =
             Group { first_sent: sent, last_sent: sent, first_arrival: arrival, last_arrival: arrival, seen: now };
         let Some(group) = &mut self.current else {
@@ -65,10 +71,10 @@ impl Groups {
             return None;
         }
         let since_last = arrival - group.last_arrival;
-        let stretched = since_last - milliseconds(sent.saturating_duration_since(group.last_sent));
+        let stretched = since_last - between(group.last_sent, sent);
         let burst = sent == group.last_sent
             || (stretched < 0.0 && since_last <= BURST_MS && arrival - group.first_arrival < LONGEST_BURST_MS);
-        if burst || milliseconds(sent.saturating_duration_since(group.first_sent)) <= BURST_MS {
+        if burst || between(group.first_sent, sent) <= BURST_MS {
             group.last_sent = group.last_sent.max(sent);
             group.last_arrival = group.last_arrival.max(arrival);
             group.seen = now;
@@ -79,7 +85,7 @@ impl Groups {
         let before = self.previous.replace(ended)?;
         let step = Step {
             arrival: ended.last_arrival,
-            sent: milliseconds(ended.last_sent.saturating_duration_since(before.last_sent)),
+            sent: between(before.last_sent, ended.last_sent),
             received: ended.last_arrival - before.last_arrival,
         };
         if step.received - milliseconds(ended.seen.saturating_duration_since(before.seen)) >= JUMP_MS {

@@ -12,9 +12,10 @@ const BUCKET: Duration = Duration::from_millis(250);
 
 #[derive(Debug)]
 pub(in crate::estimate) struct Queue {
-    /// An origin for send times; delays are differences of two clocks and mean nothing by themselves.
-    origin: Option<Instant>,
+    /// Delays are differences of two clocks and mean nothing by themselves.
     shortest: VecDeque<(Instant, f64)>,
+    /// The least of them.
+    base: f64,
     typical: f64,
     least: f64,
     before: f64,
@@ -25,8 +26,8 @@ pub(in crate::estimate) struct Queue {
 impl Queue {
     pub(in crate::estimate) fn new() -> Self {
         Self {
-            origin: None,
             shortest: VecDeque::new(),
+            base: f64::INFINITY,
             typical: 0.0,
             least: 0.0,
             before: 0.0,
@@ -59,8 +60,7 @@ impl Queue {
         self.scratch.clear();
         for packet in arrived {
             let Some(arrival) = packet.arrival else { continue };
-            let origin = *self.origin.get_or_insert(packet.sent);
-            self.scratch.push(arrival - packet.seconds_after(origin) * 1e3);
+            self.scratch.push(arrival - packet.seconds() * 1e3);
         }
         if self.scratch.is_empty() {
             return;
@@ -69,7 +69,7 @@ impl Queue {
         let least = self.scratch.first().copied().unwrap_or_default();
         let median = self.scratch.get(self.scratch.len() / 2).copied().unwrap_or(least);
         self.remember(now, least);
-        let base = self.shortest.iter().map(|&(_, delay)| delay).fold(f64::INFINITY, f64::min);
+        let base = self.base;
         self.before = self.typical;
         self.typical = median - base;
         self.least = least - base;
@@ -77,9 +77,14 @@ impl Queue {
     }
 
     fn remember(&mut self, now: Instant, least: f64) {
+        let count = self.shortest.len();
         while self.shortest.front().is_some_and(|&(at, _)| now.saturating_duration_since(at) > MEMORY) {
             self.shortest.pop_front();
         }
+        if self.shortest.len() < count {
+            self.base = self.shortest.iter().map(|&(_, delay)| delay).fold(f64::INFINITY, f64::min);
+        }
+        self.base = self.base.min(least);
         match self.shortest.back_mut() {
             Some((at, shortest)) if now.saturating_duration_since(*at) < BUCKET => *shortest = shortest.min(least),
             _ => self.shortest.push_back((now, least)),
