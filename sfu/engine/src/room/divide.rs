@@ -320,15 +320,15 @@ impl Peer {
         self.grants.iter().find(|(id, _)| *id == track).map_or(Bitrate::ZERO, |(_, granted)| granted.rate)
     }
 
-    /// True when what it has for a Track is no limit for the publisher: it is all there can be, or nothing has shown that
-    /// the way carries no more.
+    /// True when what it has for a Track is no limit for the publisher: it is all there can be, nothing has shown that the
+    /// way carries no more, or nothing has been divided for it yet.
     fn takes_all(&self, now: Instant, track: TrackId) -> bool {
         let grant = self.grants.iter().find(|(id, _)| *id == track);
         let slot = self.slots.iter().find(|slot| slot.carries(track));
         let exceeded = slot.and_then(|slot| slot.exceeded_since);
         let is_exceeded = exceeded.is_some_and(|since| now.saturating_duration_since(since) >= UNPROVEN);
         let is_proven = is_exceeded || self.downlink.is_bound();
-        grant.is_some_and(|(_, granted)| match granted.grant {
+        grant.is_none_or(|(_, granted)| match granted.grant {
             Grant::Rung(_) => true,
             Grant::Elastic(rate) => rate >= MOST || !is_proven,
             Grant::Paused => false,
