@@ -1,7 +1,7 @@
 // Whether a way is so full that even what is known of it stands still: counts of what came and when the server reported last, in.
 
 /** The server reports once a second; a browser that has heard nothing for so long reckons with what was. */
-const UNHEARD_MS = 1_500;
+const UNHEARD_MS = 1_200;
 /** Of so much in a second nearly nothing has come: no loss that a way has by nature. */
 const LEAST_PACKETS = 15;
 const MOST_LOST = 0.6;

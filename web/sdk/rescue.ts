@@ -5,18 +5,22 @@ import { PathWatch, TICK_MS } from './path';
 import { Pulse } from './pulse';
 import type { VisitSocket } from './socket';
 
+/** How often it is told that a path is still quiet: another network may come late. */
+const TELL_EVERY_MS = 1_000;
+
 export class Rescue {
   readonly #watch = new PathWatch();
   readonly #pulse: Pulse;
   readonly #timer: ReturnType<typeof setInterval>;
   #busy = false;
+  #toldAt = 0;
   /** Answers to restarts when the silence began: without another, the path came back by itself. */
   #restartsBefore = 0;
 
   constructor(
     private readonly media: MediaLink,
     private readonly socket: VisitSocket,
-    private readonly onLost: () => void = () => undefined,
+    private readonly onQuiet: () => void = () => undefined,
     private readonly now: () => number = () => performance.now(),
   ) {
     this.#pulse = new Pulse(media.peer);
@@ -43,11 +47,12 @@ export class Rescue {
       const heard = await this.#pulse.beat(now);
       const quietMs = this.#watch.quietMs(now);
       const verdict = this.#watch.look(now, heard);
+      if (verdict !== 'fine' && (verdict !== before || now - this.#toldAt >= TELL_EVERY_MS)) {
+        this.#toldAt = now;
+        this.onQuiet();
+      }
       if (verdict === 'lost') {
-        if (before !== 'lost') {
-          this.#restartsBefore = media.restartsAnswered;
-          this.onLost();
-        }
+        if (before !== 'lost') this.#restartsBefore = media.restartsAnswered;
         socket.probe();
         media.search();
       } else if (verdict === 'doubt') {

@@ -13,7 +13,7 @@ const TRY_FOR_MS = 4_000;
 /** A try that starves for so long is over. */
 const FAILED_FOR_MS = 1_000;
 /** The first try comes soon, for most famines are short; each costs some sound, so later ones wait longer. */
-const WAIT = { firstMs: 8_000, factor: 1.5, mostMs: 15_000 };
+const WAIT = { firstMs: 8_000, factor: 1.5, mostMs: 12_000 };
 /** A picture that went on this long was no failed try. */
 const STEADY_MS = 20_000;
 
@@ -54,7 +54,7 @@ export class Uplink {
     const starvedMs = this.#starvedSince === null ? 0 : now - this.#starvedSince;
     this.#starvedMs = starvedMs;
     if (phase.is === 'sending') {
-      if (starvedMs >= (isJammed ? TIGHT_FOR_MS : STARVED_FOR_MS)) this.#rest(now);
+      if (isJammed || starvedMs >= STARVED_FOR_MS) this.#rest(now);
     } else if (starvedMs >= FAILED_FOR_MS) {
       this.#rest(now);
     } else if (now >= phase.until) {

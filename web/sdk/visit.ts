@@ -342,7 +342,7 @@ export class Visit extends Emitter<VisitEvents> {
     else this.#media?.handleServer();
   }
 
-  /** The connection hears nothing any more: finds out whether that is because its addresses are gone. */
+  /** The connection hears nothing just now: finds out whether that is because its addresses are gone. */
   async #scout(): Promise<void> {
     const media = this.#media;
     const before = hostAddresses(media?.peer.localDescription?.sdp ?? '');
@@ -352,7 +352,7 @@ export class Visit extends Emitter<VisitEvents> {
     this.#isScouting = true;
     const now = await addressesIn(frame);
     this.#isScouting = false;
-    const isNeeded = media === this.#media && media.state !== 'connected' && this.#state.phase !== 'ended';
+    const isNeeded = media === this.#media && this.#state.phase !== 'ended';
     if (!isNeeded || !isElsewhere(before, now)) return frame.close();
     this.#nextFrame = frame;
     this.#move();

@@ -26,7 +26,7 @@ describe('Uplink', () => {
 
   it('gives the way to the voice, and tries seldom and little whether it has widened', () => {
     const changes = looks(new Uplink(), { from: 0, to: 60, bps: () => 60_000 });
-    expect(changes).toEqual(['2 none', '10 little', '11.5 none', '23.5 little', '25 none', '40 little', '41.5 none', '56.5 little', '58 none']);
+    expect(changes).toEqual(['2 none', '10 little', '11.5 none', '23.5 little', '25 none', '37 little', '38.5 none', '50.5 little', '52 none']);
   });
 
   it('does not believe what a browser guesses when a picture begins or the path changes', () => {
@@ -46,7 +46,7 @@ describe('Uplink', () => {
       triedSince = uplink.picture === 'none' ? Number.POSITIVE_INFINITY : Math.min(triedSince, second);
       return second - triedSince >= 0.5 ? 220_000 : 60_000;
     };
-    expect(looks(uplink, { from: 34.5, to: 100, bps: wide })).toEqual(['40 little', '44 all']);
+    expect(looks(uplink, { from: 34.5, to: 100, bps: wide })).toEqual(['37 little', '41 all']);
   });
 
   it('begins with short waits again after it sent for long', () => {
