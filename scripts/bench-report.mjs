@@ -17,9 +17,10 @@ const server = (part) => parts[part]?.window?.server;
 const whole = (part) => server(part) && server(part).userMicrosPerPacket + server(part).systemMicrosPerPacket;
 const media = (part) => server(part) && server(part).mediaUserMicrosPerPacket + server(part).mediaSystemMicrosPerPacket;
 const ratio = (a, b) => (a === undefined || !b ? undefined : a / b);
-/** Highest deviation of the CPU of good steps from a straight line through them. */
-function bend(steps) {
-  const points = (steps ?? []).filter((step) => step.good && step.server).map((step) => [step.visits, step.server.cores]);
+const quarters = (parts.ramp?.quarters ?? []).filter((quarter) => quarter.server && quarter.visits > 0);
+/** Largest deviation of the CPU from a straight line through these points, which need not meet the origin, as a share of the line. */
+function bend(windows) {
+  const points = windows.map((window) => [window.visits, window.server.cores]);
   if (points.length < 3) return undefined;
   const mean = (index) => points.reduce((sum, point) => sum + point[index], 0) / points.length;
   const [x, y] = [mean(0), mean(1)];
@@ -68,11 +69,16 @@ note(`  anteroom${parts.ramp?.kneeIsLowerBound ? ', at least' : ''}`, best, 0);
 note(`  media node alone${parts['node-ramp']?.kneeIsLowerBound ? ', at least' : ''}`, parts['node-ramp']?.knee, 0);
 note('  str0m', parts['str0m-ramp']?.knee, 0);
 note('  Janus', parts['janus-ramp']?.knee, 0);
-bar('CPU off a straight line up to the knee', bend(parts.ramp?.steps), 0.1);
+for (const [index, quarter] of quarters.entries()) {
+  note(`  CPU per visit at ${25 * (index + 1)} % of the knee (${quarter.visits} visits), % of a core`, (quarter.server.cores * 100) / quarter.visits, 3);
+}
+bar('CPU off a straight line through the quarters of the knee', bend(quarters), 0.1, { digits: 3 });
 const kilo = (bytes) => (bytes === undefined ? undefined : bytes / 1e6);
 bar('memory per idle visit, MB', kilo(parts['two-party']?.memory?.perIdleVisit), 1);
 bar('memory per active visit, MB', kilo(parts['two-party']?.memory?.perActiveVisit), 1);
 bar('join (offer to connected) p95 at 20 a second, ms', parts.joins?.join?.joinMs?.p95, 15);
+note('answer to first forwarded packet p95 at 20 a second, all in, ms', parts.joins?.join?.answerToMediaMs?.p95);
+bar('  the same, the wait for the neighbour to send left out', parts.joins?.join?.answerToMediaServedMs?.p95, 15);
 bar('100 overlapping joins connected after, ms', parts.overlap?.overlapMs ?? undefined, 60);
 note('least share received of what was sent, in steady parts', Math.min(...['two-party', 'node-two-party', 'audio', 'screen'].map((part) => parts[part]?.window?.delivered ?? 1)), 4);
 bar('failed visits of all parts', Object.values(parts).reduce((sum, part) => sum + (part?.failed ?? 0), 0), 0, { digits: 0 });

@@ -112,7 +112,7 @@ part_anteroom() {
     measure screen screen --visits 30 --seconds "$EACH"
     measure recording recording --visits 5 --seconds "$EACH"
     measure churn churn --visits "$CHURN_VISITS" --seconds "$CHURN"
-    measure ramp two-party --ramp "$(ramp 50)" --seconds "$STEP_SECONDS" --most 600
+    measure ramp two-party --ramp "$(ramp 50)" --seconds "$STEP_SECONDS" --most 600 --quarters
     # Janus gives out no loopback address, so each leg to it has a socket of its own, which costs a server more. The same for us.
     local address
     address=$(hostname -I | tr ' ' '\n' | grep -m 1 '^[0-9.]*$') || { stop_all; return 0; }

@@ -33,6 +33,9 @@ pub(crate) struct Options {
     /// A ramp goes no further.
     #[arg(long, default_value_t = 1_000, value_name = "VISITS", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     most: u32,
+    /// After a ramp, also measure at 25, 50, 75 and 100 % of the knee: does the CPU grow in a straight line?
+    #[arg(long, requires = "ramp")]
+    quarters: bool,
     /// Participants that join in a second, for `joins`.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     rate: u32,
@@ -70,7 +73,7 @@ pub(crate) fn start(options: Options) -> Result<(), Error> {
         scenario: options.scenario,
         visits: as_usize(options.visits),
         measure: Duration::from_secs(options.seconds),
-        ramp: step.map(|step| Ramp { from: step, step, most: as_usize(options.most) }),
+        ramp: step.map(|step| Ramp { from: step, step, most: as_usize(options.most), quarters: options.quarters }),
         rate: as_usize(options.rate),
         server_pid: options.server_pid,
         progress: true,

@@ -46,6 +46,8 @@ pub struct Ramp {
     pub step: usize,
     /// Never more than these.
     pub most: usize,
+    /// Afterwards measures at each quarter of the knee, to see whether the CPU grows in a straight line.
+    pub quarters: bool,
 }
 
 /// What to run.

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use wire::Redacted;
 
 use super::fleet::Fleet;
-use super::leg::{Leg, Notice};
+use super::leg::{Board, Leg, Notice};
 use super::media::Mix;
 use super::{RunError, now};
 use crate::client::{Client, ClientConfig};
@@ -50,6 +50,7 @@ pub(super) enum Plan {
 /// A visit under way.
 pub(super) struct Visit {
     pub(super) legs: Vec<Leg>,
+    board: Board,
     leave: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
@@ -57,7 +58,7 @@ pub(super) struct Visit {
 impl Visit {
     fn new() -> (Self, watch::Receiver<bool>) {
         let (leave, left) = watch::channel(false);
-        (Self { legs: Vec::new(), leave, tasks: JoinSet::new() }, left)
+        (Self { legs: Vec::new(), board: Board::default(), leave, tasks: JoinSet::new() }, left)
     }
 
     /// Everybody leaves.

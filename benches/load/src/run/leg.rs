@@ -27,6 +27,30 @@ pub(super) struct Marks {
     pub(super) admitted: Option<Instant>,
     /// The first packet.
     pub(super) flowing: Option<Instant>,
+    /// When the other side last sent before that packet came, which is when it sent it.
+    pub(super) spoken: Option<Instant>,
+}
+
+/// When each seat of a visit last sent media.
+#[derive(Clone, Default)]
+pub(super) struct Board(Arc<Mutex<Vec<Option<Instant>>>>);
+
+impl Board {
+    fn note(&self, seat: usize, at: Instant) {
+        let mut seats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if seats.len() <= seat {
+            seats.resize(seat + 1, None);
+        }
+        if let Some(last) = seats.get_mut(seat) {
+            *last = Some(at);
+        }
+    }
+
+    /// The latest of the others.
+    fn others(&self, seat: usize) -> Option<Instant> {
+        let seats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seats.iter().enumerate().filter(|(other, _)| *other != seat).filter_map(|(_, last)| *last).max()
+    }
 }
 
 /// A leg, as signaling and the media thread share it.
@@ -44,6 +68,8 @@ pub(super) struct LegState {
     /// Let in: media may be sent.
     pub(super) inside: bool,
     media: Option<Media>,
+    board: Board,
+    seat: usize,
     notices: mpsc::Sender<Notice>,
     /// The media thread's: when it looks at the leg next, and by which port and address it speaks.
     pub(super) due: Option<Instant>,
@@ -54,7 +80,12 @@ pub(super) struct LegState {
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 
 impl Leg {
-    pub(super) fn new(client: Client, mix: Option<Mix>) -> (Self, mpsc::Receiver<Notice>) {
+    /// At a seat of the visit that has this board.
+    pub(super) fn new(
+        client: Client,
+        mix: Option<Mix>,
+        (board, seat): (&Board, usize),
+    ) -> (Self, mpsc::Receiver<Notice>) {
         let (notices, heard) = mpsc::channel(4);
         let state = LegState {
             client,
@@ -62,6 +93,8 @@ impl Leg {
             mix,
             inside: false,
             media: None,
+            board: board.clone(),
+            seat,
             notices,
             due: None,
             port: None,
@@ -89,7 +122,9 @@ impl LegState {
         let Some(mix) = self.mix else { return };
         let seed = self.client.ssrc(crate::client::sdp::SectionKind::Audio).unwrap_or(1);
         let media = self.media.get_or_insert_with(|| Media::new(now, u64::from(seed), mix));
-        media.send(now, &mut self.client);
+        if media.send(now, &mut self.client) {
+            self.board.note(self.seat, now);
+        }
     }
 
     /// When the leg is due next.
@@ -108,6 +143,8 @@ impl LegState {
                 ClientEvent::Rtp(packet) => {
                     if self.marks.flowing.is_none() {
                         self.marks.flowing = Some(now);
+                        // What was sent after the packet had come was another one: then nothing is known.
+                        self.marks.spoken = self.board.others(self.seat).filter(|sent| *sent <= packet.at);
                         self.note(Notice::Flowing);
                     }
                     if let Some(sent) = packet.sent_micros.filter(|_| !packet.recovered) {

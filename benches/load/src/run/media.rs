@@ -61,8 +61,9 @@ impl Media {
         next.expect("a participant sends something")
     }
 
-    /// Sends what is due.
-    pub(super) fn send(&mut self, now: Instant, client: &mut Client) {
+    /// Sends what is due; false when nothing was.
+    pub(super) fn send(&mut self, now: Instant, client: &mut Client) -> bool {
+        let is_due = now >= self.next();
         let due = |at: Option<Instant>| at.filter(|at| now >= *at);
         if let Some(at) = due(self.next_voice) {
             client.send_audio(now, BODY.get(..VOICE_BYTES).unwrap_or(&[]), 30);
@@ -79,6 +80,7 @@ impl Media {
             self.screen_keyframe = false;
             self.next_screen = Some(advance(at, SCREEN_INTERVAL, now));
         }
+        is_due
     }
 }
 

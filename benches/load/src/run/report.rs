@@ -56,6 +56,9 @@ pub struct JoinTimes {
     pub join_ms: Times,
     /// From the answer, or being let in where that is later, to the first forwarded packet; the other side's joining is in it.
     pub answer_to_media_ms: Times,
+    /// The same without what a leg that was connected already waited until the other side sent its next packet: the generator sends
+    /// sound every 20 ms, and when in that rhythm somebody joins is no matter of the server's.
+    pub answer_to_media_served_ms: Times,
 }
 
 impl JoinTimes {
@@ -68,8 +71,17 @@ impl JoinTimes {
             answer_to_connected_ms: between(|m| m.answered, |m| m.connected),
             join_ms: between(|m| m.offered, |m| m.connected),
             answer_to_media_ms: between(|m| m.answered.max(m.admitted), |m| m.flowing),
+            answer_to_media_served_ms: Times::new(marks.iter().filter_map(served)),
         }
     }
+}
+
+/// From the answer, or being let in, to the first packet, without the wait for the other side to send one.
+fn served(marks: &Marks) -> Option<Duration> {
+    let (begin, flowing) = (marks.answered.max(marks.admitted)?, marks.flowing?);
+    let ready = marks.connected.max(Some(begin))?;
+    let waited = marks.spoken.map_or(Duration::ZERO, |sent| sent.saturating_duration_since(ready));
+    Some(flowing.saturating_duration_since(begin).saturating_sub(waited))
 }
 
 /// What the server's process used while it was measured.
@@ -232,6 +244,8 @@ pub struct Report {
     pub overlap_ms: Option<f64>,
     /// The steps of a ramp, by visits.
     pub steps: Vec<Step>,
+    /// After a ramp: the quarters of the knee, the knee last.
+    pub quarters: Vec<Window>,
     /// The most visits that were served well.
     pub knee: Option<usize>,
     /// The ramp ended before the server did.
@@ -251,22 +265,25 @@ impl Report {
                 answer_to_connected_ms: NONE,
                 join_ms: NONE,
                 answer_to_media_ms: NONE,
+                answer_to_media_served_ms: NONE,
             },
             window: None,
             memory: None,
             overlap_ms: None,
             steps: Vec::new(),
+            quarters: Vec::new(),
             knee: None,
             knee_is_lower_bound: false,
             churn: Vec::new(),
         }
     }
 
-    /// How far the CPU of the good steps is from a straight line through them, at most, as a share of the line; `None` below three.
+    /// How far the CPU at the quarters of the knee is from a straight line through them (which need not meet the origin), at most, as
+    /// a share of the line; `None` below three.
     #[must_use]
     pub fn bend(&self) -> Option<f64> {
-        let points = self.steps.iter().filter(|step| step.good);
-        let points = points.filter_map(|step| Some((float(step.window.visits as u64), step.window.server?.cores)));
+        let points =
+            self.quarters.iter().filter_map(|window| Some((float(window.visits as u64), window.server?.cores)));
         bend(&points.collect::<Vec<_>>())
     }
 
@@ -335,6 +352,7 @@ impl fmt::Display for Report {
         line(f, "  answer to connected", &times(self.join.answer_to_connected_ms))?;
         if self.join.answer_to_media_ms.count > 0 {
             line(f, "  answer to first packet", &times(self.join.answer_to_media_ms))?;
+            line(f, "  the same, other's pauses left out", &times(self.join.answer_to_media_served_ms))?;
         }
         if let Some(overlap) = self.overlap_ms {
             line(f, "all connected after", &format!("{overlap:.1} ms"))?;
@@ -388,6 +406,12 @@ impl Report {
             let bound = if self.knee_is_lower_bound { " at least: the generator or the limit ended it" } else { "" };
             line(f, "knee", &format!("{knee} visits{bound}"))?;
         }
+        for window in &self.quarters {
+            let Some(server) = window.server else { continue };
+            let each = server.cores * 100.0 / float(window.visits.max(1) as u64);
+            let value = format!("{:.1} % of a core, {each:.3} % a visit", server.cores * 100.0);
+            line(f, &format!("  CPU at {} visits", window.visits), &value)?;
+        }
         if let Some(bend) = self.bend() {
             line(f, "CPU off a straight line by", &format!("{:.1} % at most", bend * 100.0))?;
         }
@@ -429,6 +453,27 @@ impl fmt::Display for Window {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "an origin for instants that are made up")]
+    fn the_others_pause_is_left_out_and_nothing_else() {
+        let origin = Instant::now();
+        let at = |millis| Some(origin + Duration::from_millis(millis));
+        let marks = Marks {
+            offered: at(0),
+            answered: at(2),
+            connected: at(5),
+            admitted: at(3),
+            flowing: at(20),
+            spoken: at(18),
+        };
+        // From 3 to 20, but for 5 to 18.
+        assert_eq!(served(&marks), Some(Duration::from_millis(4)));
+        // It spoke before the leg was connected, or nobody knows when: all of it counts.
+        assert_eq!(served(&Marks { spoken: at(4), ..marks }), Some(Duration::from_millis(17)));
+        assert_eq!(served(&Marks { spoken: None, ..marks }), Some(Duration::from_millis(17)));
+        assert_eq!(served(&Marks { flowing: None, ..marks }), None);
+    }
 
     #[test]
     fn times_and_bends() {

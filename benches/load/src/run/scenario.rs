@@ -63,6 +63,7 @@ pub(super) async fn play(config: &RunConfig) -> Result<Report, RunError> {
     report.join = JoinTimes::new(&site.marks());
     if site.held_media {
         report.join.answer_to_media_ms = Times::default();
+        report.join.answer_to_media_served_ms = Times::default();
     }
     Ok(report)
 }
@@ -146,6 +147,22 @@ async fn climb(config: &RunConfig, ramp: Ramp, site: &mut Site, report: &mut Rep
     report.knee = Some(good);
     report.knee_is_lower_bound = bad.is_none() || report.steps.iter().any(|step| !step.good && step.generator_is_full);
     report.steps.sort_by_key(|step| step.window.visits);
+    if !ramp.quarters {
+        return Ok(());
+    }
+    // Measured anew, one after the other: the steps above are too few near the knee, and some stand for a second try.
+    for quarter in 1..=4 {
+        let wanted = good * quarter / 4;
+        if wanted == 0 {
+            continue;
+        }
+        site.close(wanted).await;
+        site.open(wanted).await;
+        tokio::time::sleep(SETTLE).await;
+        report.quarters.push(
+            site.window(config.measure, &format!("{wanted} visits, a quarter of the knee times {quarter}")).await?,
+        );
+    }
     Ok(())
 }
 

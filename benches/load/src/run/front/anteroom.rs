@@ -45,7 +45,7 @@ pub(super) async fn join(
     let mut readies = Vec::new();
     for (seat, cookie) in plan.cookies.into_iter().enumerate() {
         let (client, mix) = client(shape, fleet, seat, false)?;
-        let (leg, heard) = Leg::new(client, Some(mix));
+        let (leg, heard) = Leg::new(client, Some(mix), (&visit.board, seat));
         visit.legs.push(leg.clone());
         let (ready, is_ready) = oneshot::channel();
         readies.push(is_ready);

@@ -85,7 +85,7 @@ impl Janus {
             let id = joined.pointer("/plugindata/data/id").cloned().ok_or(RunError::Protocol("no publisher id"))?;
             let (client, mix) = client(&Shape { people: 2, ..shape.clone() }, fleet, seat, true)?;
             let offer = client.offer();
-            let (leg, heard) = Leg::new(client, Some(mix));
+            let (leg, heard) = Leg::new(client, Some(mix), (&visit.board, seat));
             visit.legs.push(leg.clone());
             leg.state().marks.offered = Some(now());
             let publish = json!({"request": "configure", "audio": mix.voice, "video": mix.camera});
@@ -113,7 +113,7 @@ impl Janus {
             };
             let mut client = Client::new(config, now())?;
             let answer = client.accept(&offer, now())?;
-            let (leg, heard) = Leg::new(client, None);
+            let (leg, heard) = Leg::new(client, None, (&visit.board, seat));
             visit.legs.push(leg.clone());
             let started = json!({"request": "start", "room": room});
             self.message(&session, &handle, started, Some(("answer", answer)), true).await?;

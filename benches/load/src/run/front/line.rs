@@ -39,7 +39,7 @@ impl Line {
         for seat in 0..shape.people {
             let (client, mix) = client(shape, fleet, seat, true)?;
             let offer = client.offer();
-            let (leg, heard) = Leg::new(client, Some(mix));
+            let (leg, heard) = Leg::new(client, Some(mix), (&visit.board, seat));
             leg.state().marks.offered = Some(now());
             let answer = self.ask(&Ask::Offer { room: wide(number), peer: wide(seat), sdp: offer }).await?;
             visit.legs.push(leg.clone());
