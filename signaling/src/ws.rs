@@ -37,6 +37,11 @@ use crate::ws::message::{EndReason, MAX_FRAME_BYTES, Practice, RoleView, ServerM
 /// The version of the protocol, as the upgrade names it.
 const SUBPROTOCOL: &str = "anteroom.v1";
 
+/// Each socket holds a buffer of this size for reading and fills all of it with zeros before every read. The default of 128 KiB was
+/// the larger part of what a connected person cost; hardly a message but an offer is longer than this, and those just take a few
+/// reads.
+const READ_BUFFER: usize = 4 * 1024;
+
 /// How often a join is tried again when the Room ended at that very moment.
 const TRIES: usize = 3;
 
@@ -65,6 +70,7 @@ pub async fn upgrade(
     let place = enter(&app, from)?;
     let guest = find_guest(&app, query.visit, &headers).await?;
     // A frame a little over our limit is read and refused by its code; a much larger one is not even read.
+    let ws = ws.read_buffer_size(READ_BUFFER);
     let ws = ws.protocols([SUBPROTOCOL]).max_message_size(2 * MAX_FRAME_BYTES).max_frame_size(2 * MAX_FRAME_BYTES);
     Ok(ws.on_upgrade(async move |mut socket| {
         match guest {
