@@ -257,6 +257,8 @@ impl Room {
             return;
         }
         let is_taped = self.tap.is_some() && self.consents.holds(publisher.participant);
+        // An encoder that slept takes longer to wake than a door to open. What it makes meanwhile goes no further than here.
+        let is_awaited = self.peers.iter().any(|(_, peer)| peer.door == Door::Waiting && peer.is_connected());
         let mut encodings = Vec::new();
         let mut limits = Vec::new();
         let mut voice = None;
@@ -269,7 +271,7 @@ impl Room {
             let looking = viewers.iter().filter(|peer| !peer.holds_back(track.id)).count();
             let encoding = match looking {
                 _ if track.is_muted => Encoding::Asleep,
-                0 if !is_taped => Encoding::Asleep,
+                0 if !is_taped && !is_awaited => Encoding::Asleep,
                 0 | 1 => Encoding::Single,
                 _ if track.has_layers() => Encoding::Layers,
                 _ => Encoding::Single,

@@ -134,6 +134,18 @@ fn the_picture_comes_back_when_the_way_does() {
 }
 
 #[test]
+fn nobody_sleeps_while_somebody_connected_waits_at_the_door() {
+    let mut world = World::new(31);
+    world.join(ParticipantId::random(), Door::Admitted, ClientConfig::default());
+    world.run(6 * SECOND);
+    assert_eq!(encodings(&world, 0), [Encoding::Asleep], "nobody is there");
+    world.join(ParticipantId::random(), Door::Waiting, ClientConfig::default());
+    world.run(10 * SECOND);
+    assert_eq!(encodings(&world, 0), [Encoding::Asleep, Encoding::Single]);
+    assert!(world.seats[1].packets("1").is_empty(), "nothing leaves the door");
+}
+
+#[test]
 fn what_nobody_looks_at_sleeps_and_wakes_at_once() {
     let mut world = call(27);
     world.run(4 * SECOND);
