@@ -11,7 +11,7 @@ use sfu::{Sfu, SfuConfig};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use wire::control::{Command, Door, Event, Reason, Reply, TapEnd};
+use wire::control::{Command, Door, Event, Manner, Reason, Reply, TapEnd};
 use wire::link::{Requester, SignalingEnd};
 use wire::tap::TapFrame;
 use wire::tap_link::TapExchange;
@@ -64,9 +64,12 @@ impl Caller {
         let (participant, peer) = (ParticipantId::random(), PeerId::random());
         let mut client =
             Client::new(ClientConfig { seed, ..ClientConfig::default() }, Instant::now()).expect("a client");
-        asker.request(Command::AddPeer { room, peer, participant, door }).await.expect("room for a peer");
+        asker
+            .request(Command::AddPeer { room, peer, participant, door, manner: Manner::Native })
+            .await
+            .expect("room for a peer");
         let offer = Command::Offer { room, peer, sdp: Redacted::new(client.offer()) };
-        let Ok(Reply::Answer { sdp }) = asker.request(offer).await else { panic!("no answer") };
+        let Ok(Reply::Answer { sdp, .. }) = asker.request(offer).await else { panic!("no answer") };
         client.set_answer(sdp.reveal(), Instant::now()).expect("a usable answer");
         let stop = Arc::new(AtomicBool::new(false));
         // One word is enough: it says that media came.

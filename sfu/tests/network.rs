@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use load::client::{Client, ClientConfig, ClientEvent};
 use sfu::{Address, Metrics, Sfu, SfuConfig};
 use tokio_util::sync::CancellationToken;
-use wire::control::{Command, Door, Reply};
+use wire::control::{Command, Door, Manner, Reply};
 use wire::link::{Requester, SignalingEnd};
 use wire::tap_link::TapExchange;
 use wire::{ParticipantId, PeerId, Redacted, RoomId};
@@ -125,9 +125,12 @@ impl Caller {
     async fn join(asker: &Requester, room: RoomId, way: Way, seed: u64) -> Self {
         let (participant, peer) = (ParticipantId::random(), PeerId::random());
         let mut client = Client::new(ClientConfig { seed, ..ClientConfig::default() }, Instant::now()).unwrap();
-        asker.request(Command::AddPeer { room, peer, participant, door: Door::Admitted }).await.expect("room");
+        asker
+            .request(Command::AddPeer { room, peer, participant, door: Door::Admitted, manner: Manner::Native })
+            .await
+            .expect("room");
         let offer = Command::Offer { room, peer, sdp: Redacted::new(client.offer()) };
-        let Ok(Reply::Answer { sdp }) = asker.request(offer).await else { panic!("no answer") };
+        let Ok(Reply::Answer { sdp, .. }) = asker.request(offer).await else { panic!("no answer") };
         client.set_answer(sdp.reveal(), Instant::now()).unwrap();
         let (orders, taken) = mpsc::channel();
         #[allow(clippy::disallowed_methods, reason = "a test of a few seconds")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sfu::{Sfu, SfuConfig};
 use tokio_util::sync::CancellationToken;
-use wire::control::{Command, Door, Reason, Reply};
+use wire::control::{Command, Door, Manner, Reason, Reply};
 use wire::tap_link::TapExchange;
 use wire::{ParticipantId, PeerId, RecordingId, Redacted, RoomId};
 
@@ -33,7 +33,13 @@ async fn commands_are_answered_and_stopping_is_prompt() {
         let room = RoomId::random();
         assert_eq!(asker.request(Command::OpenRoom { room }).await, Ok(Reply::Done));
         let peer = PeerId::random();
-        let add = Command::AddPeer { room, peer, participant: ParticipantId::random(), door: Door::Waiting };
+        let add = Command::AddPeer {
+            room,
+            peer,
+            participant: ParticipantId::random(),
+            door: Door::Waiting,
+            manner: Manner::Native,
+        };
         assert_eq!(asker.request(add).await, Ok(Reply::Done));
         let offer = Command::Offer { room, peer, sdp: Redacted::new("no sdp".to_owned()) };
         assert_eq!(asker.request(offer).await.unwrap_err().reason, Reason::BadOffer);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use load::client::{Client, ClientConfig, ClientEvent};
 use sfu::{Sfu, SfuConfig};
 use tokio_util::sync::CancellationToken;
-use wire::control::{Command, Door, Reply};
+use wire::control::{Command, Door, Manner, Reply};
 use wire::link::Requester;
 use wire::tap_link::TapExchange;
 use wire::{ParticipantId, PeerId, Redacted, RoomId};
@@ -71,9 +71,12 @@ pub(crate) fn hold(make: impl FnOnce() -> Relayed) {
 async fn join(asker: &Requester, room: RoomId, seed: u64) -> Client {
     let (participant, peer) = (ParticipantId::random(), PeerId::random());
     let mut client = Client::new(ClientConfig { seed, ..ClientConfig::default() }, Instant::now()).unwrap();
-    asker.request(Command::AddPeer { room, peer, participant, door: Door::Admitted }).await.unwrap();
+    asker
+        .request(Command::AddPeer { room, peer, participant, door: Door::Admitted, manner: Manner::Native })
+        .await
+        .unwrap();
     let offer = Command::Offer { room, peer, sdp: Redacted::new(client.offer()) };
-    let Ok(Reply::Answer { sdp }) = asker.request(offer).await else { panic!("no answer") };
+    let Ok(Reply::Answer { sdp, .. }) = asker.request(offer).await else { panic!("no answer") };
     client.set_answer(sdp.reveal(), Instant::now()).unwrap();
     client
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use load::client::{Client, ClientConfig, ClientEvent};
 use sfu::{Sfu, SfuConfig};
 use tokio_util::sync::CancellationToken;
-use wire::control::{Command, Door, Reply};
+use wire::control::{Command, Door, Manner, Reply};
 use wire::link::Requester;
 use wire::tap_link::TapExchange;
 use wire::{ParticipantId, PeerId, Redacted, RoomId};
@@ -75,11 +75,12 @@ pub(crate) fn run(shape: &Shape) -> Result<Outcome, Failure> {
 async fn join(asker: &Requester, room: RoomId, index: usize, shape: &Shape) -> Result<Seat, Failure> {
     let (participant, peer) = (ParticipantId::random(), PeerId::random());
     let ask = async |command| asker.request(command).await.map_err(|refusal| refusal.to_string());
-    ask(Command::AddPeer { room, peer, participant, door: Door::Admitted }).await?;
+    ask(Command::AddPeer { room, peer, participant, door: Door::Admitted, manner: Manner::Native }).await?;
     let seed = u64::try_from(index)?;
     let config = ClientConfig { seed, without_gcm: shape.without_gcm, ..ClientConfig::default() };
     let mut client = Client::new(config, now())?;
-    let Reply::Answer { sdp } = ask(Command::Offer { room, peer, sdp: Redacted::new(client.offer()) }).await? else {
+    let Reply::Answer { sdp, .. } = ask(Command::Offer { room, peer, sdp: Redacted::new(client.offer()) }).await?
+    else {
         return Err("no answer".into());
     };
     client.set_answer(sdp.reveal(), now())?;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use engine::{Engine, EngineConfig, Input, Limits, Output};
 use load::client::{Client, ClientConfig, ClientEvent};
 use rustix::time::{ClockId, clock_gettime};
-use wire::control::{Command, Door, Reply};
+use wire::control::{Command, Door, Manner, Reply};
 use wire::tap::NodeMicros;
 use wire::{ParticipantId, PeerId, Redacted, RoomId};
 
@@ -146,13 +146,13 @@ impl Visits {
     #[allow(clippy::expect_used, reason = "a benchmark that cannot start has no result")]
     fn join(&mut self, room: RoomId) {
         let (peer, participant) = (PeerId::random(), ParticipantId::random());
-        self.command(Command::AddPeer { room, peer, participant, door: Door::Admitted });
+        self.command(Command::AddPeer { room, peer, participant, door: Door::Admitted, manner: Manner::Native });
         let index = self.seats.len();
         let seed = u64::try_from(index).unwrap_or_default();
         let config = ClientConfig { seed, without_gcm: self.shape.without_gcm, ..ClientConfig::default() };
         let mut client = Client::new(config, self.now).expect("a client makes its certificate");
         self.command(Command::Offer { room, peer, sdp: Redacted::new(client.offer()) });
-        if let Some(Reply::Answer { sdp }) = self.replies.pop() {
+        if let Some(Reply::Answer { sdp, .. }) = self.replies.pop() {
             client.set_answer(sdp.reveal(), self.now).expect("the answer is whole");
         }
         let low = u16::try_from(index).unwrap_or_default();

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use bench_kit::line::{self, Ask, Say};
 use sfu::{Sfu, SfuConfig};
 use tokio_util::sync::CancellationToken;
-use wire::control::{Command, Door, Reply};
+use wire::control::{Command, Door, Manner, Reply};
 use wire::link::Requester;
 use wire::tap_link::TapExchange;
 use wire::{ParticipantId, PeerId, Redacted, RoomId};
@@ -62,7 +62,7 @@ impl Rooms {
             None => self.seat(number, peer).await?,
         };
         match self.ask(Command::Offer { room, peer: seat, sdp: Redacted::new(sdp) }).await? {
-            Reply::Answer { sdp } => Ok(Say::Answer(sdp.reveal().clone())),
+            Reply::Answer { sdp, .. } => Ok(Say::Answer(sdp.reveal().clone())),
             Reply::Done | Reply::Tap { .. } => Err("no answer".to_owned()),
         }
     }
@@ -79,7 +79,8 @@ impl Rooms {
         };
         let seat = PeerId::random();
         let participant = ParticipantId::random();
-        self.ask(Command::AddPeer { room, peer: seat, participant, door: Door::Admitted }).await?;
+        self.ask(Command::AddPeer { room, peer: seat, participant, door: Door::Admitted, manner: Manner::Native })
+            .await?;
         self.peers.insert((number, peer), (room, seat));
         if let Some((_, people)) = self.rooms.get_mut(&number) {
             *people += 1;

@@ -6,7 +6,7 @@ use wire::control::{Codec, Source, TapEnd};
 use wire::tap::{NodeMicros, TapFrame};
 use wire::{RoomId, TrackId};
 
-const SOURCES: [Source; 3] = [Source::Microphone, Source::Camera, Source::Screen];
+const SOURCES: [Source; 4] = [Source::Microphone, Source::Camera, Source::Screen, Source::ScreenSound];
 const CODECS: [Codec; 5] = [Codec::Opus, Codec::Vp8, Codec::H264, Codec::Vp9, Codec::Av1];
 const ENDS: [TapEnd; 4] = [TapEnd::Stopped, TapEnd::ConsentLost, TapEnd::RoomClosed, TapEnd::RecorderGone];
 

@@ -136,8 +136,8 @@ impl Survey {
             let name = match (picture.1.source, *count) {
                 (Source::Camera | Source::Microphone, 1) => participant.to_string(),
                 (Source::Camera | Source::Microphone, n) => format!("{participant}-camera-{n}"),
-                (Source::Screen, 1) => format!("{participant}-screen"),
-                (Source::Screen, n) => format!("{participant}-screen-{n}"),
+                (Source::Screen | Source::ScreenSound, 1) => format!("{participant}-screen"),
+                (Source::Screen | Source::ScreenSound, n) => format!("{participant}-screen-{n}"),
             };
             let together: Vec<_> = std::iter::once(picture).chain(voice.take()).collect();
             files.extend(self.file(participant, &name, &together));

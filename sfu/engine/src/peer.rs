@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use bandwidth::Granted;
 use rustc_hash::FxHashMap;
-use wire::control::{Door, Encoding, SlotTrack, Source};
+use wire::control::{Door, Encoding, Manner, SlotTrack, Source};
 use wire::{ParticipantId, PeerId, RoomId, TrackId};
 
 use crate::allowance::Allowance;
@@ -47,6 +47,7 @@ pub(crate) struct Peer {
     pub(crate) id: PeerId,
     pub(crate) participant: ParticipantId,
     pub(crate) door: Door,
+    pub(crate) manner: Manner,
     /// Grows with each Peer of the Room: of two Peers of one Participant the younger one takes over.
     pub(crate) generation: u64,
     /// An older Peer of the same Participant still carries the media, until this one connects.
@@ -120,6 +121,7 @@ pub(crate) struct NewPeer {
     pub(crate) id: PeerId,
     pub(crate) participant: ParticipantId,
     pub(crate) door: Door,
+    pub(crate) manner: Manner,
     pub(crate) generation: u64,
     pub(crate) is_successor: bool,
 }
@@ -131,6 +133,7 @@ impl Peer {
             id: new.id,
             participant: new.participant,
             door: new.door,
+            manner: new.manner,
             generation: new.generation,
             is_successor: new.is_successor,
             is_counted: false,

@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 use slab::Slab;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
-use wire::control::{Door, Event, TapEnd};
+use wire::control::{Door, Event, Manner, TapEnd};
 use wire::{ParticipantId, PeerId, RoomId};
 
 use crate::context::{Context, PeerKey};
@@ -307,7 +307,13 @@ impl Room {
         peer.is_counted = true;
         ctx.counters.connected += 1;
         let (id, participant, generation) = (peer.id, peer.participant, peer.generation);
-        let is_replaced = |peer: &Peer| peer.participant == participant && peer.generation < generation;
+        // What somebody shares by a connection of its own lives beside the other one.
+        let shares = peer.manner == Manner::ChimeShare;
+        let is_replaced = |peer: &Peer| {
+            peer.participant == participant
+                && peer.generation < generation
+                && (peer.manner == Manner::ChimeShare) == shares
+        };
         let replaced: Vec<usize> =
             self.peers.iter().filter(|(_, peer)| is_replaced(peer)).map(|(index, _)| index).collect();
         if !replaced.is_empty() {

@@ -1,6 +1,6 @@
 //! What one Room's failure means for the others.
 
-use wire::control::Door;
+use wire::control::{Door, Manner};
 use wire::{ParticipantId, PeerId};
 
 use super::*;
@@ -53,7 +53,8 @@ impl Bench {
         let room = RoomId::random();
         self.command(Command::OpenRoom { room }).unwrap();
         let (peer, participant) = (PeerId::random(), ParticipantId::random());
-        self.command(Command::AddPeer { room, peer, participant, door: Door::Admitted }).unwrap();
+        self.command(Command::AddPeer { room, peer, participant, door: Door::Admitted, manner: Manner::Native })
+            .unwrap();
         self.command(Command::SetConsent { room, participant, consented: true }).unwrap();
         room
     }
@@ -80,7 +81,7 @@ fn a_panic_inside_one_room_ends_that_room_alone() {
     let counters = *bench.engine.counters();
     assert_eq!((counters.room_panics, counters.rooms, counters.peers, counters.taps), (1, 1, 1, 0));
     let (peer, participant) = (PeerId::random(), ParticipantId::random());
-    let add = |room| Command::AddPeer { room, peer, participant, door: Door::Waiting };
+    let add = |room| Command::AddPeer { room, peer, participant, door: Door::Waiting, manner: Manner::Native };
     assert_eq!(bench.command(add(bad)).unwrap_err().reason, Reason::UnknownRoom);
     assert_eq!(bench.command(add(good)), Ok(Reply::Done));
     // Its people come back into a new Room of the same name.
@@ -119,7 +120,7 @@ fn a_room_holds_so_many_peers_and_no_more() {
     let results: Vec<_> = (0..wire::control::MAX_PEERS_PER_ROOM)
         .map(|_| {
             let (peer, participant) = (PeerId::random(), ParticipantId::random());
-            bench.command(Command::AddPeer { room, peer, participant, door: Door::Waiting })
+            bench.command(Command::AddPeer { room, peer, participant, door: Door::Waiting, manner: Manner::Native })
         })
         .collect();
     let (last, rest) = results.split_last().unwrap();

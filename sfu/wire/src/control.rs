@@ -14,6 +14,8 @@ pub enum Source {
     Camera,
     /// A shared screen or window.
     Screen,
+    /// What a shared screen or window sounds like.
+    ScreenSound,
 }
 
 /// The two kinds of media an m-line can have.
@@ -31,7 +33,7 @@ impl Source {
     #[must_use]
     pub const fn kind(self) -> Kind {
         match self {
-            Self::Microphone => Kind::Audio,
+            Self::Microphone | Self::ScreenSound => Kind::Audio,
             Self::Camera | Self::Screen => Kind::Video,
         }
     }
@@ -112,6 +114,67 @@ pub enum Encoding {
     Layers,
 }
 
+/// How a Peer's client expects to be answered and served.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Manner {
+    /// Ours: each Track of the others is put into a free slot.
+    #[default]
+    Native,
+    /// The Chime client: all voices as one stream on its one audio line, videos where [`Command::Assign`] puts them.
+    Chime,
+    /// The second connection of a Chime client, which shares a screen: it publishes [`Source::Screen`] and
+    /// [`Source::ScreenSound`] and receives nothing. It lives beside its Participant's other Peer.
+    ChimeShare,
+}
+
+/// What one video m-line of a Chime client should carry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// The m-line.
+    pub mid: String,
+    /// What it carries; nothing for an idle line. A Track that is gone, or that this Peer may not have, counts as nothing.
+    pub track: Option<TrackId>,
+    /// No Layer above this one, by its place in the order of the publisher's offer; `None` for the best that fits.
+    pub at_most: Option<u8>,
+    /// More than this many kilobits per second are not wanted.
+    pub target_kbits: Option<u32>,
+    /// Served before those with a smaller one.
+    pub priority: u32,
+}
+
+/// What a Participant may send and be sent, besides what the door says: a capability of the Chime API. All of it, unless told
+/// otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(clippy::struct_excessive_bools, reason = "six independent permissions, as the API names them")]
+pub struct Rights {
+    /// Its voice goes to others.
+    pub sends_audio: bool,
+    /// It hears others.
+    pub receives_audio: bool,
+    /// Its camera goes to others.
+    pub sends_video: bool,
+    /// It sees others' cameras.
+    pub receives_video: bool,
+    /// What it shares goes to others.
+    pub sends_content: bool,
+    /// It sees and hears what others share.
+    pub receives_content: bool,
+}
+
+impl Default for Rights {
+    fn default() -> Self {
+        Self {
+            sends_audio: true,
+            receives_audio: true,
+            sends_video: true,
+            receives_video: true,
+            sends_content: true,
+            receives_content: true,
+        }
+    }
+}
+
 /// Signaling asks the sfu to do something. Each command has exactly one [`Reply`] or [`Refusal`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
@@ -136,6 +199,8 @@ pub enum Command {
         participant: ParticipantId,
         /// `Waiting` or `Admitted`.
         door: Door,
+        /// How it is answered.
+        manner: Manner,
     },
     /// The browser's SDP offer, first or later. Reply: `Answer`.
     Offer {
@@ -196,6 +261,25 @@ pub enum Command {
         /// How it is shown.
         view: View,
     },
+    /// Says what the video m-lines of a Peer in the Chime manner carry, all of them: a line that is not named carries nothing.
+    /// Holds until said otherwise, also for Tracks that are not published yet. Reply: `Done`.
+    Assign {
+        /// The Room.
+        room: RoomId,
+        /// The receiving Peer.
+        peer: PeerId,
+        /// At most [`MAX_ASSIGNMENTS`].
+        lines: Vec<Assignment>,
+    },
+    /// Says what a Participant may send and be sent, on all its Peers, present and later ones. Reply: `Done`.
+    SetRights {
+        /// The Room.
+        room: RoomId,
+        /// Whose rights.
+        participant: ParticipantId,
+        /// What is allowed from now on.
+        rights: Rights,
+    },
     /// States whether a Participant's stored consent to recording holds at this moment.
     /// Withdrawing it while a Tap runs ends the Tap before the reply. Reply: `Done`.
     SetConsent {
@@ -237,6 +321,8 @@ impl Command {
             | Self::Remove { room, .. }
             | Self::Mute { room, .. }
             | Self::View { room, .. }
+            | Self::Assign { room, .. }
+            | Self::SetRights { room, .. }
             | Self::SetConsent { room, .. }
             | Self::StartTap { room, .. }
             | Self::StopTap { room, .. } => *room,
@@ -250,6 +336,9 @@ pub const MAX_SDP_BYTES: usize = 64 * 1024;
 /// The most Peers one Room holds, waiting ones included.
 pub const MAX_PEERS_PER_ROOM: usize = 32;
 
+/// The most video m-lines that are assigned at once: what the Chime client asks for, and as many again on their way out.
+pub const MAX_ASSIGNMENTS: usize = 64;
+
 /// What a command led to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "reply", rename_all = "snake_case")]
@@ -260,12 +349,23 @@ pub enum Reply {
     Answer {
         /// The text for `setRemoteDescription`.
         sdp: Redacted<String>,
+        /// By which SSRC each m-line is sent, where we send on it.
+        sending: Vec<SendingLine>,
     },
     /// The Tap is open; whoever shows this token to the tap listener gets the frames.
     Tap {
         /// Single use.
         token: Redacted<String>,
     },
+}
+
+/// An m-line on which the sfu sends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SendingLine {
+    /// The m-line.
+    pub mid: String,
+    /// Of its main stream.
+    pub ssrc: u32,
 }
 
 /// Why a command was not carried out.
@@ -316,6 +416,31 @@ pub struct SlotTrack {
     pub source: Source,
     /// The Track.
     pub track: TrackId,
+}
+
+/// A Track as those who may receive it learn of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishedTrack {
+    /// Who publishes it.
+    pub participant: ParticipantId,
+    /// Which of their sources.
+    pub source: Source,
+    /// The Track.
+    pub track: TrackId,
+    /// What it is coded in.
+    pub codec: Codec,
+    /// What each Layer took over the last seconds, in kilobits per second, in the order of the publisher's offer; zero for one
+    /// that does not come in at present.
+    pub kbits: Vec<u32>,
+}
+
+/// How loud somebody is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Level {
+    /// Who.
+    pub participant: ParticipantId,
+    /// Below full scale, in decibels: 0 is loudest, 127 silence (RFC 6464).
+    pub below: u8,
 }
 
 /// Why a Peer's connection ended.
@@ -392,6 +517,21 @@ pub enum Event {
         room: RoomId,
         /// Nobody, when all are quiet.
         participant: Option<ParticipantId>,
+    },
+    /// What is published, in a Room with a Peer in the Chime manner: after every change, and with new rates every four seconds.
+    /// Tracks of people who are not inside are not among it.
+    Published {
+        /// The Room.
+        room: RoomId,
+        /// All Tracks, in the order in which their publishers came.
+        tracks: Vec<PublishedTrack>,
+    },
+    /// Who is heard, in a Room with a Peer in the Chime manner: five times a second while anybody is, and once when all are quiet.
+    Levels {
+        /// The Room.
+        room: RoomId,
+        /// Loudest first. Who is not among them is quiet.
+        levels: Vec<Level>,
     },
     /// The network as one Peer has it, about every two seconds.
     Quality {
@@ -489,6 +629,8 @@ impl Event {
             | Self::SlotChanged { room, .. }
             | Self::SlotsWanted { room, .. }
             | Self::Speaking { room, .. }
+            | Self::Published { room, .. }
+            | Self::Levels { room, .. }
             | Self::Quality { room, .. }
             | Self::EncodingWanted { room, .. }
             | Self::VideoPaused { room, .. }
@@ -503,6 +645,6 @@ impl Event {
     /// True for events that a full queue may drop, because a newer one replaces them.
     #[must_use]
     pub const fn is_replaceable(&self) -> bool {
-        matches!(self, Self::Speaking { .. } | Self::Quality { .. })
+        matches!(self, Self::Speaking { .. } | Self::Levels { .. } | Self::Quality { .. })
     }
 }

@@ -206,6 +206,7 @@ pub(crate) fn mute(scene: Scene<'_>, participant: ParticipantId, source: Source,
         Source::Microphone => "microphone",
         Source::Camera => "camera",
         Source::Screen => "screen",
+        Source::ScreenSound => "screen_sound",
     };
     let draft = scene.about(EventType::ParticipantMuted, participant);
     vec![draft.fact("source", Fact::Word(word)).fact("muted", Fact::Truth(muted))]

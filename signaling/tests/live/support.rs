@@ -56,7 +56,9 @@ impl FakeSfu {
                 };
                 let Some(request) = request else { return };
                 let reply = match &request.command {
-                    Command::Offer { .. } => Reply::Answer { sdp: Redacted::new("v=0 answer".to_owned()) },
+                    Command::Offer { .. } => {
+                        Reply::Answer { sdp: Redacted::new("v=0 answer".to_owned()), sending: Vec::new() }
+                    }
                     Command::StartTap { .. } => Reply::Tap { token: Redacted::new("canary-tap-token".to_owned()) },
                     _ => Reply::Done,
                 };

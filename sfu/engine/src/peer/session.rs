@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rand::RngExt;
 use wire::RoomId;
-use wire::control::{Event, Kind, Reason, Refusal, SlotTrack, Source};
+use wire::control::{Event, Kind, Manner, Reason, Refusal, SlotTrack, Source};
 
 use super::{Binding, Peer};
 use crate::context::{Context, PeerKey};
@@ -90,9 +90,12 @@ impl Peer {
             let index = match self.tracks.iter().position(|track| track.mid == section.mid) {
                 Some(index) => index,
                 None => {
-                    let order: &[Source] = match kind {
-                        Kind::Audio => &[Source::Microphone],
-                        Kind::Video => &[Source::Camera, Source::Screen],
+                    let order: &[Source] = match (self.manner, kind) {
+                        (Manner::Native | Manner::Chime, Kind::Audio) => &[Source::Microphone],
+                        (Manner::Native, Kind::Video) => &[Source::Camera, Source::Screen],
+                        (Manner::Chime, Kind::Video) => &[Source::Camera],
+                        (Manner::ChimeShare, Kind::Audio) => &[Source::ScreenSound],
+                        (Manner::ChimeShare, Kind::Video) => &[Source::Screen],
                     };
                     let is_free = |source: &&Source| !self.tracks.iter().any(|track| track.source == **source);
                     // More than one voice and two pictures of one person are not received.

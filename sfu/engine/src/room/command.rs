@@ -1,6 +1,6 @@
 //! What signaling may ask of a Room. Each command is answered exactly once.
 
-use wire::control::{Command, Door, MAX_PEERS_PER_ROOM, Reason, Refusal, Reply, Source, TapEnd};
+use wire::control::{Command, Door, MAX_PEERS_PER_ROOM, Manner, Reason, Refusal, Reply, SendingLine, Source, TapEnd};
 use wire::{ParticipantId, PeerId, RecordingId, Redacted};
 
 use super::Room;
@@ -27,7 +27,9 @@ impl Room {
         self.hurry();
         let result = match command {
             Command::OpenRoom { .. } | Command::CloseRoom { .. } => Ok(Reply::Done),
-            Command::AddPeer { peer, participant, door, .. } => self.add_peer(ctx, peer, participant, door),
+            Command::AddPeer { peer, participant, door, manner, .. } => {
+                self.add_peer(ctx, peer, participant, door, manner)
+            }
             Command::Offer { peer, sdp, .. } => {
                 let result = self.answer(ctx, peer, &sdp);
                 let has_changed = result.is_ok();
@@ -59,6 +61,9 @@ impl Room {
                 }
                 None => Err(Refusal::new(Reason::UnknownPeer, "no such peer in the room")),
             },
+            Command::Assign { .. } | Command::SetRights { .. } => {
+                Err(Refusal::new(Reason::Unavailable, "not served yet"))
+            }
             Command::SetConsent { participant, consented, .. } => {
                 let result = self.consents.set(participant, consented).map(|()| Reply::Done);
                 self.guard_tap(ctx);
@@ -85,6 +90,7 @@ impl Room {
         id: PeerId,
         participant: ParticipantId,
         door: Door,
+        manner: Manner,
     ) -> Result<Reply, Refusal> {
         if self.peers.len() >= MAX_PEERS_PER_ROOM {
             return Err(Refusal::new(Reason::Capacity, "the room is full"));
@@ -101,7 +107,9 @@ impl Room {
             return Err(Refusal::new(Reason::Unavailable, "no unused credentials were found"));
         }
         self.generation += 1;
-        let before = self.peers.iter().find(|(_, peer)| peer.participant == participant).map(|(_, peer)| peer);
+        let shares = manner == Manner::ChimeShare;
+        let is_before = |peer: &Peer| peer.participant == participant && (peer.manner == Manner::ChimeShare) == shares;
+        let before = self.peers.iter().map(|(_, peer)| peer).find(|peer| is_before(peer));
         let muted = before.map(|peer| peer.muted.clone());
         let key = self.key(self.peers.vacant_key());
         let new = NewPeer {
@@ -110,6 +118,7 @@ impl Room {
             id,
             participant,
             door,
+            manner,
             generation: self.generation,
             is_successor: before.is_some(),
         };
@@ -150,7 +159,9 @@ impl Room {
         }
         let offer = negotiate::read(sdp.reveal())?;
         let sdp = Redacted::new(peer.apply(ctx, key, offer)?);
-        Ok(Reply::Answer { sdp })
+        let sending = peer.slots.iter().filter(|slot| slot.is_open);
+        let sending = sending.map(|slot| SendingLine { mid: slot.mid.to_string(), ssrc: slot.sending.ssrc }).collect();
+        Ok(Reply::Answer { sdp, sending })
     }
 
     fn pass_door(&mut self, ctx: &mut Context, peer: PeerId, step: Move) -> Result<Reply, Refusal> {

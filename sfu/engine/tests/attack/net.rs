@@ -8,7 +8,7 @@ use engine::{Engine, EngineConfig, Input, Limits, Output};
 use load::client::{Client, ClientConfig, ClientEvent};
 use rand::RngExt;
 use rand::rngs::StdRng;
-use wire::control::{Command, Door, Event, Refusal, Reply};
+use wire::control::{Command, Door, Event, Manner, Refusal, Reply};
 use wire::tap::{NodeMicros, TapFrame};
 use wire::{ParticipantId, PeerId, Redacted, RoomId};
 
@@ -97,7 +97,7 @@ impl Net {
     /// One more person in the last Room, who sends what `say` makes of the offer.
     pub(crate) fn join(&mut self, extra: usize, films: bool, say: impl FnOnce(String) -> String) {
         let (room, peer, participant) = (self.room, PeerId::random(), ParticipantId::random());
-        self.command(Command::AddPeer { room, peer, participant, door: Door::Admitted });
+        self.command(Command::AddPeer { room, peer, participant, door: Door::Admitted, manner: Manner::Native });
         self.command(Command::SetConsent { room, participant, consented: true });
         let number = self.sides.len();
         let seed = number as u64 + 1;
@@ -105,7 +105,7 @@ impl Net {
             ClientConfig { seed, video: films, extra_audio: extra, extra_video: extra, ..ClientConfig::default() };
         let mut client = Client::new(config, self.now).unwrap();
         let offer = Redacted::new(say(client.offer()));
-        let Some(Ok(Reply::Answer { sdp })) = self.command(Command::Offer { room, peer, sdp: offer }) else {
+        let Some(Ok(Reply::Answer { sdp, .. })) = self.command(Command::Offer { room, peer, sdp: offer }) else {
             panic!("no answer")
         };
         client.set_answer(sdp.reveal(), self.now).unwrap();

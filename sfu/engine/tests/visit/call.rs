@@ -6,7 +6,7 @@ use std::time::Duration;
 use engine::Input;
 use load::client::ClientConfig;
 use wire::ParticipantId;
-use wire::control::{Command, Door, Event, Source};
+use wire::control::{Command, Door, Event, Manner, Source};
 
 use crate::world::World;
 
@@ -248,7 +248,9 @@ fn malformed_input_is_counted_and_survived() {
     let room = world.room;
     let sdp = wire::Redacted::new("v=0\r\n".repeat(20_000));
     let peer = wire::PeerId::random();
-    world.command(Command::AddPeer { room, peer, participant: stranger, door: Door::Waiting }).unwrap();
+    world
+        .command(Command::AddPeer { room, peer, participant: stranger, door: Door::Waiting, manner: Manner::Native })
+        .unwrap();
     let refusal = world.command(Command::Offer { room, peer, sdp }).unwrap_err();
     assert_eq!(refusal.reason, wire::control::Reason::BadOffer);
 }

@@ -80,7 +80,7 @@ fn frames_are_the_publishers_own_packets() {
                 let (participant, source) = tracks[track];
                 let seat = world.seats.iter().find(|seat| seat.participant == participant).unwrap();
                 let kind = match source {
-                    Source::Microphone => load::client::sdp::SectionKind::Audio,
+                    Source::Microphone | Source::ScreenSound => load::client::sdp::SectionKind::Audio,
                     Source::Camera | Source::Screen => load::client::sdp::SectionKind::Video,
                 };
                 assert_eq!(Some(ssrc), seat.client.ssrc(kind));

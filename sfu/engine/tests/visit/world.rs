@@ -8,7 +8,7 @@ use engine::{Counters, Engine, EngineConfig, Input, Limits, Output};
 use load::client::{Client, ClientConfig, ClientEvent, Received};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use wire::control::{Command, Door, Encoding, Event, Refusal, Reply};
+use wire::control::{Command, Door, Encoding, Event, Manner, Refusal, Reply};
 use wire::tap::{NodeMicros, TapFrame};
 use wire::{ParticipantId, PeerId, RecordingId, Redacted, RoomId};
 
@@ -216,7 +216,7 @@ impl World {
     /// Adds a Peer for a Participant and negotiates.
     pub(crate) fn join(&mut self, participant: ParticipantId, door: Door, config: ClientConfig) -> usize {
         let peer = PeerId::random();
-        self.command(Command::AddPeer { room: self.room, peer, participant, door }).unwrap();
+        self.command(Command::AddPeer { room: self.room, peer, participant, door, manner: Manner::Native }).unwrap();
         self.doors.insert(peer, door);
         let index = self.seats.len();
         let config = ClientConfig { seed: self.rng.random(), ..config };
@@ -252,7 +252,7 @@ impl World {
         let sdp = Redacted::new((self.edit_offer)(seat, self.seats[seat].client.offer()));
         let peer = self.seats[seat].peer;
         let reply = self.command(Command::Offer { room: self.room, peer, sdp }).unwrap();
-        let Reply::Answer { sdp } = reply else { unreachable!("an offer is answered by an answer") };
+        let Reply::Answer { sdp, .. } = reply else { unreachable!("an offer is answered by an answer") };
         self.seats[seat].client.set_answer(sdp.reveal(), self.now).unwrap();
         sdp.into_revealed()
     }

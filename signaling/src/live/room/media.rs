@@ -1,6 +1,6 @@
 //! The Room's dealings with its media node: offers one way, events the other.
 
-use wire::control::{Command, Event, Reply, View};
+use wire::control::{Command, Event, Manner, Reply, View};
 use wire::{ParticipantId, PeerId, Redacted};
 
 use super::{Done, Fault, Outside, RoomState, StopReason};
@@ -41,7 +41,7 @@ impl<O: Outside> RoomState<O> {
             None => self.add_peer(who).await?,
         };
         let answer = match self.outside.command(Command::Offer { room, peer, sdp }).await {
-            Ok(Reply::Answer { sdp }) => sdp,
+            Ok(Reply::Answer { sdp, .. }) => sdp,
             Ok(Reply::Done | Reply::Tap { .. }) => return Err(Code::Unavailable.problem()),
             Err(refusal) => {
                 if known.is_none() {
@@ -72,7 +72,7 @@ impl<O: Outside> RoomState<O> {
             // Before the Peer, so that a running Tap never sees an admitted person without consent.
             self.try_command(Command::SetConsent { room, participant: who, consented }).await;
         }
-        let add = Command::AddPeer { room, peer, participant: who, door: seat.door };
+        let add = Command::AddPeer { room, peer, participant: who, door: seat.door, manner: Manner::Native };
         self.outside.command(add).await.map_err(|refusal| self.to_fault(&refusal))?;
         for source in seat.muted.iter().copied() {
             let mute = Command::Mute { room, peer, source, muted: true };
@@ -217,6 +217,8 @@ impl<O: Outside> RoomState<O> {
                 self.tell_relay(who);
                 self.send(who, &ServerMessage::RestartIce {});
             }
+            // Only Rooms with a Peer in the Chime manner hear these.
+            Event::Published { .. } | Event::Levels { .. } => {}
             Event::TapFlowing { recording, .. } => self.note_flowing(recording).await,
             Event::TapEnded { recording, reason, .. } => {
                 if self.capture.recording() == Some(recording) {

@@ -73,7 +73,9 @@ impl Outside for Fake {
             Err(Refusal::new(Reason::Unavailable, "broken"))
         } else {
             Ok(match command {
-                Command::Offer { .. } => Reply::Answer { sdp: Redacted::new("v=0 answer".to_owned()) },
+                Command::Offer { .. } => {
+                    Reply::Answer { sdp: Redacted::new("v=0 answer".to_owned()), sending: Vec::new() }
+                }
                 Command::StartTap { .. } => Reply::Tap { token: Redacted::new("tap".to_owned()) },
                 _ => Reply::Done,
             })
