@@ -16,6 +16,7 @@ const ENGINE_COUNTERS: &[(&str, &str, Read)] = &[
     ("sfu_rtp_packets_received", "Authenticated RTP packets from peers.", |c| c.rtp_in),
     ("sfu_rtp_packets_forwarded", "RTP packets sent on, one for each receiver.", |c| c.forwarded),
     ("sfu_rtp_packets_held_by_door", "Packets of or for somebody who is not admitted.", |c| c.held_by_door),
+    ("sfu_rtp_packets_held_by_rights", "Packets that somebody may not send or be sent.", |c| c.held_by_rights),
     ("sfu_rtp_packets_held_by_mute", "Packets of a source that a clinician muted.", |c| c.held_by_mute),
     ("sfu_rtp_packets_retransmitted", "Packets repeated after a NACK.", |c| c.retransmitted),
     ("sfu_rtp_packets_repaired", "Packets that a publisher repeated after our NACK.", |c| c.repaired_up),

@@ -2,7 +2,7 @@
 
 export type Role = 'clinician' | 'patient' | 'guest' | 'observer';
 export type Door = 'waiting' | 'admitted';
-export type Source = 'microphone' | 'camera' | 'screen';
+export type Source = 'microphone' | 'camera' | 'screen' | 'screen_sound';
 /** How a receiver shows what a slot carries. */
 export type View = 'hidden' | 'thumbnail' | 'full' | 'pinned';
 /** What a sender should make of a picture: nothing, one encoding, or all layers. */

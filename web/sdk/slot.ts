@@ -10,7 +10,7 @@ export interface Carried {
 /** One other person's media. The streams stay the same objects while tracks move in and out of them. */
 export interface Remote {
   participantId: string;
-  /** Microphone and camera, so that one element plays both in step. */
+  /** Microphone and camera, so that one element plays both in step; and what a shared screen sounds like. */
   face: MediaStream;
   screen: MediaStream;
   hasCamera: boolean;
@@ -67,7 +67,7 @@ export class SlotTable {
       const paused = this.#paused.has(mid);
       if (source === 'screen') [remote.hasScreen, remote.screenPaused] = [true, paused];
       else if (source === 'camera') [remote.hasCamera, remote.cameraPaused] = [true, paused];
-      else remote.hasMicrophone = true;
+      else if (source === 'microphone') remote.hasMicrophone = true;
     }
     for (const [participantId, remote] of this.#remotes) {
       reconcile(remote.face, wanted.get(remote.face));

@@ -4,7 +4,7 @@ use std::io::Cursor;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use wire::control::{Codec, SlotTrack, Source};
+use wire::control::{Codec, Manner, SlotTrack, Source};
 use wire::{ParticipantId, TrackId};
 
 use crate::history::Patch;
@@ -48,6 +48,7 @@ pub fn sdp(data: &[u8]) {
         addresses: &[([192, 0, 2, 1], 5000).into()],
         tcp_addresses: &[([192, 0, 2, 1], 5000).into()],
         mixes_extensions: offer.mixes_extensions,
+        manner: Manner::Chime,
         sections: parts.collect(),
     };
     let text = negotiate::write(&answer);

@@ -49,6 +49,8 @@ pub(crate) struct Passage {
     rewrite: Rewrite,
     /// At most this flows; `None` for nothing.
     wanted: Option<LayerStep>,
+    /// No Layer above this one, whatever is wanted.
+    at_most: Layer,
     is_muted: bool,
     live: Live,
     /// Something of the present Track left already.
@@ -65,6 +67,7 @@ impl Passage {
             filter: Filter::default(),
             rewrite: Rewrite::new(first),
             wanted: Some(LayerStep::BEST),
+            at_most: Layer::MAX,
             is_muted: false,
             live: Live::default(),
             has_begun: false,
@@ -87,6 +90,15 @@ impl Passage {
     pub(crate) fn select(&mut self, wanted: Option<LayerStep>, now: Instant) {
         self.wanted = wanted;
         self.steer(now);
+    }
+
+    /// Lets no Layer above this one flow, whatever is selected; `None` for no such limit. It stays when another Track comes this way.
+    pub(crate) fn limit(&mut self, at_most: Option<Layer>, now: Instant) {
+        let at_most = at_most.unwrap_or(Layer::MAX);
+        if self.at_most != at_most {
+            self.at_most = at_most;
+            self.steer(now);
+        }
     }
 
     /// These numbers were given to packets that never left. As far as they are the newest they are given again: the flow
@@ -144,7 +156,7 @@ impl Passage {
         if self.live.count > 1 {
             // Each size is a stream of its own.
             self.filter.want(LayerStep { spatial: u8::MAX, ..wanted });
-            if let Some(layer) = self.live.find(wanted.spatial) {
+            if let Some(layer) = self.live.find(wanted.spatial.min(self.at_most)) {
                 self.switch.switch_to(layer, now);
             } else if self.switch.flows().is_none() && self.switch.waits_for().is_none() {
                 self.switch.switch_to(0, now);

@@ -1,5 +1,6 @@
 //! One Peer: its path, its tracks, its slots, and every packet in and out of it.
 
+mod assign;
 mod duties;
 mod receive;
 mod send;
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use bandwidth::Granted;
 use rustc_hash::FxHashMap;
-use wire::control::{Door, Encoding, Manner, SlotTrack, Source};
+use wire::control::{Assignment, Door, Encoding, Manner, Rights, SlotTrack, Source};
 use wire::{ParticipantId, PeerId, RoomId, TrackId};
 
 use crate::allowance::Allowance;
@@ -48,6 +49,10 @@ pub(crate) struct Peer {
     pub(crate) participant: ParticipantId,
     pub(crate) door: Door,
     pub(crate) manner: Manner,
+    /// What its Participant may send and be sent.
+    pub(crate) rights: Rights,
+    /// In the Chime manner: what its video lines should carry. At most MAX_ASSIGNMENTS.
+    assigned: Vec<Assignment>,
     /// Grows with each Peer of the Room: of two Peers of one Participant the younger one takes over.
     pub(crate) generation: u64,
     /// An older Peer of the same Participant still carries the media, until this one connects.
@@ -122,6 +127,7 @@ pub(crate) struct NewPeer {
     pub(crate) participant: ParticipantId,
     pub(crate) door: Door,
     pub(crate) manner: Manner,
+    pub(crate) rights: Rights,
     pub(crate) generation: u64,
     pub(crate) is_successor: bool,
 }
@@ -134,6 +140,8 @@ impl Peer {
             participant: new.participant,
             door: new.door,
             manner: new.manner,
+            rights: new.rights,
+            assigned: Vec::new(),
             generation: new.generation,
             is_successor: new.is_successor,
             is_counted: false,

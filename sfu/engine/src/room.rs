@@ -5,17 +5,19 @@ mod control;
 mod divide;
 mod flow;
 mod hearing;
+mod mixing;
+mod publish;
 
 use bandwidth::CarriedOver;
 use rustc_hash::FxHashMap;
 use slab::Slab;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
-use wire::control::{Door, Event, Manner, TapEnd};
-use wire::{ParticipantId, PeerId, RoomId};
+use wire::control::{Door, Event, Manner, Source, TapEnd};
+use wire::{ParticipantId, PeerId, RoomId, TrackId};
 
 use crate::context::{Context, PeerKey};
-use crate::door::{self, Consents};
+use crate::door::{self, Consents, Granted};
 use crate::peer::{Peer, Wanted};
 use crate::rtp::feedback;
 use crate::speaker::Speaker;
@@ -23,6 +25,8 @@ use crate::subscription::Slot;
 use crate::tap::Tap;
 use crate::track::Track;
 use crate::transport::{Path, StunVerdict, TransportEvent};
+use mixing::Mixing;
+use publish::Told;
 
 /// How often the loudest voice is looked for.
 const SPEAKER_INTERVAL: Duration = Duration::from_millis(200);
@@ -57,6 +61,38 @@ fn find_leaver(leavers: &[Leaver], peer: &Peer, now: Instant) -> Option<CarriedO
         .map(|leaver| leaver.carried)
 }
 
+/// What a Peer sends may go to others at all: it stands inside, and no older Peer of the same Participant sends still.
+const fn may_give(peer: &Peer) -> bool {
+    door::may_forward(peer.door, Door::Admitted) && !peer.is_successor
+}
+
+/// Whether somebody may be given what such a source of somebody else gives: by both doors and by the rights of both. Nobody gets
+/// their own, and a connection that only shares gets nothing.
+fn may_receive(receiver: &Peer, publisher: &Peer, source: Source) -> bool {
+    may_give(publisher) && door::may_send(publisher.rights, source) && may_have(receiver, publisher.participant, source)
+}
+
+/// The receiver's half of [`may_receive`].
+fn may_have(receiver: &Peer, from: ParticipantId, source: Source) -> bool {
+    receiver.participant != from
+        && receiver.manner != Manner::ChimeShare
+        && door::may_forward(Door::Admitted, receiver.door)
+        && door::may_be_sent(receiver.rights, source)
+}
+
+/// What may go to others at a moment.
+struct Published {
+    /// Whoever came first comes first.
+    list: Vec<Wanted>,
+    places: FxHashMap<TrackId, usize>,
+}
+
+impl Published {
+    fn find(&self, track: TrackId) -> Option<&Wanted> {
+        self.list.get(*self.places.get(&track)?)
+    }
+}
+
 /// One live Room.
 #[derive(Debug)]
 pub(crate) struct Room {
@@ -68,6 +104,9 @@ pub(crate) struct Room {
     places: FxHashMap<PeerId, usize>,
     generation: u64,
     consents: Consents,
+    rights: Granted,
+    mixing: Mixing,
+    told: Told,
     tap: Option<Tap>,
     speaker: Speaker,
     speaker_polled: Instant,
@@ -103,6 +142,9 @@ impl Room {
             places: FxHashMap::default(),
             generation: 0,
             consents: Consents::default(),
+            rights: Granted::default(),
+            mixing: Mixing::default(),
+            told: Told::new(now),
             tap: None,
             speaker: Speaker::default(),
             speaker_polled: now,
@@ -243,6 +285,8 @@ impl Room {
                 self.note_speaking(ctx, participant);
                 ctx.tell(Event::Speaking { room: self.id, participant });
             }
+            self.tell_levels(ctx);
+            self.tell_rates(ctx);
         }
         self.is_hurried = self.is_busy();
         let receivers = self.peers.iter().map(|(_, peer)| peer).filter(|peer| peer.is_divided());
@@ -334,7 +378,9 @@ impl Room {
         let Some(mut peer) = self.peers.try_remove(index) else { return };
         self.drop_waiting();
         self.places.remove(&peer.id);
-        if let (Some(path), Some(carried)) = (peer.transport.path(), peer.downlink.carry_over()) {
+        // What only shares learnt nothing about the way to its person.
+        let learnt = peer.downlink.carry_over().filter(|_| peer.manner != Manner::ChimeShare);
+        if let (Some(path), Some(carried)) = (peer.transport.path(), learnt) {
             self.leavers.retain(|leaver| leaver.participant != peer.participant);
             if self.leavers.len() == LEAVERS {
                 self.leavers.remove(0);
@@ -374,46 +420,73 @@ impl Room {
         self.hurry();
         self.next_wishes = ctx.now;
         self.guard_tap(ctx);
-        let mut published: Vec<(u64, Wanted)> = Vec::new();
-        for (_, peer) in &self.peers {
-            if !door::may_forward(peer.door, Door::Admitted) || peer.is_successor {
-                continue;
-            }
-            let sending = peer.tracks.iter().filter(|track| track.is_sending);
-            let wanted = |track: &Track| Wanted { carries: peer.slot_track(track), coding: track.coding };
-            published.extend(sending.map(|track| (peer.generation, wanted(track))));
-        }
-        // Who came first is shown first, and keeps the place.
-        published.sort_by_key(|(generation, wanted)| (*generation, wanted.carries.source));
-        let published: Vec<Wanted> = published.into_iter().map(|(_, wanted)| wanted).collect();
+        self.plan_sound(ctx);
+        let published = self.published();
         let mut fresh = Vec::new();
-        for (_, peer) in &mut self.peers {
-            let others = published.iter().filter(|wanted| {
-                wanted.carries.participant != peer.participant && door::may_forward(Door::Admitted, peer.door)
-            });
-            let others: Vec<Wanted> = others.cloned().collect();
-            let attached = peer.attach(ctx, self.id, &others);
-            if peer.is_connected() {
-                fresh.extend(attached.into_iter().map(|carries| carries.track));
-            }
+        for index in 0..self.peers.capacity() {
+            fresh.extend(self.fill(ctx, index, &published));
         }
-        self.settle(ctx);
-        let slots = self.peers.iter().flat_map(|(_, peer)| &peer.slots);
-        let waiting: Vec<_> = slots.filter_map(Slot::waits_for).filter(|(track, _)| fresh.contains(track)).collect();
-        self.want_keyframes(&waiting);
-        self.request_keyframes(ctx);
+        self.begin_pictures(ctx, &fresh);
         if let Some(tap) = &mut self.tap {
             let peers = &self.peers;
             tap.retain(ctx, |id| {
                 peers.iter().any(|(_, peer)| {
                     door::may_tap(peer.door)
-                        && peer.tracks.iter().any(|track| track.id == id && track.is_sending && !track.is_muted)
+                        && peer.tracks.iter().any(|track| {
+                            let may = door::may_send(peer.rights, track.source);
+                            track.id == id && track.is_sending && !track.is_muted && may
+                        })
                 })
             });
         }
         let peers = &self.peers;
         let is_inside = |who| peers.iter().any(|(_, peer)| peer.door == Door::Admitted && peer.participant == who);
         self.speaker.retain(is_inside);
+        self.tell_published(ctx);
+    }
+
+    /// What may go to others, in the order in which their publishers came: who came first is shown first, and keeps the place.
+    fn published(&self) -> Published {
+        let mut published: Vec<(u64, Wanted)> = Vec::new();
+        for (_, peer) in self.peers.iter().filter(|(_, peer)| may_give(peer)) {
+            let sending = peer.tracks.iter().filter(|track| track.is_sending);
+            let sending = sending.filter(|track| door::may_send(peer.rights, track.source));
+            let wanted = |track: &Track| Wanted { carries: peer.slot_track(track), coding: track.coding };
+            published.extend(sending.map(|track| (peer.generation, wanted(track))));
+        }
+        published.sort_by_key(|(generation, wanted)| (*generation, wanted.carries.source));
+        let list: Vec<Wanted> = published.into_iter().map(|(_, wanted)| wanted).collect();
+        let places = list.iter().enumerate().map(|(place, wanted)| (wanted.carries.track, place)).collect();
+        Published { list, places }
+    }
+
+    /// Brings the slots of one Peer in line with what is published. Gives the Tracks that flow to it newly.
+    fn fill(&mut self, ctx: &mut Context, index: usize, published: &Published) -> Vec<TrackId> {
+        let Some(peer) = self.peers.get_mut(index) else { return Vec::new() };
+        let may = |peer: &Peer, of: &Wanted| may_have(peer, of.carries.participant, of.carries.source);
+        let attached = match peer.manner {
+            Manner::Native => {
+                let others: Vec<&Wanted> = published.list.iter().filter(|of| may(peer, of)).collect();
+                peer.attach(ctx, self.id, &others)
+            }
+            Manner::Chime => {
+                let sound = self.mixing.sound_for(peer.id);
+                let find = |peer: &Peer, track| published.find(track).filter(|of| may(peer, of));
+                peer.attach_assigned(ctx, self.id, find, sound.as_ref())
+            }
+            Manner::ChimeShare => Vec::new(),
+        };
+        let attached = if peer.is_connected() { attached } else { Vec::new() };
+        attached.into_iter().map(|carries| carries.track).collect()
+    }
+
+    /// Asks for the pictures with which these Tracks begin where they were newly put.
+    fn begin_pictures(&mut self, ctx: &mut Context, fresh: &[TrackId]) {
+        self.settle(ctx);
+        let slots = self.peers.iter().flat_map(|(_, peer)| &peer.slots);
+        let waiting: Vec<_> = slots.filter_map(Slot::waits_for).filter(|(track, _)| fresh.contains(track)).collect();
+        self.want_keyframes(&waiting);
+        self.request_keyframes(ctx);
     }
 
     #[cfg(test)]

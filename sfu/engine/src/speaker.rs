@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use wire::ParticipantId;
+use wire::control::Level;
 
 /// Levels are smoothed over about this many packets of 20 ms.
 const SMOOTHING: f32 = 8.0;
@@ -44,6 +45,18 @@ impl Speaker {
     /// Forgets who is not in the Room any more.
     pub(crate) fn retain(&mut self, is_here: impl Fn(ParticipantId) -> bool) {
         self.voices.retain(|voice| is_here(voice.participant));
+    }
+
+    /// Who is heard, loudest first, at most `most`: how loud as of the last [`Self::poll`].
+    pub(crate) fn levels(&self, most: usize) -> Vec<Level> {
+        let mut heard: Vec<&Voice> = self.voices.iter().filter(|voice| voice.loudness > SILENCE).collect();
+        heard.sort_by(|a, b| b.loudness.total_cmp(&a.loudness));
+        let level = |voice: &&Voice| {
+            #[allow(clippy::cast_possible_truncation, reason = "it lies between 0 and 127")]
+            let below = (127.0 - voice.loudness).clamp(0.0, 127.0).round() as u8;
+            Level { participant: voice.participant, below }
+        };
+        heard.iter().take(most).map(level).collect()
     }
 
     /// The new speaker when it changed: call a few times a second.
@@ -105,6 +118,22 @@ mod tests {
             }
         }
         assert_eq!(told, [(0, Some(a)), (2, Some(b)), (3, None)]);
+        assert_eq!(speaker.levels(9), [], "nobody is heard any more");
+    }
+
+    #[test]
+    fn levels_are_told_loudest_first_and_of_so_many() {
+        let now = Instant::now();
+        let people: Vec<_> = (0..4).map(|_| ParticipantId::random()).collect();
+        let mut speaker = Speaker::default();
+        for _ in 0..100 {
+            for (who, level) in people.iter().zip([40, 20, 127, 30]) {
+                speaker.note(*who, level, now);
+            }
+        }
+        let level = |at: usize, below| Level { participant: people[at], below };
+        assert_eq!(speaker.levels(9), [level(1, 20), level(3, 30), level(0, 40)]);
+        assert_eq!(speaker.levels(1), [level(1, 20)]);
     }
 
     #[test]

@@ -222,6 +222,15 @@ impl Track {
         steps
     }
 
+    /// What each Layer takes, in kilobits per second: zero for one that does not come in.
+    pub(crate) fn kbits(&mut self, now: Instant) -> Vec<u32> {
+        let is_live = |last: Option<Instant>| last.is_some_and(|at| now.saturating_duration_since(at) < SILENCE);
+        let rate = |stream: &mut Stream| -> Bitrate {
+            stream.parts(now).filter(|(_, last, _)| is_live(*last)).map(|(_, _, rate)| rate).sum()
+        };
+        self.streams.iter_mut().map(|stream| u32::try_from(rate(stream).as_kbps()).unwrap_or(u32::MAX)).collect()
+    }
+
     /// True while packets of it are missing that may still come.
     pub(crate) fn misses(&self) -> bool {
         self.streams.iter().any(|stream| !stream.nack.is_idle())

@@ -330,11 +330,13 @@ impl Command {
     }
 }
 
-/// The longest SDP offer that is read at all, in bytes. A six-party offer of Chromium is about 20 kB.
-pub const MAX_SDP_BYTES: usize = 64 * 1024;
+/// The longest SDP offer that is read at all, in bytes. A six-party offer of Chromium is about 20 kB, that of a Chime client with
+/// 25 videos 120 kB, and as many m-lines that it no longer uses double it.
+pub const MAX_SDP_BYTES: usize = 320 * 1024;
 
-/// The most Peers one Room holds, waiting ones included.
-pub const MAX_PEERS_PER_ROOM: usize = 32;
+/// The most Peers one Room holds, waiting ones included: the 250 people of a Chime meeting, two shares, and those who come back by
+/// another connection while the old one is still there.
+pub const MAX_PEERS_PER_ROOM: usize = 320;
 
 /// The most video m-lines that are assigned at once: what the Chime client asks for, and as many again on their way out.
 pub const MAX_ASSIGNMENTS: usize = 64;

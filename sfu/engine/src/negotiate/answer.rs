@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use wire::control::{Codec, Kind};
+use wire::control::{Codec, Kind, Manner};
 
 use super::{Format, Section};
 use crate::rtp::extension::Ids;
@@ -44,6 +44,8 @@ pub(crate) struct Answer<'a> {
     /// Those over TCP, passive: below all of these.
     pub(crate) tcp_addresses: &'a [SocketAddr],
     pub(crate) mixes_extensions: bool,
+    /// How the client expects to be answered.
+    pub(crate) manner: Manner,
     pub(crate) sections: Vec<SectionAnswer<'a>>,
 }
 
@@ -106,7 +108,7 @@ fn write_all(out: &mut String, answer: &Answer<'_>) -> std::fmt::Result {
         if section.mixes_extensions {
             out.push_str("a=extmap-allow-mixed\r\n");
         }
-        write_extensions(out, part, kind)?;
+        write_extensions(out, part, kind, answer.manner)?;
         for format in &section.formats {
             write_format(out, format, section.ids.transport_cc.is_some())?;
         }
@@ -149,8 +151,13 @@ fn write_candidates(out: &mut String, answer: &Answer<'_>) -> std::fmt::Result {
 }
 
 /// Only what the section offered, under its own ids: Firefox refuses transport-cc where it did not offer it.
-fn write_extensions(out: &mut String, part: &SectionAnswer<'_>, kind: Kind) -> std::fmt::Result {
+///
+/// A Chime client offers later only what the first answer took, and that one comes while its camera is off: so all that a
+/// camera may need later is taken at once. `video-orientation` is not: who has it does not turn the picture before it is
+/// encoded, and we do not pass it on.
+fn write_extensions(out: &mut String, part: &SectionAnswer<'_>, kind: Kind, manner: Manner) -> std::fmt::Result {
     let section = part.section;
+    let is_early = manner != Manner::Native && kind == Kind::Video;
     if let Some(id) = section.ids.mid {
         write!(out, "a=extmap:{id} urn:ietf:params:rtp-hdrext:sdes:mid\r\n")?;
     }
@@ -163,14 +170,14 @@ fn write_extensions(out: &mut String, part: &SectionAnswer<'_>, kind: Kind) -> s
     }
     // RFC 8285 section 6: what was offered one way is answered the other way.
     let way = |id: u8| if section.ids.is_one_way(id) { "/recvonly" } else { "" };
-    if part.receives && !section.sources.rids.is_empty() {
+    if is_early || part.receives && !section.sources.rids.is_empty() {
         for (id, name) in [(section.ids.rid, "rtp-stream-id"), (section.ids.repaired_rid, "repaired-rtp-stream-id")] {
             if let Some(id) = id {
                 write!(out, "a=extmap:{id}{} urn:ietf:params:rtp-hdrext:sdes:{name}\r\n", way(id))?;
             }
         }
     }
-    if let Some(id) = section.ids.dependency.filter(|_| uses_dependencies(section, part.receives)) {
+    if let Some(id) = section.ids.dependency.filter(|_| uses_dependencies(section, part.receives && !is_early)) {
         write!(out, "a=extmap:{id}{} {DEPENDENCY_URI}\r\n", way(id))?;
     }
     Ok(())

@@ -115,6 +115,7 @@ fn answer_of(offer: &Offer) -> String {
         pwd: "ourpasswordourpasswordour",
         fingerprint: "AA:BB",
         mixes_extensions: offer.mixes_extensions,
+        manner: wire::control::Manner::Native,
         addresses: &["192.0.2.9:5000".parse().unwrap(), "[2001:db8::1]:5000".parse().unwrap()],
         tcp_addresses: &[],
         sections: sections.collect(),

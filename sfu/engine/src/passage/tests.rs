@@ -393,6 +393,33 @@ fn time_runs_on_across_switches_by_the_reports_of_both() {
 }
 
 #[test]
+fn no_layer_above_the_limit_flows_whatever_is_selected() {
+    let mut rig = Rig::new(12);
+    rig.run(1000);
+    assert_eq!(rig.starts.last().unwrap().1, 2);
+    let now = rig.now();
+    rig.passage.limit(Some(1), now);
+    rig.run(500);
+    assert_eq!(rig.starts.last().unwrap().1, 1);
+    rig.select(0, 9);
+    rig.run(500);
+    rig.select(u8::MAX, 9);
+    rig.run(500);
+    assert_eq!(
+        rig.starts.iter().map(|(_, layer)| *layer).collect::<Vec<_>>().split_off(rig.starts.len() - 3),
+        [1, 0, 1]
+    );
+    // It is about the viewer's line, and stays when another Track comes.
+    rig.passage.begin(true);
+    let live = rig.track.live(rig.now());
+    rig.passage.settle(live, rig.now());
+    assert_eq!(rig.passage.waits_for(), Some(1));
+    let now = rig.now();
+    rig.passage.limit(None, now);
+    assert_eq!(rig.passage.waits_for(), Some(2));
+}
+
+#[test]
 fn a_layer_that_stops_is_replaced_and_comes_back() {
     let mut rig = Rig::new(4);
     rig.run(1000);

@@ -8,6 +8,7 @@ use wire::{RoomId, TrackId};
 
 use super::Peer;
 use crate::context::Context;
+use crate::door;
 use crate::layer::Layer;
 use crate::rewrite::Clock;
 use crate::rtp::{feedback, nack, report, rtcp};
@@ -84,7 +85,7 @@ impl Peer {
             let layers = self.tracks.get(index).map_or(0, |track| track.streams.len());
             for layer in 0..layers {
                 let Some(track) = self.tracks.get_mut(index) else { continue };
-                let is_muted = track.is_muted;
+                let is_muted = track.is_muted || !door::may_send(self.rights, track.source);
                 let Some(stream) = track.streams.get_mut(layer).filter(|stream| !stream.nack.is_idle()) else {
                     continue;
                 };

@@ -55,6 +55,7 @@ impl Peer {
             addresses: &ctx.addresses,
             tcp_addresses: &ctx.tcp_addresses,
             mixes_extensions,
+            manner: self.manner,
             sections: parts.collect(),
         };
         Ok(negotiate::write(&answer))
@@ -142,12 +143,8 @@ impl Peer {
                 None if section.receives => {
                     let is_taken = |pair: &usize| self.slots.iter().any(|s| s.kind == kind && s.pair == *pair);
                     let pair = (0..).find(|pair| !is_taken(pair)).unwrap_or_default();
-                    let sending = Sending {
-                        stream: format!("pair-{pair}"),
-                        track: format!("slot-{}", section.mid),
-                        ssrc: ctx.fresh_ssrc(),
-                        rtx_ssrc: ctx.fresh_ssrc(),
-                    };
+                    let (stream, track) = names(self.manner, kind, &section.mid, pair);
+                    let sending = Sending { stream, track, ssrc: ctx.fresh_ssrc(), rtx_ssrc: ctx.fresh_ssrc() };
                     let (first, first_rtx) = ctx.rng.random();
                     self.slots.push(Slot::new(Arc::clone(&section.mid), kind, pair, sending, first, first_rtx));
                     self.slots.len() - 1
@@ -165,8 +162,8 @@ impl Peer {
 
     /// Puts Tracks into slots so that exactly `wanted` is carried, as far as slots go, and tells signaling what changed.
     /// What is carried already stays where it is. Returns the Tracks that were newly put in.
-    pub(crate) fn attach(&mut self, ctx: &mut Context, room: RoomId, wanted: &[Wanted]) -> Vec<SlotTrack> {
-        let before: Vec<Option<SlotTrack>> = self.slots.iter().map(carried).collect();
+    pub(crate) fn attach(&mut self, ctx: &mut Context, room: RoomId, wanted: &[&Wanted]) -> Vec<SlotTrack> {
+        let before = self.carried();
         for slot in &mut self.slots {
             let is_wanted = slot.subscription.as_ref().is_some_and(|subscription| {
                 wanted.iter().any(|w| w.carries == subscription.carries && w.coding == subscription.coding)
@@ -196,6 +193,25 @@ impl Peer {
                 None => {}
             }
         }
+        let fresh = self.tell_changed(ctx, room, before);
+        if self.is_negotiated {
+            self.tell_wanted(ctx, room, lacking_audio, lacking_video);
+        }
+        fresh
+    }
+
+    /// What each slot carries.
+    pub(super) fn carried(&self) -> Vec<Option<SlotTrack>> {
+        self.slots.iter().map(carried).collect()
+    }
+
+    /// Tells signaling which slots no longer carry what they did. Returns the Tracks that were newly put in.
+    pub(super) fn tell_changed(
+        &self,
+        ctx: &mut Context,
+        room: RoomId,
+        before: Vec<Option<SlotTrack>>,
+    ) -> Vec<SlotTrack> {
         let mut fresh = Vec::new();
         for (slot, before) in self.slots.iter().zip(before) {
             let after = carried(slot);
@@ -204,9 +220,6 @@ impl Peer {
             }
             fresh.extend(after.clone());
             ctx.tell(Event::SlotChanged { room, peer: self.id, mid: slot.mid.to_string(), carries: after });
-        }
-        if self.is_negotiated {
-            self.tell_wanted(ctx, room, lacking_audio, lacking_video);
         }
         fresh
     }
@@ -242,6 +255,15 @@ impl Peer {
             self.slots_wanted = needed;
             ctx.tell(Event::SlotsWanted { room, peer: self.id, audio: needed.0, video: needed.1 });
         }
+    }
+}
+
+/// What the answer calls the MediaStream and the MediaStreamTrack of a slot. A Chime client knows a video by its m-line's mid.
+fn names(manner: Manner, kind: Kind, mid: &str, pair: usize) -> (String, String) {
+    match (manner, kind) {
+        (Manner::Native, _) => (format!("pair-{pair}"), format!("slot-{mid}")),
+        (Manner::Chime | Manner::ChimeShare, Kind::Audio) => ("voices".to_owned(), format!("at_{mid}")),
+        (Manner::Chime | Manner::ChimeShare, Kind::Video) => (format!("v_{mid}"), format!("vt_{mid}")),
     }
 }
 

@@ -1,6 +1,8 @@
 //! What signaling may ask of a Room. Each command is answered exactly once.
 
-use wire::control::{Command, Door, MAX_PEERS_PER_ROOM, Manner, Reason, Refusal, Reply, SendingLine, Source, TapEnd};
+use wire::control::{
+    Assignment, Command, Door, MAX_PEERS_PER_ROOM, Manner, Reason, Refusal, Reply, Rights, SendingLine, Source, TapEnd,
+};
 use wire::{ParticipantId, PeerId, RecordingId, Redacted};
 
 use super::Room;
@@ -61,9 +63,8 @@ impl Room {
                 }
                 None => Err(Refusal::new(Reason::UnknownPeer, "no such peer in the room")),
             },
-            Command::Assign { .. } | Command::SetRights { .. } => {
-                Err(Refusal::new(Reason::Unavailable, "not served yet"))
-            }
+            Command::Assign { peer, lines, .. } => self.assign(ctx, peer, lines),
+            Command::SetRights { participant, rights, .. } => self.set_rights(ctx, participant, rights),
             Command::SetConsent { participant, consented, .. } => {
                 let result = self.consents.set(participant, consented).map(|()| Reply::Done);
                 self.guard_tap(ctx);
@@ -119,6 +120,7 @@ impl Room {
             participant,
             door,
             manner,
+            rights: self.rights.of(participant),
             generation: self.generation,
             is_successor: before.is_some(),
         };
@@ -162,6 +164,27 @@ impl Room {
         let sending = peer.slots.iter().filter(|slot| slot.is_open);
         let sending = sending.map(|slot| SendingLine { mid: slot.mid.to_string(), ssrc: slot.sending.ssrc }).collect();
         Ok(Reply::Answer { sdp, sending })
+    }
+
+    fn assign(&mut self, ctx: &mut Context, peer: PeerId, lines: Vec<Assignment>) -> Result<Reply, Refusal> {
+        let (index, peer) = self.find_mut(peer).ok_or_else(unknown_peer)?;
+        peer.assign(lines)?;
+        peer.downlink.touch(ctx.now);
+        let published = self.published();
+        let fresh = self.fill(ctx, index, &published);
+        self.begin_pictures(ctx, &fresh);
+        self.next_wishes = ctx.now;
+        Ok(Reply::Done)
+    }
+
+    fn set_rights(&mut self, ctx: &mut Context, who: ParticipantId, rights: Rights) -> Result<Reply, Refusal> {
+        self.rights.set(who, rights)?;
+        for (_, peer) in self.peers.iter_mut().filter(|(_, peer)| peer.participant == who) {
+            peer.rights = rights;
+        }
+        self.forget_recent();
+        self.reconcile(ctx);
+        Ok(Reply::Done)
     }
 
     fn pass_door(&mut self, ctx: &mut Context, peer: PeerId, step: Move) -> Result<Reply, Refusal> {

@@ -84,9 +84,10 @@ impl Room {
         let Some(publisher) = self.peers.get_mut(index) else { return };
         let Some(binding) = publisher.find_binding(ssrc).filter(|binding| !binding.is_rtx) else { return };
         let from = publisher.door;
-        let participant = publisher.participant;
+        let (participant, rights) = (publisher.participant, publisher.rights);
         let Some(track) = publisher.tracks.get_mut(binding.track) else { return };
-        let (id, is_stopped) = (track.id, track.is_muted || !track.is_sending);
+        let (id, source) = (track.id, track.source);
+        let is_stopped = track.is_muted || !track.is_sending || !door::may_send(rights, source);
         let (ntp, rtp, _) = report;
         let Some(stream) = track.streams.get_mut(usize::from(binding.layer)) else { return };
         if !stream.note_report(ntp, rtp, ctx.now) || is_stopped {
@@ -99,7 +100,8 @@ impl Room {
             tap.report(ctx, (id, binding.layer), report);
         }
         for (other, receiver) in &mut self.peers {
-            if other != index && door::may_forward(from, receiver.door) {
+            let may = door::may_forward(from, receiver.door) && door::may_be_sent(receiver.rights, source);
+            if other != index && may {
                 receiver.send_sender_report(ctx, (id, binding.layer), (ntp, rtp));
             }
         }

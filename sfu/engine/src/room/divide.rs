@@ -1,16 +1,17 @@
 //! The downlinks of a Room: each receiver's is divided among what it wants to see, and publishers hear what of them is wanted.
 
+use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
-use bandwidth::{Bitrate, Claim, Class, Emphasis, Grant, Granted, Rung, Shape};
+use bandwidth::{Bitrate, Claim, Class, Emphasis, Grant, Granted, MAX_RATE, Rung, Shape};
 use wire::ParticipantId;
 use wire::TrackId;
-use wire::control::{Door, Encoding, Event, Kind, Source, View};
+use wire::control::{Door, Encoding, Event, Kind, SlotTrack, Source, View};
 
 use super::Room;
 use crate::context::Context;
 use crate::door;
-use crate::layer::{LayerStep, Step};
+use crate::layer::{Layer, LayerStep, Step};
 use crate::peer::Peer;
 use crate::subscription::Slot;
 use crate::wish::{Settled, Voice, encoding_hold, voice_hold};
@@ -56,6 +57,8 @@ struct Wanted {
     explored: Bitrate,
     /// What other receivers keep it up to.
     least: Bitrate,
+    /// The viewer wants no more.
+    target: Bitrate,
 }
 
 impl Wanted {
@@ -76,8 +79,8 @@ const fn rung_id(step: LayerStep) -> u16 {
 }
 
 /// Steps as a ladder: each dearer than the one before, more pixels before more frames. Without known sizes a spatial step
-/// counts as four times the pixels.
-fn ladder(steps: &[Step]) -> Vec<Rung> {
+/// counts as four times the pixels. Of what is dearer than `target` only the cheapest is a rung, when there is no other.
+fn ladder(steps: &[Step], target: Bitrate) -> Vec<Rung> {
     let mut steps = steps.to_vec();
     steps.sort_by_key(|step| step.step);
     let mut ladder: Vec<Rung> = Vec::new();
@@ -88,7 +91,7 @@ fn ladder(steps: &[Step]) -> Vec<Rung> {
             rate: step.rate,
             worth: pixels * (2 + u64::from(step.step.temporal.min(8))),
         };
-        if ladder.last().is_none_or(|last| rung.rate > last.rate) {
+        if ladder.last().is_none_or(|last| rung.rate > last.rate && rung.rate <= target) {
             ladder.push(rung);
         }
     }
@@ -117,15 +120,21 @@ impl Room {
         }
     }
 
-    /// After a door moved or somebody went: nothing leaves that waits for somebody outside, or is of somebody outside.
+    /// After a door moved, a right was taken or somebody went: nothing leaves that waits for somebody outside or is of somebody
+    /// outside, or that may not be sent any more.
     /// Everything else may: those whom it concerns are where they were when it was accepted.
     pub(super) fn drop_waiting(&mut self) {
         let inside = self.peers.iter().filter(|(_, peer)| door::may_forward(peer.door, Door::Admitted));
-        let inside: Vec<TrackId> = inside.flat_map(|(_, peer)| peer.tracks.iter().map(|track| track.id)).collect();
+        let given = inside.flat_map(|(_, peer)| {
+            peer.tracks.iter().filter(move |track| door::may_send(peer.rights, track.source)).map(|track| track.id)
+        });
+        let given: Vec<TrackId> = given.collect();
         for (_, peer) in &mut self.peers {
-            let is_outside = !door::may_forward(Door::Admitted, peer.door);
+            let (is_outside, rights) = (!door::may_forward(Door::Admitted, peer.door), peer.rights);
             peer.drop_waiting(|slot| {
-                is_outside || !slot.subscription.as_ref().is_some_and(|carried| inside.contains(&carried.carries.track))
+                let carried = slot.subscription.as_ref().map(|carried| &carried.carries);
+                let may = |of: &SlotTrack| door::may_be_sent(rights, of.source) && given.contains(&of.track);
+                is_outside || !carried.is_some_and(may)
             });
         }
     }
@@ -171,8 +180,9 @@ impl Room {
                 (false, 1) => MOST,
                 (false, _) => explored,
             };
+            let most = most.min(one.target);
             let shape = if one.is_single {
-                best = best + if is_small { MOST_SMALL } else { explored };
+                best = best + if is_small { MOST_SMALL } else { explored }.min(one.target);
                 Shape::Elastic { most, least: one.least }
             } else {
                 best =
@@ -194,33 +204,52 @@ impl Room {
         let Some(receiver) = self.peers.get(index) else { return Vec::new() };
         let speaking = self.speaking.filter(|(_, since)| ctx.now.saturating_duration_since(*since) >= SPEAKING);
         let slots = receiver.slots.iter().enumerate().filter(|(_, slot)| slot.is_watched());
-        let slots: Vec<_> = slots
+        let mut slots: Vec<_> = slots
             .filter_map(|(place, slot)| {
                 let carries = &slot.subscription.as_ref()?.carries;
                 let is_speaking = speaking.is_some_and(|(who, _)| who == carries.participant);
-                let emphasis = match slot.view {
-                    View::Thumbnail => Emphasis::Thumbnail,
-                    View::Pinned => Emphasis::Pinned,
-                    View::Full | View::Hidden if is_speaking => Emphasis::Speaker,
-                    View::Full | View::Hidden => Emphasis::Plain,
+                let rank = receiver.rank(&slot.mid);
+                let emphasis = match (slot.view, rank) {
+                    (View::Thumbnail, _) => Emphasis::Thumbnail,
+                    (View::Pinned, _) => Emphasis::Pinned,
+                    (View::Full | View::Hidden, Some((_, emphasis))) => emphasis,
+                    (View::Full | View::Hidden, None) if is_speaking => Emphasis::Speaker,
+                    (View::Full | View::Hidden, None) => Emphasis::Plain,
                 };
-                Some((place, slot.sending.ssrc, carries.track, carries.source, emphasis))
+                let priority = rank.map_or(0, |(priority, _)| priority);
+                let most = receiver.most(&slot.mid);
+                Some((priority, place, slot.sending.ssrc, carries.track, carries.source, emphasis, most))
             })
             .collect();
+        // Whom the viewer puts first is served first; otherwise who came first.
+        slots.sort_by_key(|(priority, ..)| Reverse(*priority));
         let mut wanted = Vec::with_capacity(slots.len());
-        for (slot, ssrc, track, source, emphasis) in slots {
+        for (_, slot, ssrc, track, source, emphasis, (at_most, target)) in slots {
             let others = self.viewers(track).filter(|(other, _)| *other != index);
             let others: Vec<Bitrate> = others.map(|(_, peer)| peer.granted(track)).collect();
-            let Some((can_be_limited, is_layered, steps)) = self.steps_of(ctx, track) else { continue };
+            let Some((can_be_limited, is_layered, steps)) = self.steps_of(ctx, track, at_most) else { continue };
             let rate = steps.iter().map(|step| step.rate).max().unwrap_or_default();
             let kept_up = others.iter().max().map_or(Bitrate::ZERO, |other| other.scale(RELAYED));
             let least = if can_be_limited { rate.min(kept_up) } else { rate };
-            let ladder = ladder(&steps);
+            let target = target.unwrap_or(MAX_RATE);
+            let ladder = ladder(&steps, target);
             let is_followed = others.is_empty() && can_be_limited;
             let is_single = !is_layered || is_followed;
             let explored = (rate.scale(1.5) + Bitrate::kbps(100)).clamp(EXPLORED, MOST);
             let key = key(ssrc, track);
-            wanted.push(Wanted { slot, key, source, emphasis, steps, ladder, is_single, is_followed, explored, least });
+            wanted.push(Wanted {
+                slot,
+                key,
+                source,
+                emphasis,
+                steps,
+                ladder,
+                is_single,
+                is_followed,
+                explored,
+                least,
+                target,
+            });
         }
         wanted
     }
@@ -236,14 +265,19 @@ impl Room {
 
     /// Whether the publisher of a Track can be limited, whether the Track has layers, and what of it flows. `None` while
     /// nothing is to be forwarded.
-    fn steps_of(&mut self, ctx: &Context, id: TrackId) -> Option<(bool, bool, Vec<Step>)> {
+    fn steps_of(&mut self, ctx: &Context, id: TrackId, at_most: Option<Layer>) -> Option<(bool, bool, Vec<Step>)> {
         for (_, peer) in &mut self.peers {
             let can_be_limited = peer.can_be_limited;
             let Some(track) = peer.tracks.iter_mut().find(|track| track.id == id) else { continue };
             if !track.is_sending || track.is_muted {
                 return None;
             }
-            let steps = track.steps(ctx.now);
+            let mut steps = track.steps(ctx.now);
+            if let (Some(at_most), true) = (at_most, track.has_layers()) {
+                // When only larger ones come in, the smallest of those flows.
+                let smallest = steps.iter().map(|step| step.step.spatial).min().unwrap_or_default();
+                steps.retain(|step| step.step.spatial <= at_most.max(smallest));
+            }
             let is_layered = track.has_layers() || steps.iter().any(|step| step.step.spatial > 0);
             return Some((can_be_limited, is_layered, steps));
         }
@@ -418,3 +452,6 @@ impl Peer {
         self.encodings.iter().any(|(id, wish)| *id == track && wish.told() == Encoding::Asleep)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,6 +40,11 @@ impl Room {
             ctx.counters.held_by_door += 1;
             return;
         }
+        let source = track.source;
+        if !door::may_send(publisher.rights, source) {
+            ctx.counters.held_by_rights += 1;
+            return;
+        }
         if track.is_muted || !track.is_sending {
             ctx.counters.held_by_mute += 1;
             return;
@@ -51,7 +56,7 @@ impl Room {
             let live = if track.streams.len() > 1 { track.live(ctx.now) } else { Live::default() };
             tap.packet(ctx, &publisher.slot_track(track), live, incoming);
         }
-        if let (Source::Microphone, Some(level)) = (track.source, incoming.audio_level) {
+        if let (Source::Microphone, Some(level)) = (source, incoming.audio_level) {
             self.speaker.note(participant, level, ctx.now);
         }
         let clock = incoming.clock;
@@ -65,18 +70,22 @@ impl Room {
             if other == index {
                 continue;
             }
-            if door::may_forward(from, receiver.door) {
-                if receiver.send_media(ctx, incoming) {
-                    // The publisher's next report may be seconds away, and lips and voice belong together from the start.
-                    if let Some(clock) = clock {
-                        receiver.send_sender_report(ctx, (incoming.track, incoming.layer), clock);
-                    }
-                    for later in &overtook {
-                        receiver.send_media(ctx, later);
-                    }
-                }
-            } else {
+            if !door::may_forward(from, receiver.door) {
                 ctx.counters.held_by_door += 1;
+                continue;
+            }
+            if !door::may_be_sent(receiver.rights, source) {
+                ctx.counters.held_by_rights += 1;
+                continue;
+            }
+            if receiver.send_media(ctx, incoming) {
+                // The publisher's next report may be seconds away, and lips and voice belong together from the start.
+                if let Some(clock) = clock {
+                    receiver.send_sender_report(ctx, (incoming.track, incoming.layer), clock);
+                }
+                for later in &overtook {
+                    receiver.send_media(ctx, later);
+                }
             }
         }
     }

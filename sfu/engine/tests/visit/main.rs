@@ -4,6 +4,7 @@
 #![allow(clippy::needless_pass_by_value, reason = "a test reads better without borrowing its fixtures")]
 
 mod call;
+mod chime;
 mod door;
 mod downlink;
 mod limit;

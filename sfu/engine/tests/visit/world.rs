@@ -215,8 +215,19 @@ impl World {
 
     /// Adds a Peer for a Participant and negotiates.
     pub(crate) fn join(&mut self, participant: ParticipantId, door: Door, config: ClientConfig) -> usize {
+        self.join_as(Manner::Native, participant, door, config)
+    }
+
+    /// The same for any client.
+    pub(crate) fn join_as(
+        &mut self,
+        manner: Manner,
+        participant: ParticipantId,
+        door: Door,
+        config: ClientConfig,
+    ) -> usize {
         let peer = PeerId::random();
-        self.command(Command::AddPeer { room: self.room, peer, participant, door, manner: Manner::Native }).unwrap();
+        self.command(Command::AddPeer { room: self.room, peer, participant, door, manner }).unwrap();
         self.doors.insert(peer, door);
         let index = self.seats.len();
         let config = ClientConfig { seed: self.rng.random(), ..config };
