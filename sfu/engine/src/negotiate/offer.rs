@@ -248,6 +248,17 @@ fn read_rids(attributes: &[Attribute]) -> (Vec<Arc<str>>, Vec<bool>) {
     if rids.len() > 1 { (rids, paused) } else { (Vec::new(), Vec::new()) }
 }
 
+/// A line about one payload type: its number and the rest.
+fn numbered(value: &str) -> Option<(u8, &str)> {
+    let (number, rest) = value.split_once(' ')?;
+    Some((number.parse().ok()?, rest.trim()))
+}
+
+/// The first line about this payload type.
+fn find<'a>(lines: &[(u8, &'a str)], payload_type: u8) -> Option<&'a str> {
+    lines.iter().find(|(number, _)| *number == payload_type).map(|(_, rest)| *rest)
+}
+
 /// The formats that we serve, best first: VP8, which everybody has, then H.264 in the offer's order, then VP9. An offer that
 /// begins with VP9 was made so on purpose, for no browser does by itself: then it comes first. AV1 is forwarded like the
 /// others, but not answered as long as it cannot be recorded.
@@ -255,18 +266,16 @@ fn read_formats(media: &MediaDescription, kind: Kind) -> Vec<Format> {
     let attributes = &media.attributes;
     let listed: Vec<u8> =
         media.media_name.formats.iter().filter_map(|f| f.parse().ok()).filter(|pt| *pt < 128).collect();
-    let by_type = |key: &'static str, payload_type: u8| {
-        values(attributes, key).filter_map(move |value| {
-            let (number, rest) = value.split_once(' ')?;
-            (number.parse() == Ok(payload_type)).then_some(rest.trim())
-        })
-    };
+    // Read once for all: browsers list 35 payload types and five lines for each.
+    let [maps, parameter_lines, feedback_lines] =
+        ["rtpmap", "fmtp", "rtcp-fb"].map(|key| values(attributes, key).filter_map(numbered).collect::<Vec<_>>());
+    let everybody: Vec<&str> = values(attributes, "rtcp-fb").filter_map(|value| value.strip_prefix("* ")).collect();
     let mut found = Vec::new();
     let mut retransmissions = Vec::new();
     let mut redundant = Vec::new();
     for &payload_type in &listed {
-        let Some(map) = by_type("rtpmap", payload_type).next() else { continue };
-        let parameters = by_type("fmtp", payload_type).next();
+        let Some(map) = find(&maps, payload_type) else { continue };
+        let parameters = find(&parameter_lines, payload_type);
         let parameter = |name: &str| {
             parameters?.split(';').find_map(|pair| {
                 let (key, value) = pair.trim().split_once('=')?;
@@ -298,8 +307,8 @@ fn read_formats(media: &MediaDescription, kind: Kind) -> Vec<Format> {
             _ => continue,
         };
         let mut feedback = FormatFeedback::default();
-        let everybody = values(attributes, "rtcp-fb").filter_map(|value| value.strip_prefix("* "));
-        for line in by_type("rtcp-fb", payload_type).chain(everybody) {
+        let own = feedback_lines.iter().filter(|(number, _)| *number == payload_type).map(|(_, rest)| *rest);
+        for line in own.chain(everybody.iter().copied()) {
             match line {
                 "nack" => feedback.nack = true,
                 "nack pli" => feedback.picture_loss = true,
