@@ -1,8 +1,10 @@
 //! Peers in the Chime manner: all voices on one line, each picture where signaling assigned it, shares beside their person.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use load::client::ClientConfig;
+use proptest::prelude::*;
 use wire::control::{Assignment, Command, Door, Event, Level, Manner, PublishedTrack, Rights, Source, View};
 use wire::{ParticipantId, TrackId};
 
@@ -411,4 +413,158 @@ fn both_faces_in_one_room_see_and_hear_each_other() {
     world.events.clear();
     world.run(5 * SECOND);
     assert!(!world.events.iter().any(|event| matches!(event, Event::Published { .. })), "nobody needs it any more");
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Join { waits: bool },
+    Share(prop::sample::Index),
+    Reconnect(prop::sample::Index),
+    Leave(prop::sample::Index),
+    Admit(prop::sample::Index),
+    SendBack(prop::sample::Index),
+    Rights(prop::sample::Index, u8),
+    Assign(prop::sample::Index, prop::sample::Index, prop::sample::Index),
+    Wait(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let who = any::<prop::sample::Index>;
+    prop_oneof![
+        3 => any::<bool>().prop_map(|waits| Step::Join { waits }),
+        2 => who().prop_map(Step::Share),
+        1 => who().prop_map(Step::Reconnect),
+        1 => who().prop_map(Step::Leave),
+        2 => who().prop_map(Step::Admit),
+        2 => who().prop_map(Step::SendBack),
+        4 => (who(), any::<u8>()).prop_map(|(who, bits)| Step::Rights(who, bits)),
+        6 => (who(), who(), who()).prop_map(|(who, first, second)| Step::Assign(who, first, second)),
+        6 => (5u64..250).prop_map(Step::Wait),
+    ]
+}
+
+/// What was commanded, to judge by it what came.
+#[derive(Default)]
+struct Model {
+    rights: BTreeMap<ParticipantId, Rights>,
+    /// Whose a Track is, and what: of all that were ever told.
+    tracks: BTreeMap<TrackId, (ParticipantId, Source)>,
+    /// By seat and line.
+    assigned: BTreeMap<(usize, String), TrackId>,
+    shares: BTreeSet<usize>,
+    read: Vec<usize>,
+}
+
+impl Model {
+    fn may(&self, from: ParticipantId, to: ParticipantId, source: Source) -> bool {
+        let of = |who| self.rights.get(&who).copied().unwrap_or_default();
+        let (from_rights, to_rights) = (of(from), of(to));
+        let may = match source {
+            Source::Microphone => from_rights.sends_audio && to_rights.receives_audio,
+            Source::Camera => from_rights.sends_video && to_rights.receives_video,
+            Source::Screen | Source::ScreenSound => from_rights.sends_content && to_rights.receives_content,
+        };
+        may && from != to
+    }
+
+    /// Each packet that came since the last step was allowed by what held since the last step.
+    fn judge(&mut self, world: &World) {
+        for event in &world.events {
+            if let Event::Published { tracks, .. } = event {
+                self.tracks.extend(tracks.iter().map(|told| (told.track, (told.participant, told.source))));
+            }
+        }
+        self.read.resize(world.seats.len(), 0);
+        for (index, seat) in world.seats.iter().enumerate() {
+            for packet in &seat.received[self.read[index]..] {
+                assert!(!self.shares.contains(&index), "what shares receives nothing");
+                let (from, source) = if *packet.mid == *"0" {
+                    let from = usize::from(*packet.payload.last().unwrap());
+                    let is_share = self.shares.contains(&from);
+                    let source = if is_share { Source::ScreenSound } else { Source::Microphone };
+                    (world.seats[from].participant, source)
+                } else {
+                    let track = self.assigned.get(&(index, packet.mid.to_string()));
+                    self.tracks[track.expect("nothing comes on a line to which nothing is assigned")]
+                };
+                assert!(self.may(from, seat.participant, source), "{source:?} on {} of seat {index}", packet.mid);
+            }
+            self.read[index] = seat.received.len();
+        }
+    }
+}
+
+/// Whoever sends has told Tracks, whatever became of them.
+fn play(world: &mut World, steps: &[Step]) -> Model {
+    let mut model = Model::default();
+    attend(world, Door::Admitted);
+    for step in steps {
+        // Who left does not come back in its seat.
+        let here: Vec<usize> = (0..world.seats.len())
+            .filter(|seat| world.doors.get(&world.seats[*seat].peer).is_some_and(|door| *door != Door::Removed))
+            .collect();
+        let mains: Vec<usize> = here.iter().copied().filter(|seat| !model.shares.contains(seat)).collect();
+        let is_full = world.seats.len() >= 7;
+        match step {
+            Step::Join { waits } if !is_full => {
+                attend(world, if *waits { Door::Waiting } else { Door::Admitted });
+            }
+            Step::Share(who) if !is_full && !mains.is_empty() => {
+                let share = share(world, *who.get(&mains));
+                model.shares.insert(share);
+            }
+            Step::Reconnect(who) if !is_full && !mains.is_empty() => {
+                let participant = world.seats[*who.get(&mains)].participant;
+                world.join_as(Manner::Chime, participant, Door::Admitted, client(2));
+            }
+            Step::Leave(who) if here.len() > 1 => world.remove(*who.get(&here)),
+            Step::Admit(who) if !here.is_empty() => drop(world.admit(*who.get(&here))),
+            Step::SendBack(who) if !here.is_empty() => drop(world.send_back(*who.get(&here))),
+            Step::Rights(who, bits) if !here.is_empty() => {
+                let bit = |place: u8| bits >> place & 1 != 0;
+                let rights = Rights {
+                    sends_audio: bit(0),
+                    receives_audio: bit(1),
+                    sends_video: bit(2),
+                    receives_video: bit(3),
+                    sends_content: bit(4),
+                    receives_content: bit(5),
+                };
+                let seat = *who.get(&here);
+                // What the command lets begin may come within it: nothing was on its way before.
+                model.judge(world);
+                set_rights(world, seat, rights);
+                model.rights.insert(world.seats[seat].participant, rights);
+            }
+            Step::Assign(who, first, second) if !mains.is_empty() && !model.tracks.is_empty() => {
+                let seat = *who.get(&mains);
+                let known: Vec<TrackId> = model.tracks.keys().copied().collect();
+                let chosen = [("2", *first.get(&known)), ("3", *second.get(&known))];
+                model.judge(world);
+                assign(world, seat, chosen.iter().map(|(mid, track)| line(mid, Some(*track))).collect());
+                model.assigned.extend(chosen.map(|(mid, track)| ((seat, mid.to_owned()), track)));
+            }
+            Step::Wait(millis) => world.run(Duration::from_millis(*millis)),
+            _ => {}
+        }
+        model.judge(world);
+    }
+    model
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn no_packet_comes_that_door_rights_or_assignment_forbid(
+        seed in any::<u8>(),
+        steps in prop::collection::vec(step(), 1..40),
+    ) {
+        let mut world = World::new(seed);
+        let mut model = play(&mut world, &steps);
+        world.run(SECOND);
+        model.judge(&world);
+        prop_assert!(world.trespasses.is_empty(), "{:?}", world.trespasses);
+        prop_assert_eq!(world.counters().room_panics, 0);
+    }
 }

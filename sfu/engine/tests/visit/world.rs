@@ -22,6 +22,7 @@ pub(crate) struct Seat {
     pub(crate) client: Client,
     pub(crate) address: SocketAddr,
     pub(crate) peer: PeerId,
+    manner: Manner,
     pub(crate) participant: ParticipantId,
     pub(crate) received: Vec<Received>,
     pub(crate) is_sending: bool,
@@ -235,6 +236,7 @@ impl World {
             client: Client::new(config, self.now).unwrap(),
             address: SocketAddr::from(([198, 51, 100, 7], 10_000 + u16::try_from(index).unwrap())),
             peer,
+            manner,
             participant,
             received: Vec::new(),
             is_sending: true,
@@ -548,11 +550,13 @@ impl World {
         }
     }
 
-    /// A Participant's younger Peer connected: the older ones are gone.
+    /// A Participant's younger Peer connected: the older ones are gone, but for what shares beside what does not.
     fn succeed(&mut self, peer: PeerId) {
         let Some(index) = self.seats.iter().position(|seat| seat.peer == peer) else { return };
-        let participant = self.seats[index].participant;
-        for seat in self.seats.iter().take(index).filter(|seat| seat.participant == participant) {
+        let shares = |seat: &Seat| seat.manner == Manner::ChimeShare;
+        let of = |seat: &Seat| (seat.participant, shares(seat));
+        let gone = of(&self.seats[index]);
+        for seat in self.seats.iter().take(index).filter(|seat| of(seat) == gone) {
             self.doors.insert(seat.peer, Door::Removed);
         }
     }
