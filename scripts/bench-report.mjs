@@ -73,6 +73,7 @@ for (const [index, quarter] of quarters.entries()) {
   note(`  CPU per visit at ${25 * (index + 1)} % of the knee (${quarter.visits} visits), % of a core`, (quarter.server.cores * 100) / quarter.visits, 3);
 }
 bar('CPU off a straight line through the quarters of the knee', bend(quarters), 0.1, { digits: 3 });
+const percent = (share) => (share === undefined ? undefined : share * 100);
 const kilo = (bytes) => (bytes === undefined ? undefined : bytes / 1e6);
 bar('memory per idle visit, MB', kilo(parts['two-party']?.memory?.perIdleVisit), 1);
 bar('memory per active visit, MB', kilo(parts['two-party']?.memory?.perActiveVisit), 1);
@@ -89,6 +90,13 @@ for (const { name, p95 } of parts.admission?.rows ?? [{ name: 'admitted to first
   if (name.includes('first frame')) bar(`in browsers, ${name}, p95, ms`, p95, 200, { digits: 0 });
 }
 bar('loss under 200,000 junk datagrams a second', parts.flood?.flood?.loss, 0.01, { digits: 4 });
+for (const people of [3, 6, 10]) {
+  const rows = (parts.mixer?.mixer ?? []).filter((row) => row.people === people && row.jitter_ms === 0);
+  const of = (speaking) => rows.find((row) => row.speaking === speaking);
+  note(`mixer, ${people} people, one speaks: % of a core for each`, percent(of('one')?.core_per_attendee), 3);
+  note(`mixer, ${people} people, all speak: % of a core for each`, percent(of('all')?.core_per_attendee), 3);
+  note(`mixer, ${people} people: sound comes later by, ms`, of('one')?.delay_ms, 1);
+}
 for (const name of ['estimator', 'impaired']) {
   console.log(parts[name] ? `              ${name}: see its own table above` : `not measured  ${name}`);
 }

@@ -1,8 +1,10 @@
 //! Opus in, voices mixed, Opus out. Pure: places on the timeline arrive as arguments, no clock and no I/O.
 //!
 //! A [`Voice`] decodes one person's packets and lays the sound on a timeline of 48 kHz samples; a [`Mix`] sums what its
-//! voices laid down and encodes it, one packet for each 20 ms.
+//! voices laid down and encodes it, one packet for each 20 ms. Both serve recordings, where every sound has its place. [`live`] is for
+//! those who listen while others speak: there what counts is to be soon.
 
+pub mod live;
 mod mix;
 mod voice;
 
