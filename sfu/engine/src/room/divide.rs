@@ -98,6 +98,12 @@ fn ladder(steps: &[Step], target: Bitrate) -> Vec<Rung> {
     ladder
 }
 
+/// Leaves out the Layers above this one; when only such come in, all but the smallest of those.
+fn keep_below(steps: &mut Vec<Step>, at_most: Layer) {
+    let smallest = steps.iter().map(|step| step.step.spatial).min().unwrap_or_default();
+    steps.retain(|step| step.step.spatial <= at_most.max(smallest));
+}
+
 impl Slot {
     /// It shows a picture to somebody, or would if the way could carry it.
     fn is_watched(&self) -> bool {
@@ -274,9 +280,7 @@ impl Room {
             }
             let mut steps = track.steps(ctx.now);
             if let (Some(at_most), true) = (at_most, track.has_layers()) {
-                // When only larger ones come in, the smallest of those flows.
-                let smallest = steps.iter().map(|step| step.step.spatial).min().unwrap_or_default();
-                steps.retain(|step| step.step.spatial <= at_most.max(smallest));
+                keep_below(&mut steps, at_most);
             }
             let is_layered = track.has_layers() || steps.iter().any(|step| step.step.spatial > 0);
             return Some((can_be_limited, is_layered, steps));

@@ -120,6 +120,47 @@ fn two_hear_each_other_as_it_came_and_see_what_is_assigned() {
     assert!(world.trespasses.is_empty(), "{:?}", world.trespasses);
 }
 
+/// The offer of a client whose camera is off: the line stays.
+fn without_camera(seat: usize, offer: String) -> String {
+    if seat != 1 {
+        return offer;
+    }
+    let (before, camera) = offer.split_once("a=mid:1\r\n").unwrap();
+    format!("{before}a=mid:1\r\n{}", camera.replacen("a=sendrecv", "a=inactive", 1))
+}
+
+#[test]
+fn a_camera_goes_off_and_on_five_times_and_is_the_same_each_time() {
+    let mut world = World::new(12);
+    attend(&mut world, Door::Admitted);
+    attend(&mut world, Door::Admitted);
+    world.connect();
+    world.run(SECOND);
+    let face = track(&world, 1, Source::Camera);
+    assign(&mut world, 0, vec![line("2", face)]);
+    let first = world.negotiate(1);
+    let fixed = |answer: &str| -> Vec<String> {
+        let is_fixed = |line: &&str| line.starts_with("a=ice-") || line.starts_with("a=fingerprint");
+        answer.lines().filter(is_fixed).map(str::to_owned).collect()
+    };
+    for _ in 0..5 {
+        world.edit_offer = without_camera;
+        let off = world.negotiate(1);
+        assert_eq!((fixed(&off), track(&world, 1, Source::Camera)), (fixed(&first), None));
+        let heard = listen(&mut world, 0, &["0", "2"]);
+        assert!(is_flowing(&heard[0], 1) && heard[1].0 == 0, "{heard:?}");
+        world.edit_offer = |_, offer| offer;
+        let on = world.negotiate(1);
+        let same = |answer: &str| answer.lines().filter(|line| !line.starts_with("o=")).collect::<String>();
+        assert_eq!((same(&on), track(&world, 1, Source::Camera)), (same(&first), face));
+        let heard = listen(&mut world, 0, &["0", "2"]);
+        assert!(is_flowing(&heard[0], 1) && heard[1].0 > 20, "{heard:?}");
+    }
+    assert!(is_unbroken(&world, 0, "2") && is_unbroken(&world, 0, "0"));
+    let connected = world.events.iter().filter(|event| matches!(event, Event::PeerConnected { .. })).count();
+    assert_eq!(connected, 2, "nobody connected again");
+}
+
 #[test]
 fn who_waits_gets_nothing_and_is_not_told_of() {
     let mut world = World::new(2);
