@@ -112,7 +112,7 @@ fn write_all(out: &mut String, answer: &Answer<'_>) -> std::fmt::Result {
         for format in &section.formats {
             write_format(out, format, section.ids.transport_cc.is_some())?;
         }
-        if part.receives {
+        if takes_layers(part) {
             write_layers(out, section)?;
         }
         if let Some(sending) = &part.sending {
@@ -170,7 +170,7 @@ fn write_extensions(out: &mut String, part: &SectionAnswer<'_>, kind: Kind, mann
     }
     // RFC 8285 section 6: what was offered one way is answered the other way.
     let way = |id: u8| if section.ids.is_one_way(id) { "/recvonly" } else { "" };
-    if is_early || part.receives && !section.sources.rids.is_empty() {
+    if is_early || takes_layers(part) {
         for (id, name) in [(section.ids.rid, "rtp-stream-id"), (section.ids.repaired_rid, "repaired-rtp-stream-id")] {
             if let Some(id) = id {
                 write!(out, "a=extmap:{id}{} urn:ietf:params:rtp-hdrext:sdes:{name}\r\n", way(id))?;
@@ -196,12 +196,15 @@ pub(crate) fn writable_ids(section: &Section, receives: bool) -> Ids {
     Ids { dependency: section.ids.dependency.filter(is_answered), ..section.ids }
 }
 
+/// Whether the Layers of an offer are answered. They are as well while the line rests: a browser goes on to offer them then, and one
+/// that is not answered is gone for good.
+fn takes_layers(part: &SectionAnswer<'_>) -> bool {
+    !part.section.sources.rids.is_empty() && (part.receives || !part.section.sends)
+}
+
 /// The Layers that we receive: all that were offered, in their order, those paused that the browser pauses.
 fn write_layers(out: &mut String, section: &Section) -> std::fmt::Result {
     let rids = &section.sources.rids;
-    if rids.is_empty() {
-        return Ok(());
-    }
     for rid in rids {
         write!(out, "a=rid:{rid} recv\r\n")?;
     }

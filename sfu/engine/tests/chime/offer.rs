@@ -35,11 +35,13 @@ pub(crate) struct Client {
     next_mid: u32,
     /// Extensions that the last answer took, by their names: others are not offered any more.
     accepted: Option<BTreeSet<String>>,
+    /// Layers were negotiated: they are offered from then on, also while the camera is off.
+    is_layered: bool,
 }
 
 impl Client {
     pub(crate) fn new() -> Self {
-        Self { camera: Camera::Off, remotes: Vec::new(), next_mid: 2, accepted: None }
+        Self { camera: Camera::Off, remotes: Vec::new(), next_mid: 2, accepted: None, is_layered: false }
     }
 
     /// One more remote video. A browser gives a stopped line to it, under a new mid.
@@ -64,24 +66,26 @@ impl Client {
     pub(crate) fn note_answer(&mut self, answer: &str) {
         let names = lines(answer, "a=extmap:").filter_map(|value| value.split(' ').nth(1)).map(str::to_owned);
         self.accepted = Some(names.collect());
+        self.is_layered |= self.camera == Camera::Simulcast;
     }
 
     pub(crate) fn offer(&self) -> String {
         let (session, first) = split(FIRST);
         let voice = first[0].to_owned();
         let camera = match self.camera {
-            Camera::Off => first[1].to_owned(),
+            Camera::Off if !self.is_layered => first[1].to_owned(),
             Camera::One => {
                 // The captured one has lost the extensions that its first answer did not take.
                 let sent = &split(CAMERA_AND_REMOTE).1[1];
                 extended(sent, first[1])
             }
-            Camera::Simulcast => {
+            Camera::Off | Camera::Simulcast => {
                 let credentials = ["a=ice-ufrag:", "a=ice-pwd:", "a=fingerprint:"];
-                credentials.iter().fold(split(SIMULCAST).1[1].to_owned(), |text, start| {
+                let sent = credentials.iter().fold(split(SIMULCAST).1[1].to_owned(), |text, start| {
                     let (old, new) = (line(&text, start), line(first[1], start));
                     text.replace(&old, &new)
-                })
+                });
+                if self.camera == Camera::Off { sent.replace("a=sendrecv", "a=inactive") } else { sent }
             }
         };
         let remote = extended(split(CAMERA_AND_REMOTE).1[2], first[1]);
