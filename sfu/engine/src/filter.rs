@@ -131,14 +131,9 @@ impl Filter {
         let (Some(picture), Some((temporal, is_sync))) = (incoming.picture, descriptor.temporal) else {
             return Pass::Yes;
         };
-        if self.is_everything() {
-            self.reach(picture);
+        if self.passes_all(picture, incoming.starts_run, 1) {
             return Pass::Yes;
         }
-        if incoming.starts_run && self.is_newest(picture) {
-            self.steps.turn(picture, self.wanted);
-        }
-        self.lower(1);
         let passes = self.decision(picture).unwrap_or_else(|| {
             let current = self.steps.last();
             let is_next = temporal == current.temporal.saturating_add(1);
@@ -155,14 +150,9 @@ impl Filter {
         let Some(picture) = incoming.picture else { return Pass::Yes };
         let frame = |spatial: u8| picture * SPATIAL + u64::from(spatial);
         let key = frame(descriptor.spatial);
-        if self.is_everything() {
-            self.reach(key);
+        if self.passes_all(key, incoming.starts_run, SPATIAL) {
             return Pass::Yes;
         }
-        if incoming.starts_run && self.is_newest(key) {
-            self.steps.turn(key, self.wanted);
-        }
-        self.lower(SPATIAL);
         let passes = self.decision(key).unwrap_or_else(|| {
             let current = self.steps.last();
             let next = current.spatial.saturating_add(1);
@@ -196,9 +186,23 @@ impl Filter {
         }
     }
 
-    /// Nothing is left out, neither now nor of what may still come late.
-    fn is_everything(&self) -> bool {
-        self.wanted == LayerStep::BEST && self.steps.before == LayerStep::BEST && self.steps.turns.is_empty()
+    /// Whether nothing is left out, neither now nor of what may still come late. Else what flows is brought in line with what is
+    /// wanted, pictures being `apart`: up at a keyframe, down at once.
+    fn passes_all(&mut self, frame: u64, starts_run: bool, apart: u64) -> bool {
+        let is_past = |from: u64| self.newest.is_some_and(|newest| newest >= from + DECISIONS as u64 * apart);
+        if self.steps.turns.back().is_some_and(|&(from, step)| step == LayerStep::BEST && is_past(from)) {
+            self.steps.reset(LayerStep::BEST);
+        }
+        let all = LayerStep::BEST;
+        if self.wanted == all && self.steps.before == all && self.steps.turns.is_empty() {
+            self.reach(frame);
+            return true;
+        }
+        if starts_run && self.is_newest(frame) {
+            self.steps.turn(frame, self.wanted);
+        }
+        self.lower(apart);
+        false
     }
 
     /// Exactly the packets of one decode target.
