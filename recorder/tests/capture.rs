@@ -148,6 +148,14 @@ struct Running {
     task: tokio::task::JoinHandle<recorder::Result<()>>,
 }
 
+impl Running {
+    /// Stops it in order.
+    async fn end(self) {
+        self.stop.cancel();
+        self.task.await.unwrap().unwrap();
+    }
+}
+
 impl Recorder {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -407,8 +415,7 @@ async fn a_recorder_that_dies_is_followed_by_one_that_finishes_from_the_journal(
         let (_, seconds) = probe(&file, "a:0");
         assert!((seconds - 4.0).abs() < 0.35, "{seconds}");
     }
-    second.stop.cancel();
-    second.task.await.unwrap().unwrap();
+    second.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -423,8 +430,7 @@ async fn a_tap_that_is_gone_with_nothing_captured_fails_the_recording() {
     recorder.reach(recording, "FAILED").await;
     let error: String = column(&mut owner, "error", recording).await;
     assert_eq!(error, "TAP_GONE");
-    running.stop.cancel();
-    running.task.await.unwrap().unwrap();
+    running.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -440,8 +446,7 @@ async fn a_tap_without_media_fails_and_says_so() {
     recorder.reach(recording, "FAILED").await;
     let error: String = column(&mut recorder.database.owner().await, "error", recording).await;
     assert_eq!(error, "EMPTY");
-    running.stop.cancel();
-    running.task.await.unwrap().unwrap();
+    running.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -454,8 +459,7 @@ async fn two_recorders_never_share_a_spool() {
     recorder.reach(recording, "CAPTURING").await;
     assert!(matches!(Spool::open(&recorder.spool()), Err(recorder::Error::SpoolBusy)));
     drop(frames);
-    first.stop.cancel();
-    first.task.await.unwrap().unwrap();
+    first.end().await;
 }
 
 /// Everything that a Tap of one person has to give, to its end.
@@ -484,10 +488,8 @@ async fn a_job_waits_for_the_recorder_of_the_node_that_has_its_tap() {
     let own = here.start();
     here.reach(ours, "STORED").await;
     assert_eq!(here.play(ours).await.0.artefacts.len(), 2);
-    for running in [own, running] {
-        running.stop.cancel();
-        running.task.await.unwrap().unwrap();
-    }
+    own.end().await;
+    running.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -519,10 +521,8 @@ async fn a_dead_recorders_job_waits_for_its_own_spool_while_another_recorder_loo
     let second = here.start();
     here.reach(ours, "STORED").await;
     assert_eq!(column::<i32>(&mut owner, "attempts", ours).await, 2);
-    for running in [second, running] {
-        running.stop.cancel();
-        running.task.await.unwrap().unwrap();
-    }
+    second.end().await;
+    running.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -535,6 +535,5 @@ async fn a_job_of_a_release_that_named_no_recorder_is_taken_by_whoever_is_there(
     recorder.reach(recording, "STORED").await;
     let worker: String = column(&mut recorder.database.owner().await, "worker", recording).await;
     assert_eq!(worker, recorder.name.to_string());
-    running.stop.cancel();
-    running.task.await.unwrap().unwrap();
+    running.end().await;
 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use bandwidth::nanos;
 use bytes::Bytes;
 
 /// No receiver waits longer for a repair.
@@ -103,11 +104,6 @@ impl Entry {
     fn is_old(&self, now: u64) -> bool {
         now.saturating_sub(self.sent) > nanos(AGE)
     }
-}
-
-/// Five hundred years fit.
-const fn nanos(time: Duration) -> u64 {
-    time.as_secs().saturating_mul(1_000_000_000).saturating_add(time.subsec_nanos() as u64)
 }
 
 /// One slot's packets by number. Bounded by age, bytes and count; the oldest go first.

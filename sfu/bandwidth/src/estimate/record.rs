@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::input::{ProbeId, Report, Sent};
+use crate::nanos;
 
 /// Older packets are forgotten; a report about them changes nothing.
 const KEEP: Duration = Duration::from_secs(10);
@@ -189,11 +190,6 @@ impl Record {
         }
         self.reported_to = from.max(number.min(self.first.saturating_add(self.packets.len() as u64)));
     }
-}
-
-/// Five hundred years fit.
-const fn nanos(time: Duration) -> u64 {
-    time.as_secs().saturating_mul(1_000_000_000).saturating_add(time.subsec_nanos() as u64)
 }
 
 #[cfg(test)]

@@ -21,6 +21,18 @@ fn attend(world: &mut World, door: Door) -> usize {
     world.join_as(Manner::Chime, ParticipantId::random(), door, client(2))
 }
 
+/// Two who were admitted and connected, the camera of the second assigned to a line of the first; and which Track that is.
+fn one_sees_the_other(seed: u8) -> (World, Option<TrackId>) {
+    let mut world = World::new(seed);
+    attend(&mut world, Door::Admitted);
+    attend(&mut world, Door::Admitted);
+    world.connect();
+    world.run(SECOND);
+    let face = track(&world, 1, Source::Camera);
+    assign(&mut world, 0, vec![line("2", face)]);
+    (world, face)
+}
+
 fn share(world: &mut World, of: usize) -> usize {
     let participant = world.seats[of].participant;
     world.join_as(Manner::ChimeShare, participant, Door::Admitted, client(0))
@@ -131,13 +143,7 @@ fn without_camera(seat: usize, offer: String) -> String {
 
 #[test]
 fn a_camera_goes_off_and_on_five_times_and_is_the_same_each_time() {
-    let mut world = World::new(12);
-    attend(&mut world, Door::Admitted);
-    attend(&mut world, Door::Admitted);
-    world.connect();
-    world.run(SECOND);
-    let face = track(&world, 1, Source::Camera);
-    assign(&mut world, 0, vec![line("2", face)]);
+    let (mut world, face) = one_sees_the_other(12);
     let first = world.negotiate(1);
     let fixed = |answer: &str| -> Vec<String> {
         let is_fixed = |line: &&str| line.starts_with("a=ice-") || line.starts_with("a=fingerprint");
@@ -276,13 +282,7 @@ fn a_second_share_takes_the_place_of_the_first_and_of_nothing_else() {
 
 #[test]
 fn rights_hold_for_every_packet_and_for_what_is_told() {
-    let mut world = World::new(6);
-    attend(&mut world, Door::Admitted);
-    attend(&mut world, Door::Admitted);
-    world.connect();
-    world.run(SECOND);
-    let face = track(&world, 1, Source::Camera);
-    assign(&mut world, 0, vec![line("2", face)]);
+    let (mut world, _) = one_sees_the_other(6);
     assert!(listen(&mut world, 0, &["0", "2"]).iter().all(|line| line.0 > 20));
     let all = Rights::default();
     // No camera: neither sent nor told of. The voice goes on.
@@ -319,13 +319,7 @@ fn rights_hold_for_every_packet_and_for_what_is_told() {
 
 #[test]
 fn a_hidden_tile_is_sent_nothing_and_keeps_its_line() {
-    let mut world = World::new(7);
-    attend(&mut world, Door::Admitted);
-    attend(&mut world, Door::Admitted);
-    world.connect();
-    world.run(SECOND);
-    let face = track(&world, 1, Source::Camera);
-    assign(&mut world, 0, vec![line("2", face)]);
+    let (mut world, _) = one_sees_the_other(7);
     assert!(listen(&mut world, 0, &["2"])[0].0 > 20);
     let (room, peer) = (world.room, world.seats[0].peer);
     let view = |view| Command::View { room, peer, mid: "2".to_owned(), view };
@@ -340,13 +334,7 @@ fn a_hidden_tile_is_sent_nothing_and_keeps_its_line() {
 
 #[test]
 fn a_target_is_what_the_publisher_is_told() {
-    let mut world = World::new(11);
-    attend(&mut world, Door::Admitted);
-    attend(&mut world, Door::Admitted);
-    world.connect();
-    world.run(SECOND);
-    let face = track(&world, 1, Source::Camera);
-    assign(&mut world, 0, vec![line("2", face)]);
+    let (mut world, face) = one_sees_the_other(11);
     world.run(5 * SECOND);
     assert!(world.seats[1].making > 500_000, "{}", world.seats[1].making);
     assign(&mut world, 0, vec![Assignment { target_kbits: Some(200), ..line("2", face) }]);
