@@ -5,6 +5,7 @@ mod config;
 mod control;
 mod error;
 mod metrics;
+mod mixing;
 mod shard;
 mod socket;
 mod tap;
@@ -22,7 +23,9 @@ pub use address::Address;
 pub use config::SfuConfig;
 pub use error::Error;
 pub use metrics::{Metrics, ShardStats};
-use shard::{Announced, Shard, ShardInbox};
+pub use mixing::MixStats;
+use mixing::Mixer;
+use shard::{Announced, Outlets, Shard, ShardInbox};
 use socket::UdpPort;
 use tcp::Acceptor;
 
@@ -97,6 +100,9 @@ impl Sfu {
     /// When the engine or a thread cannot be made, or a shard dies.
     pub async fn run(self, link: SfuEnd, taps: TapExchange, stop: CancellationToken) -> Result<(), Error> {
         let (requests, events) = link.split();
+        let desk = self.metrics.mixer();
+        let mixer = Mixer::start(&desk)?;
+        let outlets = Outlets { events, taps, mixer: desk };
         let mut inboxes: Vec<ShardInbox> = Vec::with_capacity(self.ports.len());
         let mut ends = Vec::with_capacity(self.ports.len());
         for (index, (port, addresses)) in self.ports.into_iter().zip(self.announced).enumerate() {
@@ -104,7 +110,7 @@ impl Sfu {
             let number = u8::try_from(index).map_err(|_| Error::Config("too many shards"))?;
             let slot = self.metrics.slot(index);
             let limits = self.config.limits();
-            let (shard, inbox) = Shard::new(number, port, announced, limits, events.clone(), taps.clone(), slot)?;
+            let (shard, inbox) = Shard::new(number, port, announced, limits, outlets.clone(), slot)?;
             let core = self.config.pin_shards.then_some(index);
             let (ended, end) = tokio::sync::oneshot::channel();
             thread::Builder::new()
@@ -118,7 +124,7 @@ impl Sfu {
             inboxes.push(inbox);
             ends.push(end);
         }
-        drop(events);
+        drop(outlets);
         let closing = stop.child_token();
         let acceptor = self.listener.map(|listener| {
             let desks = Arc::new(inboxes.iter().map(|inbox| inbox.desk.clone()).collect());
@@ -140,6 +146,7 @@ impl Sfu {
             // An error means that the thread ended without its word: it is gone either way.
             drop(end.await);
         }
+        drop(mixer);
         died.map_or(Ok(()), |index| Err(Error::ShardDied(index)))
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use engine::Counters;
 
+use crate::mixing::{Desk, MixStats};
 use crate::socket::SocketCounters;
 use crate::tcp::{AcceptCounters, TcpCounters};
 
@@ -15,6 +16,7 @@ type Read = fn(&Counters) -> u64;
 const ENGINE_COUNTERS: &[(&str, &str, Read)] = &[
     ("sfu_rtp_packets_received", "Authenticated RTP packets from peers.", |c| c.rtp_in),
     ("sfu_rtp_packets_forwarded", "RTP packets sent on, one for each receiver.", |c| c.forwarded),
+    ("sfu_rtp_packets_mixed", "Packets of mixes sent, one for each listener.", |c| c.mixed),
     ("sfu_rtp_packets_held_by_door", "Packets of or for somebody who is not admitted.", |c| c.held_by_door),
     ("sfu_rtp_packets_held_by_rights", "Packets that somebody may not send or be sent.", |c| c.held_by_rights),
     ("sfu_rtp_packets_held_by_mute", "Packets of a source that a clinician muted.", |c| c.held_by_mute),
@@ -58,6 +60,7 @@ pub struct ShardStats {
 pub struct Metrics {
     shards: Arc<Vec<Mutex<ShardStats>>>,
     accepted: Arc<AcceptCounters>,
+    mixer: Arc<Desk>,
 }
 
 /// Where one shard puts its figures.
@@ -69,11 +72,25 @@ pub(crate) struct MetricsSlot {
 
 impl Metrics {
     pub(crate) fn new(shards: usize) -> Self {
-        Self { shards: Arc::new((0..shards).map(|_| Mutex::default()).collect()), accepted: Arc::default() }
+        Self {
+            shards: Arc::new((0..shards).map(|_| Mutex::default()).collect()),
+            accepted: Arc::default(),
+            mixer: Arc::default(),
+        }
     }
 
     pub(crate) fn accepted(&self) -> Arc<AcceptCounters> {
         Arc::clone(&self.accepted)
+    }
+
+    pub(crate) fn mixer(&self) -> Arc<Desk> {
+        Arc::clone(&self.mixer)
+    }
+
+    /// The latest figures of the mixer, at most a second old while it works.
+    #[must_use]
+    pub fn mixing(&self) -> MixStats {
+        self.mixer.stats()
     }
 
     pub(crate) fn slot(&self, index: usize) -> MetricsSlot {
@@ -138,7 +155,52 @@ impl Metrics {
         gauge("sfu_peers", "Peers in all rooms, waiting ones included.", &|c| c.peers);
         gauge("sfu_peers_connected", "Peers with ICE and DTLS up.", &|c| c.connected);
         gauge("sfu_taps", "Running taps.", &|c| c.taps);
+        self.render_mixer(&mut text);
         text
+    }
+}
+
+impl Metrics {
+    fn render_mixer(&self, text: &mut String) {
+        let stats = self.mixing();
+        let counts = &stats.counts;
+        for (name, help, value) in [
+            ("frames", "Frames of 20 ms mixed, one for each room.", counts.frames),
+            ("frames_skipped", "Frames left out because the mixer was late.", counts.skipped),
+            ("packets_encoded", "Packets encoded by the mixer.", counts.encoded),
+            ("packets_decoded", "Packets decoded by the mixer.", counts.decoded),
+            ("frames_concealed", "Frames of a voice that the mixer had to guess.", counts.concealed),
+            ("packets_late", "Packets that came to the mixer after their turn.", counts.late),
+            ("packets_overflowed", "Packets that waited too long in a mix to be of use.", counts.overflowed),
+            ("packets_refused", "Packets of a voice that are not Opus.", counts.refused),
+            ("voices_dropped", "Packets dropped because the mixer was busy.", stats.voices_dropped),
+            ("mixes_dropped", "Mixed packets dropped because their shard was busy.", stats.mixes_dropped),
+        ] {
+            // Writing to a String cannot fail.
+            let _ = writeln!(
+                text,
+                "# HELP sfu_mixer_{name} {help}\n# TYPE sfu_mixer_{name} counter\nsfu_mixer_{name}_total {value}"
+            );
+        }
+        for (name, help, value) in [
+            ("busy_seconds", "Time that the mixer worked.", stats.busy),
+            ("waited_seconds", "Time that packets waited for their turn in a mix, all together.", counts.waited),
+        ] {
+            let value = value.as_secs_f64();
+            let _ = writeln!(
+                text,
+                "# HELP sfu_mixer_{name} {help}\n# TYPE sfu_mixer_{name} counter\nsfu_mixer_{name}_total {value}"
+            );
+        }
+        for (name, help, value) in [
+            ("rooms", "Rooms that are mixed.", stats.rooms),
+            ("listeners", "Peers who are sent a mix.", stats.listeners),
+        ] {
+            let _ = writeln!(
+                text,
+                "# HELP sfu_mixer_{name} {help}\n# TYPE sfu_mixer_{name} gauge\nsfu_mixer_{name} {value}"
+            );
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use wire::tap_link::TapExchange;
 
 use crate::Error;
 use crate::metrics::{MetricsSlot, ShardStats};
+use crate::mixing::{Desk, MixerLink};
 use crate::socket::{BATCH, UdpPort};
 use crate::tap::Taps;
 use crate::tcp::{TcpDesk, TcpPaths};
@@ -58,6 +59,14 @@ pub(crate) struct ShardInbox {
 pub(crate) struct Announced {
     pub(crate) udp: Vec<SocketAddr>,
     pub(crate) tcp: Vec<SocketAddr>,
+}
+
+/// Whom a shard speaks to.
+#[derive(Clone, Debug)]
+pub(crate) struct Outlets {
+    pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) taps: TapExchange,
+    pub(crate) mixer: Arc<Desk>,
 }
 
 impl ShardInbox {
@@ -142,10 +151,10 @@ impl Shard {
         port: UdpPort,
         announced: Announced,
         limits: Limits,
-        events: mpsc::Sender<Event>,
-        exchange: TapExchange,
+        outlets: Outlets,
         metrics: MetricsSlot,
     ) -> Result<(Self, ShardInbox), Error> {
+        let Outlets { events, taps, mixer } = outlets;
         let clock = Clock::start();
         let engine = Engine::new(EngineConfig {
             addresses: announced.udp,
@@ -169,7 +178,8 @@ impl Shard {
             events,
             events_dropped: 0,
             outlet: Outlet {
-                taps: Taps::new(exchange),
+                taps: Taps::new(taps),
+                mixer: MixerLink::new(&mixer, &waker),
                 events: VecDeque::new(),
                 replies: HashMap::new(),
                 wake_at: None,
@@ -199,6 +209,9 @@ impl Shard {
             self.inbox_waits |= is_rung;
             if self.inbox_waits {
                 self.take_commands();
+            }
+            if is_rung {
+                self.take_mixes();
             }
             let received = self.take_datagrams();
             self.take_frames();
@@ -288,6 +301,19 @@ impl Shard {
             }
         }
         received
+    }
+
+    /// What the mixer made of voices.
+    fn take_mixes(&mut self) {
+        let mixes = self.outlet.mixer.take();
+        if mixes.is_empty() {
+            return;
+        }
+        let now = self.tick();
+        for (room, packet) in mixes {
+            self.engine.handle_input(now, Input::Mixed { room, packet });
+            self.drain();
+        }
     }
 
     /// What came over TCP. Frames carry no time of their own: they are as old as the moment at which they are read.
@@ -383,6 +409,7 @@ impl Shard {
 #[derive(Debug)]
 struct Outlet {
     taps: Taps,
+    mixer: MixerLink,
     /// Events on their way to signaling. Bounded by [`EVENTS_WAITING`] plus what running Rooms can still cause without commands.
     events: VecDeque<Event>,
     replies: HashMap<u64, ReplyTo>,
@@ -411,6 +438,8 @@ impl Outlet {
                         gone.push(recording);
                     }
                 }
+                Output::MixWanted { room, plan } => self.mixer.plan(now, room, plan),
+                Output::Voice { room, packet } => self.mixer.voice(now, room, packet),
                 // Datagrams are sent in batches, from where they lie.
                 Output::Send { to, bytes } => engine.outgoing().push(to, &bytes),
                 Output::Wait(until) => {

@@ -243,7 +243,12 @@ impl Visits {
                     self.wait = until;
                     return;
                 }
-                Output::Send { .. } | Output::Event(_) | Output::TapOpened { .. } | Output::Tap { .. } => {}
+                Output::Send { .. }
+                | Output::Event(_)
+                | Output::TapOpened { .. }
+                | Output::Tap { .. }
+                | Output::MixWanted { .. }
+                | Output::Voice { .. } => {}
             }
         }
     }

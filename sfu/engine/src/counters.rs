@@ -53,6 +53,8 @@ pub struct Counters {
     pub held_by_door: u64,
     /// Packets not forwarded because their sender or their receiver lacks the right.
     pub held_by_rights: u64,
+    /// Packets of mixes, one for each listener.
+    pub mixed: u64,
     /// Packets of a muted Track.
     pub held_by_mute: u64,
     /// Packets not forwarded while a receiver waits for a keyframe.

@@ -18,6 +18,7 @@ mod keyframe;
 mod layer;
 mod limit;
 mod meter;
+mod mix;
 mod negotiate;
 mod outgoing;
 mod packet_out;
@@ -53,6 +54,7 @@ use transport::{Class, Path, classify};
 pub use allowance::Limits;
 pub use counters::Counters;
 pub use error::Error;
+pub use mix::{MixListener, MixPlan, MixedPacket, VoicePacket};
 pub use outgoing::Outgoing;
 
 /// What an Engine needs to know before its first datagram.
@@ -94,6 +96,13 @@ pub enum Input<'a> {
         /// The Recording that the Tap fed.
         recording: RecordingId,
     },
+    /// A packet of the mix that [`Output::MixWanted`] asked for.
+    Mixed {
+        /// The Room that it was made for.
+        room: RoomId,
+        /// The packet.
+        packet: MixedPacket,
+    },
     /// The instant of the last [`Output::Wait`] has come.
     Timeout,
 }
@@ -130,6 +139,20 @@ pub enum Output {
         recording: RecordingId,
         /// The frame.
         frame: TapFrame,
+    },
+    /// Mix the voices of a Room by this plan from now on.
+    MixWanted {
+        /// The Room.
+        room: RoomId,
+        /// Who speaks and who listens.
+        plan: MixPlan,
+    },
+    /// A packet of a voice of the last plan.
+    Voice {
+        /// The Room.
+        room: RoomId,
+        /// The packet.
+        packet: VoicePacket,
     },
     /// Nothing more to do until this instant, or until the next input when there is none.
     Wait(Option<Instant>),
@@ -177,6 +200,11 @@ impl Engine {
                 let room = self.ctx.taps.get(&recording).and_then(|room| self.find_place(*room));
                 if let Some(place) = room {
                     self.within(place, |room, ctx| room.handle_tap_closed(ctx, recording));
+                }
+            }
+            Input::Mixed { room, packet } => {
+                if let Some(place) = self.find_place(room) {
+                    self.within(place, |room, ctx| room.handle_mixed(ctx, &packet));
                 }
             }
             Input::Timeout => {}
@@ -343,6 +371,7 @@ impl Engine {
         for recording in recordings {
             tap::end(ctx, id, recording, TapEnd::RoomClosed);
         }
+        ctx.outputs.push_back(Output::MixWanted { room: id, plan: MixPlan::default() });
         ctx.tell(Event::RoomFailed { room: id });
         tracing::error!(room = ?id, "a room failed inside and was closed");
     }

@@ -4,10 +4,18 @@ mod numbering;
 
 use std::time::{Duration, Instant};
 
+use wire::control::Codec;
+
 pub(crate) use numbering::Numbering;
 
 /// What sender reports may say of the distance between two Layers, against the time that passed: more is not believed.
 const BELIEVED: Duration = Duration::from_millis(500);
+
+/// Sound comes in frames of so many ticks: a receiver drops what begins before the last one ended, and has to invent what lies between.
+const SOUND_FRAME: u32 = 960;
+
+/// The clock rate of all sound.
+const SOUND_HERTZ: u32 = Codec::Opus.clock_rate();
 
 /// Which instant an RTP timestamp is: NTP time and RTP time of a sender report.
 pub(crate) type Clock = (u64, u32);
@@ -62,7 +70,7 @@ impl Rewrite {
     }
 
     /// Begins a run with the first packet of a new source. Its number leaves as the next one. Its timestamp leaves as the
-    /// last one plus the time that passed since, in the clock rate `hertz`, and at least one. `is_same` says that the source
+    /// last one plus the time that passed since, in the clock rate `hertz`, and at least one: of sound, as whole frames. `is_same` says that the source
     /// before was another Layer of the same Track: then the sender reports of both tell the distance better.
     pub(crate) fn start(&mut self, numbers: Numbers, hertz: u32, is_same: bool, now: Instant) {
         self.before = self.last.is_some().then(|| self.lines.clone());
@@ -85,6 +93,7 @@ impl Rewrite {
                 ((i64::from(step) - i64::from(units)).abs() <= tolerance).then_some(step)
             });
             let step = by_report.map_or(units, |step| u32::try_from(step).unwrap_or_default()).max(1);
+            let step = if hertz == SOUND_HERTZ { whole_frames(step) } else { step };
             self.lines.timestamp_shift = last.wrapping_add(step).wrapping_sub(numbers.timestamp);
         }
         self.begin = self.translate(numbers.timestamp);
@@ -191,6 +200,11 @@ pub(crate) struct Late {
     /// Picture id and TL0PICIDX, unless the picture was left out.
     pub(crate) picture: Option<(u64, u8)>,
     pub(crate) frame: Option<u64>,
+}
+
+const fn whole_frames(step: u32) -> u32 {
+    let frames = step.saturating_add(SOUND_FRAME / 2) / SOUND_FRAME;
+    if frames == 0 { SOUND_FRAME } else { frames * SOUND_FRAME }
 }
 
 fn ticks(time: Duration, hertz: u32) -> u32 {

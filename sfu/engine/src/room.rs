@@ -310,6 +310,7 @@ impl Room {
         for index in all {
             self.drop_peer(ctx, index);
         }
+        self.mixing.end(ctx, self.id);
     }
 
     fn find(&self, peer: PeerId) -> Option<(usize, &Peer)> {

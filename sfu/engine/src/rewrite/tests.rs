@@ -41,6 +41,21 @@ fn a_new_source_continues_numbers_and_time() {
 }
 
 #[test]
+fn sound_goes_on_in_whole_frames_and_never_before_the_last_one_ended() {
+    let now = Instant::now();
+    for (millis, step) in [(0, 960), (3, 960), (29, 960), (31, 1920), (20, 960), (1000, 48_000)] {
+        let mut rewrite = Rewrite::new(7);
+        rewrite.start(numbers(10, 5000), 48_000, false, now);
+        rewrite.number(10);
+        assert_eq!(rewrite.timestamp(5000, now), 5000);
+        let later = now + Duration::from_millis(millis);
+        rewrite.start(numbers(700, 77), 48_000, false, later);
+        assert_eq!(rewrite.timestamp(77, later), 5000 + step, "{millis}");
+        assert_eq!(rewrite.timestamp(77 + 960, later), 5000 + step + 960);
+    }
+}
+
+#[test]
 fn a_late_keyframe_does_not_reuse_sequence_numbers() {
     let now = Instant::now();
     let mut rewrite = Rewrite::new(0);

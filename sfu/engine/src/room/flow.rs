@@ -15,7 +15,12 @@ impl Room {
         let Some(publisher) = self.peers.get_mut(index) else { return };
         publisher.bytes_in += bytes.len() as u64;
         let Some(Received { track, incoming, is_new }) = publisher.receive_rtp(ctx, bytes) else { return };
-        if is_new {
+        let published = self.peers.get(index).and_then(|publisher| publisher.tracks.get(track));
+        let is_first_sound = published.is_some_and(|track| self.mixing.is_first_sound(track, &incoming));
+        if is_first_sound {
+            self.mixing.note_sound(incoming.track);
+        }
+        if is_new || is_first_sound {
             self.reconcile(ctx);
         }
         if incoming.unwrapped.is_some() {
@@ -59,6 +64,7 @@ impl Room {
         if let (Source::Microphone, Some(level)) = (source, incoming.audio_level) {
             self.speaker.note(participant, level, ctx.now);
         }
+        self.mixing.feed(ctx, self.id, incoming);
         let clock = incoming.clock;
         // The first packet of a keyframe was overtaken: whoever begins with it gets what overtook it, too.
         let overtook = if incoming.starts_run && !incoming.is_newest {

@@ -163,7 +163,7 @@ impl Net {
                 Output::Reply { result, .. } => self.reply = Some(result),
                 Output::Event(event @ (Event::PeerLost { .. } | Event::RoomFailed { .. })) => self.lost.push(event),
                 Output::Tap { frame, .. } => self.tapped.push(frame),
-                Output::Event(_) | Output::TapOpened { .. } => {}
+                Output::Event(_) | Output::TapOpened { .. } | Output::MixWanted { .. } | Output::Voice { .. } => {}
             }
         }
     }

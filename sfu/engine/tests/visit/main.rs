@@ -8,6 +8,7 @@ mod chime;
 mod door;
 mod downlink;
 mod limit;
+mod mixing;
 mod network;
 mod sender;
 mod slots;

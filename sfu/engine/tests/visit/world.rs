@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use engine::{Counters, Engine, EngineConfig, Input, Limits, Output};
+use engine::{Counters, Engine, EngineConfig, Input, Limits, MixPlan, Output, VoicePacket};
 use load::client::{Client, ClientConfig, ClientEvent, Received};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -32,6 +32,8 @@ pub(crate) struct Seat {
     pub(crate) is_asleep: bool,
     /// Milliseconds and bytes of a packet of sound.
     pub(crate) voice: (u64, usize),
+    /// How loud its sound is: decibels below full scale.
+    pub(crate) level: u8,
     /// What the server lets it send, in bits per second.
     pub(crate) limit: u64,
     /// The least of that so far.
@@ -118,6 +120,13 @@ struct Flying {
     bytes: Vec<u8>,
 }
 
+/// What the mixer was told.
+#[derive(Debug, Default)]
+pub(crate) struct Mixer {
+    pub(crate) plans: Vec<MixPlan>,
+    pub(crate) voices: Vec<(Instant, VoicePacket)>,
+}
+
 pub(crate) struct World {
     /// When the clock began.
     pub(crate) origin: Instant,
@@ -147,6 +156,8 @@ pub(crate) struct World {
     pub(crate) trespasses: Vec<String>,
     /// Media datagrams sent to each seat.
     pub(crate) media_sent: BTreeMap<usize, u64>,
+    /// What the mixer was told.
+    pub(crate) mixer: Mixer,
     /// What happens to an offer on its way.
     pub(crate) edit_offer: fn(usize, String) -> String,
     opened: Vec<(RecordingId, Redacted<String>)>,
@@ -189,6 +200,7 @@ impl World {
             wakes: 0,
             trespasses: Vec::new(),
             media_sent: BTreeMap::new(),
+            mixer: Mixer::default(),
             edit_offer: |_, offer| offer,
             opened: Vec::new(),
             flying: BinaryHeap::new(),
@@ -244,6 +256,7 @@ impl World {
             wants_keyframe: true,
             is_asleep: false,
             voice: (20, 60),
+            level: 40,
             limit: u64::MAX,
             least_limit: u64::MAX,
             sender: Sender::new(),
@@ -382,7 +395,7 @@ impl World {
         let stamp = u8::try_from(index).unwrap();
         if seat.is_sending && seat.client.is_connected() {
             if millis % seat.voice.0 == 0 {
-                seat.client.send_audio(now, &vec![stamp; seat.voice.1], 40);
+                seat.client.send_audio(now, &vec![stamp; seat.voice.1], seat.level);
                 seat.spoken.push((now, seat.voice.0));
             }
             if millis % 40 == 0 && !seat.is_asleep {
@@ -540,6 +553,8 @@ impl World {
                     }
                     self.events.push(event);
                 }
+                Output::MixWanted { plan, .. } => self.mixer.plans.push(plan),
+                Output::Voice { packet, .. } => self.mixer.voices.push((self.now, packet)),
                 Output::TapOpened { recording, token } => self.opened.push((recording, token)),
                 Output::Tap { recording, frame } => self.tap_frames.push((recording, frame)),
                 Output::Wait(until) => {
