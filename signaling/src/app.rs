@@ -41,6 +41,8 @@ pub struct Parts {
     pub live: Arc<crate::live::Directory>,
     /// Wrong join codes of late.
     pub misses: Misses,
+    /// Requests of the Chime API of late.
+    pub chime_rate: crate::chime::rate::Rate,
     /// WebSockets that are open.
     pub sockets: Arc<Places>,
     /// Which views are in the audit chain already.

@@ -64,6 +64,8 @@ events! {
     ParticipantReconnected = "PARTICIPANT_RECONNECTED",
     ParticipantRemoved = "PARTICIPANT_REMOVED",
     ParticipantMuted = "PARTICIPANT_MUTED",
+    ParticipantAdded = "PARTICIPANT_ADDED",
+    ParticipantRightsChanged = "PARTICIPANT_RIGHTS_CHANGED",
     ConsentRequested = "CONSENT_REQUESTED",
     ConsentSigned = "CONSENT_SIGNED",
     ConsentDeclined = "CONSENT_DECLINED",

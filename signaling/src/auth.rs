@@ -120,6 +120,8 @@ pub enum Actor {
     Staff(Staff),
     /// The holder of a redeemed link's session.
     Attendee(Attendee),
+    /// An application that signs its requests with an access key of the organisation.
+    Service(Service),
     /// The program itself: timers, the recorder's news.
     System {
         /// For which organisation.
@@ -168,6 +170,15 @@ pub struct Attendee {
     pub expires_at: Timestamp,
 }
 
+/// An application that signs its requests.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// The organisation of its key.
+    pub org: OrgId,
+    /// The key's id.
+    pub access_key_id: String,
+}
+
 impl Actor {
     /// Whose organisation the act is in.
     #[must_use]
@@ -175,6 +186,7 @@ impl Actor {
         match self {
             Self::Staff(staff) => staff.org,
             Self::Attendee(attendee) => attendee.org,
+            Self::Service(service) => service.org,
             Self::System { org } | Self::Anonymous { org } => *org,
         }
     }
@@ -185,6 +197,7 @@ impl Actor {
         match self {
             Self::Staff(_) => "STAFF",
             Self::Attendee(_) => "PARTICIPANT",
+            Self::Service(_) => "SERVICE",
             Self::System { .. } => "SYSTEM",
             Self::Anonymous { .. } => "ANONYMOUS",
         }
@@ -196,6 +209,7 @@ impl Actor {
         match self {
             Self::Staff(staff) => staff.sub.clone(),
             Self::Attendee(attendee) => attendee.participant.to_string(),
+            Self::Service(service) => service.access_key_id.clone(),
             Self::System { .. } => "system".to_owned(),
             Self::Anonymous { .. } => "anonymous".to_owned(),
         }
@@ -207,7 +221,7 @@ impl Actor {
         match self {
             Self::Staff(staff) => Some(staff.role.as_str()),
             Self::Attendee(attendee) => Some(attendee.role.as_str()),
-            Self::System { .. } | Self::Anonymous { .. } => None,
+            Self::Service(_) | Self::System { .. } | Self::Anonymous { .. } => None,
         }
     }
 
@@ -217,7 +231,8 @@ impl Actor {
         match self {
             Self::Staff(staff) => staff_may(staff.role, permission),
             Self::Attendee(attendee) => session_may(attendee.role, permission),
-            Self::System { .. } => true,
+            // What an application may do is bounded by the operations that take its key.
+            Self::Service(_) | Self::System { .. } => true,
             Self::Anonymous { .. } => false,
         }
     }
@@ -236,7 +251,7 @@ impl Actor {
     pub fn may_touch(&self, visit: VisitId, clinician_id: &str) -> bool {
         match self {
             Self::Staff(staff) if staff.role == StaffRole::Clinician => staff.sub == clinician_id,
-            Self::Staff(_) | Self::System { .. } => true,
+            Self::Staff(_) | Self::Service(_) | Self::System { .. } => true,
             Self::Attendee(attendee) => attendee.visit == visit,
             Self::Anonymous { .. } => false,
         }

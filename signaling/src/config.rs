@@ -69,6 +69,23 @@ pub struct SignalingConfig {
     /// How long credentials for the relay hold. Default `1h`; they are renewed during the visit.
     #[serde(with = "humantime_serde")]
     pub turn_ttl: Duration,
+    /// How long a meeting of the Chime API lives while nobody is connected, its first minutes included. Default `5m`, as on Chime; a
+    /// practice whose patients wait longer for a clinician sets more.
+    #[serde(with = "humantime_serde")]
+    pub chime_silence: Duration,
+    /// How long such a meeting lives at most. Default `24h`.
+    #[serde(with = "humantime_serde")]
+    pub chime_longest: Duration,
+    /// Such meetings of one organisation at a time, at most. Default 250.
+    pub chime_meetings: u32,
+    /// Requests of the Chime API that one organisation may make in a second. Default 10.
+    pub chime_rate: u32,
+    /// Those that it may make at once. Default 20.
+    pub chime_burst: u32,
+    /// Buckets that captures may go to: `<organisation>/<bucket>`, or `*/<bucket>` for every organisation; comma-separated in the
+    /// environment. Default none.
+    #[serde(deserialize_with = "list")]
+    pub chime_buckets: Vec<String>,
     /// The demo practice, set by `anteroom dev` alone.
     #[serde(skip)]
     pub demo: Option<Demo>,
@@ -137,6 +154,12 @@ impl Default for SignalingConfig {
             turn_secret: None,
             turn_secret_file: None,
             turn_ttl: Duration::from_secs(3600),
+            chime_silence: Duration::from_secs(5 * 60),
+            chime_longest: Duration::from_secs(24 * 60 * 60),
+            chime_meetings: 250,
+            chime_rate: 10,
+            chime_burst: 20,
+            chime_buckets: Vec::new(),
             demo: None,
             metrics: Metrics::default(),
             vault: None,
@@ -167,6 +190,12 @@ impl SignalingConfig {
         "turn_secret_file",
         "turn_ttl",
         "quality_kept",
+        "chime_silence",
+        "chime_longest",
+        "chime_meetings",
+        "chime_rate",
+        "chime_burst",
+        "chime_buckets",
     ];
 
     /// Defaults, then the file, then the environment.
@@ -195,6 +224,15 @@ impl SignalingConfig {
         let bounds = [self.connections, self.connections_per_address, self.websockets, self.websockets_per_address];
         if bounds.contains(&0) {
             return refuse("`connections`, `websockets` and the two `_per_address` must be at least 1");
+        }
+        if self.chime_rate == 0 || self.chime_burst == 0 || self.chime_silence.is_zero() || self.chime_longest.is_zero()
+        {
+            return refuse(
+                "`chime_rate`, `chime_burst`, `chime_silence` and `chime_longest` must be more than nothing",
+            );
+        }
+        if self.chime_buckets.iter().any(|entry| entry.split_once('/').is_none_or(|(_, bucket)| bucket.is_empty())) {
+            return refuse("`chime_buckets` must hold entries such as `<organisation>/<bucket>` or `*/<bucket>`");
         }
         match &self.public_url {
             Some(url) => drop(PublicAddress::parse(url)?),

@@ -221,6 +221,24 @@ pub async fn find_org_by_code(db: &Db, hash: &[u8; 32]) -> Result<Option<OrgId>>
     Ok(org.map(OrgId::from_uuid))
 }
 
+/// The organisation and the sealed secret of an access key in use: the other question that is asked before an organisation is known.
+/// The policy `by_access_key` shows the row of this very key, and no other.
+///
+/// # Errors
+/// The database's own failures.
+pub(crate) async fn find_access_key(db: &Db, access_key_id: &str) -> Result<Option<(OrgId, Vec<u8>)>> {
+    let mut tx = db.pool.begin().await?;
+    sqlx::query!("SELECT set_config('app.access_key_id', $1, true) AS set", access_key_id).fetch_one(&mut *tx).await?;
+    let row = sqlx::query!(
+        "SELECT org_id, sealed_secret FROM chime_key WHERE access_key_id = $1 AND revoked_at IS NULL",
+        access_key_id
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(row.map(|row| (OrgId::from_uuid(row.org_id), row.sealed_secret)))
+}
+
 async fn enter(tx: &mut Tx, org: OrgId) -> Result<()> {
     sqlx::query!("SELECT set_config('app.org', $1, true) AS set", org.to_string()).fetch_one(tx).await?;
     Ok(())

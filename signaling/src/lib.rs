@@ -9,6 +9,7 @@ pub mod app;
 pub mod audit;
 pub mod auth;
 pub mod body;
+pub mod chime;
 pub mod clock;
 pub mod config;
 pub mod consent;
@@ -99,6 +100,7 @@ pub fn build(
         None => PublicAddress::localhost(address.port()),
     };
     let metrics = config.metrics.clone();
+    let chime_rate = chime::rate::Rate::new(config.chime_rate, config.chime_burst);
     let sockets = server::places::Places::new(config.websockets, config.websockets_per_address);
     Ok(App::new(app::Parts {
         sfu: link.requester(),
@@ -110,6 +112,7 @@ pub fn build(
         keys,
         clock,
         misses: limit::Misses::default(),
+        chime_rate,
         sockets,
         views: audit::memo::Memo::default(),
         samples: quality::Samples::new(metrics.clone()),
@@ -133,6 +136,7 @@ async fn serve(
     let jobs = tokio::spawn(recording::watch_jobs(app.clone()));
     let drainer = tokio::spawn(drain::run(app.clone(), drain));
     let samples = tokio::spawn(quality::writer::run(app.clone()));
+    let meetings = tokio::spawn(chime::lifetime::run(app.clone()));
     let gate = server::Gate::new(&app.config);
     let server = server::serve(listener, router::router(app.clone()), &gate, stop.clone());
     tracing::info!(%address, "signaling listens");
@@ -146,7 +150,7 @@ async fn serve(
         () = server => tracing::info!("signaling drained and stopped"),
         () = drained => tracing::warn!("signaling stopped with requests still under way"),
     }
-    for task in [pump, jobs, samples, drainer] {
+    for task in [pump, jobs, samples, meetings, drainer] {
         if let Err(error) = task.await {
             tracing::error!(%error, "a task of signaling failed");
         }

@@ -33,6 +33,7 @@ struct Figures {
     samples: Family<OutcomeLabels, Counter>,
     refused: Family<RefusedLabels, Counter>,
     abandoned: Counter,
+    client_events: Counter,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -67,6 +68,7 @@ impl Default for Figures {
             samples: Family::default(),
             refused: Family::default(),
             abandoned: Counter::default(),
+            client_events: Counter::default(),
             registry: Registry::default(),
         };
         registry.register("rooms", "Live rooms", all.rooms.clone());
@@ -82,6 +84,8 @@ impl Default for Figures {
         registry.register("connections_refused", help, all.refused.clone());
         let help = "Recordings reported as failed because their recorder is gone";
         registry.register("recordings_abandoned", help, all.abandoned.clone());
+        let help = "Events that clients of the Chime face told about their meetings";
+        registry.register("client_events", help, all.client_events.clone());
         Self { registry, ..all }
     }
 }
@@ -119,6 +123,11 @@ impl Metrics {
     pub(crate) fn count_socket(&self) -> SocketGuard {
         self.0.sockets.inc();
         SocketGuard(self.clone())
+    }
+
+    /// A client told how its meeting goes.
+    pub(crate) fn note_client_events(&self, count: usize) {
+        self.0.client_events.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
     }
 
     pub(crate) fn note_request(&self, route: &str, status: u16, took: Duration) {

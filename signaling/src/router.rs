@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::auth::origin;
 use crate::body::MAX_BODY;
 use crate::problem::{Code, Problem};
-use crate::{health, join, pages, problem, quality, recording, sign_in, telemetry, visit, ws};
+use crate::{chime, health, join, pages, problem, quality, recording, sign_in, telemetry, visit, ws};
 
 /// How long an ordinary request may take. The WebSocket and playback have their own limits.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -54,6 +54,8 @@ pub fn router(app: App) -> Router {
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn_with_state(app.clone(), origin::guard))
         .layer(from_fn(problem::finish))
+        // Signed by themselves, and answered in AWS's own words: no cookie, origin or problem is their business.
+        .merge(chime::http::router())
         .layer(map_response_with_state(app.clone(), pages::security_headers))
         .layer(from_fn_with_state(app.clone(), telemetry::trace))
         .with_state(app)

@@ -143,7 +143,7 @@ fn find_place<'a>(actor: &Actor, visit: &Visit, people: &'a [Participant]) -> Op
             actor.require_on(Permission::HostVisit, visit.id, &visit.clinician_id).ok()?;
             people.iter().find(|p| p.role == Role::Clinician && p.identity == staff.sub)
         }
-        Actor::System { .. } | Actor::Anonymous { .. } => None,
+        Actor::Service(_) | Actor::System { .. } | Actor::Anonymous { .. } => None,
     }
 }
 

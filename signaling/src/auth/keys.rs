@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
@@ -29,7 +30,10 @@ pub const SKEW: Duration = Duration::from_secs(120);
 /// No token of ours is longer; longer ones are not even decoded.
 const MAX_TOKEN_BYTES: usize = 4096;
 
-/// Signs and checks tokens, and hashes short codes.
+/// The first byte of what [`Keys::seal`] makes.
+const SEAL_VERSION: u8 = 1;
+
+/// Signs and checks tokens, hashes short codes, and seals what the database may hold but not read.
 pub struct Keys {
     signing: EncodingKey,
     checking: DecodingKey,
@@ -182,6 +186,67 @@ impl Keys {
         mac.update(code.as_bytes());
         mac.finalize().into_bytes().into()
     }
+
+    /// A tag of `data` that only this server can make. `purpose` ends with a zero byte, so that no tag serves two ends.
+    #[must_use]
+    pub(crate) fn tag(&self, purpose: &'static [u8], data: &[u8]) -> [u8; 32] {
+        self.mac(purpose, data).finalize().into_bytes().into()
+    }
+
+    /// Whether `tag` begins the [tag](Self::tag) of `data`, in a time that says nothing about where they differ. The caller bounds its
+    /// length from below.
+    #[must_use]
+    pub(crate) fn is_tag(&self, purpose: &'static [u8], data: &[u8], tag: &[u8]) -> bool {
+        self.mac(purpose, data).verify_truncated_left(tag).is_ok()
+    }
+
+    /// Seals a secret for the database. Only this server opens it, and only for the same purpose and context.
+    ///
+    /// # Errors
+    /// When the system gives no randomness.
+    pub(crate) fn seal(&self, purpose: &'static [u8], context: &[u8], secret: &[u8]) -> Result<Vec<u8>, Error> {
+        let nonce: [u8; NONCE_LEN] = rand::random();
+        let mut sealed = secret.to_vec();
+        self.sealing(purpose)?
+            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(context), &mut sealed)
+            .map_err(|_| Error::Keys("a secret could not be sealed".to_owned()))?;
+        Ok([&[SEAL_VERSION], nonce.as_slice(), &sealed].concat())
+    }
+
+    /// Opens what [`seal`](Self::seal) made.
+    ///
+    /// # Errors
+    /// When it was sealed by another server, or for something else, or is damaged.
+    pub(crate) fn unseal(&self, purpose: &'static [u8], context: &[u8], sealed: &[u8]) -> Result<Vec<u8>, Error> {
+        let broken = || Error::Keys("a sealed secret does not open: is `lookup.key` another one now?".to_owned());
+        let (version, rest) = sealed.split_first().ok_or_else(broken)?;
+        let (nonce, rest) = rest.split_first_chunk::<NONCE_LEN>().ok_or_else(broken)?;
+        if *version != SEAL_VERSION {
+            return Err(broken());
+        }
+        let mut secret = rest.to_vec();
+        let length = self
+            .sealing(purpose)?
+            .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(context), &mut secret)
+            .map_err(|_| broken())?
+            .len();
+        secret.truncate(length);
+        Ok(secret)
+    }
+
+    /// A key of its own for each purpose.
+    fn sealing(&self, purpose: &'static [u8]) -> Result<LessSafeKey, Error> {
+        let key = self.tag(b"anteroom sealing key v1\0", purpose);
+        let key = UnboundKey::new(&AES_256_GCM, &key).map_err(|_| Error::Keys("no key for sealing".to_owned()))?;
+        Ok(LessSafeKey::new(key))
+    }
+
+    fn mac(&self, purpose: &'static [u8], data: &[u8]) -> Hmac<Sha256> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.lookup).expect("HMAC takes any key length");
+        mac.update(purpose);
+        mac.update(data);
+        mac
+    }
 }
 
 /// Whether a token's own times allow it at `now`, give or take [`SKEW`].
@@ -246,6 +311,26 @@ mod tests {
             assert_eq!(mode & 0o777, 0o600);
         }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_sealed_secret_opens_for_its_purpose_and_context_alone() {
+        let keys = Keys::ephemeral().unwrap();
+        let sealed = keys.seal(b"a\0", b"one", b"secret").unwrap();
+        assert_eq!(keys.unseal(b"a\0", b"one", &sealed).unwrap(), b"secret");
+        assert_ne!(keys.seal(b"a\0", b"one", b"secret").unwrap(), sealed);
+        assert!(keys.unseal(b"b\0", b"one", &sealed).is_err());
+        assert!(keys.unseal(b"a\0", b"two", &sealed).is_err());
+        assert!(Keys::ephemeral().unwrap().unseal(b"a\0", b"one", &sealed).is_err());
+        for at in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[at] ^= 1;
+            assert!(keys.unseal(b"a\0", b"one", &changed).is_err());
+            assert!(keys.unseal(b"a\0", b"one", &sealed[..at]).is_err());
+        }
+        let tag = keys.tag(b"a\0", b"data");
+        assert!(keys.is_tag(b"a\0", b"data", &tag[..24]));
+        assert!(!keys.is_tag(b"b\0", b"data", &tag[..24]));
     }
 
     #[test]

@@ -301,7 +301,7 @@ pub(crate) struct Playable {
 /// `NOT_FOUND` when there is none, or it is not stored yet.
 pub(crate) async fn get_playable(tx: &mut Tx, recording: RecordingId) -> Result<Playable> {
     let row = sqlx::query!(
-        r#"SELECT r.visit_id, v.clinician_id, j.manifest AS "manifest!: Json<Manifest>", j.dek_wrapped AS "dek_wrapped!",
+        r#"SELECT r.visit_id, coalesce(v.clinician_id, '') AS "clinician_id!", j.manifest AS "manifest!: Json<Manifest>", j.dek_wrapped AS "dek_wrapped!",
                j.kek_id AS "kek_id!"
            FROM recording r JOIN recording_job j USING (recording_id) JOIN visit v USING (visit_id)
            WHERE r.recording_id = $1 AND r.status = 'STORED' AND j.manifest IS NOT NULL AND j.dek_wrapped IS NOT NULL

@@ -65,11 +65,11 @@ fn parse_status(text: &str) -> Result<VisitStatus> {
 pub async fn insert(tx: &mut Tx, org: OrgId, id: VisitId, new: &NewVisit, by: &str, now: Timestamp) -> Result<Visit> {
     let inserted = sqlx::query_as!(
         Row,
-        "INSERT INTO visit (visit_id, org_id, external_appointment_id, patient_id, clinician_id, status_updated_at, visit_type,
+        r#"INSERT INTO visit (visit_id, org_id, external_appointment_id, patient_id, clinician_id, status_updated_at, visit_type,
              channel, scheduled_start_at, duration_min, recording_policy, created_at, created_by, updated_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $6, $12, $6)
-         RETURNING visit_id, org_id, external_appointment_id, patient_id, clinician_id, status, visit_type, scheduled_start_at,
-             duration_min, started_at, ended_at, recording_policy, row_version",
+         RETURNING visit_id, org_id, external_appointment_id, patient_id AS "patient_id!",
+             clinician_id AS "clinician_id!", status, visit_type, scheduled_start_at, duration_min, started_at, ended_at, recording_policy, row_version"#,
         id.as_uuid(),
         org.as_uuid(),
         new.appointment,
@@ -101,9 +101,9 @@ pub async fn insert(tx: &mut Tx, org: OrgId, id: VisitId, new: &NewVisit, by: &s
 pub async fn find(tx: &mut Tx, id: VisitId) -> Result<Option<Visit>> {
     sqlx::query_as!(
         Row,
-        "SELECT visit_id, org_id, external_appointment_id, patient_id, clinician_id, status, visit_type, scheduled_start_at,
-             duration_min, started_at, ended_at, recording_policy, row_version
-         FROM visit WHERE visit_id = $1",
+        r#"SELECT visit_id, org_id, external_appointment_id, patient_id AS "patient_id!",
+             clinician_id AS "clinician_id!", status, visit_type, scheduled_start_at, duration_min, started_at, ended_at, recording_policy, row_version
+         FROM visit WHERE visit_id = $1 AND kind = 'VISIT'"#,
         id.as_uuid()
     )
     .fetch_optional(tx)
@@ -127,9 +127,9 @@ pub async fn get(tx: &mut Tx, id: VisitId) -> Result<Visit> {
 pub async fn find_by_appointment(tx: &mut Tx, org: OrgId, appointment: &str) -> Result<Option<Visit>> {
     sqlx::query_as!(
         Row,
-        "SELECT visit_id, org_id, external_appointment_id, patient_id, clinician_id, status, visit_type, scheduled_start_at,
-             duration_min, started_at, ended_at, recording_policy, row_version
-         FROM visit WHERE org_id = $1 AND external_appointment_id = $2",
+        r#"SELECT visit_id, org_id, external_appointment_id, patient_id AS "patient_id!",
+             clinician_id AS "clinician_id!", status, visit_type, scheduled_start_at, duration_min, started_at, ended_at, recording_policy, row_version
+         FROM visit WHERE org_id = $1 AND external_appointment_id = $2 AND kind = 'VISIT'"#,
         org.as_uuid(),
         appointment
     )
@@ -163,16 +163,16 @@ pub async fn list(tx: &mut Tx, org: OrgId, filter: &Filter) -> Result<Vec<Visit>
     let (after_time, after_id) = filter.after.unzip();
     sqlx::query_as!(
         Row,
-        "SELECT visit_id, org_id, external_appointment_id, patient_id, clinician_id, status, visit_type, scheduled_start_at,
-             duration_min, started_at, ended_at, recording_policy, row_version
+        r#"SELECT visit_id, org_id, external_appointment_id, patient_id AS "patient_id!",
+             clinician_id AS "clinician_id!", status, visit_type, scheduled_start_at, duration_min, started_at, ended_at, recording_policy, row_version
          FROM visit
-         WHERE org_id = $1
+         WHERE org_id = $1 AND kind = 'VISIT'
            AND ($2::text IS NULL OR clinician_id = $2)
            AND ($3::timestamptz IS NULL OR scheduled_start_at >= $3)
            AND ($4::timestamptz IS NULL OR scheduled_start_at < $4)
            AND (cardinality($5::text[]) = 0 OR status = ANY($5))
            AND ($6::timestamptz IS NULL OR (scheduled_start_at, visit_id) > ($6, $7::uuid))
-         ORDER BY scheduled_start_at, visit_id LIMIT 101",
+         ORDER BY scheduled_start_at, visit_id LIMIT 101"#,
         org.as_uuid(),
         filter.clinician,
         filter.from,
@@ -207,9 +207,10 @@ pub async fn move_to(
                started_at = CASE WHEN $2 = 'IN_PROGRESS' THEN coalesce(v.started_at, $3) ELSE v.started_at END,
                ended_at = CASE WHEN $2 IN ('COMPLETED', 'NO_SHOW', 'CANCELLED', 'TECHNICAL') THEN $3 END,
                end_reason = $4, ended_by = $5
-           FROM (SELECT visit_id, status FROM visit WHERE visit_id = $1 FOR UPDATE) old
+           FROM (SELECT visit_id, status FROM visit WHERE visit_id = $1 AND kind = 'VISIT' FOR UPDATE) old
            WHERE v.visit_id = old.visit_id AND old.status = ANY($6)
-           RETURNING old.status AS "was!", v.visit_id, v.org_id, v.external_appointment_id, v.patient_id, v.clinician_id, v.status,
+           RETURNING old.status AS "was!", v.visit_id, v.org_id, v.external_appointment_id,
+               v.patient_id AS "patient_id!", v.clinician_id AS "clinician_id!", v.status,
                v.visit_type, v.scheduled_start_at, v.duration_min, v.started_at, v.ended_at, v.recording_policy, v.row_version"#,
         id.as_uuid(),
         to.as_str(),

@@ -120,7 +120,7 @@ fn person_view(person: &Participant, with_id: bool) -> PersonView {
 fn sees_waiting(actor: &Actor, waiting: ParticipantId) -> bool {
     match actor {
         Actor::Attendee(attendee) => attendee.participant == waiting || actor.may(Permission::HostVisit),
-        Actor::Staff(_) | Actor::System { .. } => true,
+        Actor::Staff(_) | Actor::Service(_) | Actor::System { .. } => true,
         Actor::Anonymous { .. } => false,
     }
 }

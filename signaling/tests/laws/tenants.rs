@@ -23,6 +23,9 @@ const TABLES: &[&str] = &[
     "playback_grant",
     "audit_event",
     "audit_head",
+    "chime_key",
+    "chime_meeting",
+    "chime_attendee",
 ];
 
 /// Every route with an id in it, as a stranger with the best role there is would ask.

@@ -1,0 +1,198 @@
+//! The operations of `chime-sdk-meetings` and `chime-sdk-media-pipelines` at the root of the HTTP address: a request is read, its
+//! signature is checked, and it goes to the operation that method, path and `operation` parameter name.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use serde_json::Value;
+
+use crate::app::App;
+use crate::auth::{self, Actor};
+use crate::chime::error::{Fault, Kind, Service};
+use crate::chime::names::{AttendeeId, MeetingId};
+use crate::chime::sigv4::{self, Signed};
+use crate::chime::{attendees, check, client_events, keys, meetings, pipelines, tags, transcription};
+use crate::ids::OrgId;
+use crate::telemetry;
+
+/// The longest body that is read: 50 tags of the longest kind fit twice.
+const MAX_BODY: usize = 256 * 1024;
+
+/// How long a request may take, its body included.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Names the request, as AWS does.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+
+/// Where both services live. Paths that they do not have stay the native router's.
+pub(crate) fn router() -> Router<App> {
+    let mut router = Router::new();
+    for path in [
+        "/meetings",
+        "/meetings/{meeting}",
+        "/meetings/{meeting}/attendees",
+        "/meetings/{meeting}/attendees/{attendee}",
+        "/meetings/{meeting}/attendees/{attendee}/capabilities",
+        "/meetings/{meeting}/transcription",
+        "/tags",
+    ] {
+        router = router.route(path, any(serve_meetings));
+    }
+    for path in pipelines::PATHS {
+        router = router.route(path, any(serve_pipelines));
+    }
+    router.route("/client-events", any(client_events::take))
+}
+
+/// One authenticated request.
+#[derive(Debug)]
+pub(crate) struct Call {
+    /// What it may reach.
+    pub(crate) app: App,
+    /// Whose key it was signed with.
+    pub(crate) org: OrgId,
+    /// Whom the audit names.
+    pub(crate) actor: Actor,
+    /// The region that the client was told to use.
+    pub(crate) region: String,
+    /// As it came.
+    pub(crate) query: String,
+    /// As it came.
+    pub(crate) body: Bytes,
+}
+
+/// What an operation answers.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// 200 with a body.
+    Ok(Value),
+    /// 200 without.
+    Empty,
+    /// 204.
+    NoContent,
+}
+
+/// What an operation gives.
+pub(crate) type Outcome = Result<Answer, Fault>;
+
+async fn serve_meetings(State(app): State<App>, request: Request) -> Response {
+    // Both services tag by one path; which of them is meant is in the ARN, and so is read later.
+    serve(app, request, Service::Meetings).await
+}
+
+async fn serve_pipelines(State(app): State<App>, request: Request) -> Response {
+    serve(app, request, Service::Pipelines).await
+}
+
+async fn serve(app: App, request: Request, service: Service) -> Response {
+    let id = request_id();
+    let outcome = tokio::time::timeout(TIMEOUT, Box::pin(answer(app, request, service))).await;
+    let (service, outcome) =
+        outcome.unwrap_or_else(|_| (service, Err(Kind::Unavailable.with("The request took too long"))));
+    let mut response = match outcome {
+        Ok(Answer::Ok(body)) => axum::Json(body).into_response(),
+        Ok(Answer::Empty) => StatusCode::OK.into_response(),
+        Ok(Answer::NoContent) => StatusCode::NO_CONTENT.into_response(),
+        Err(fault) => fault.into_response(service, &id),
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        headers.insert(REQUEST_ID, value);
+    }
+    response
+}
+
+/// The request's id, in the form that AWS gives it.
+fn request_id() -> String {
+    let id = telemetry::request_id().and_then(|id| uuid::Uuid::parse_str(&id).ok());
+    id.unwrap_or_else(uuid::Uuid::new_v4).to_string()
+}
+
+async fn answer(app: App, request: Request, service: Service) -> (Service, Outcome) {
+    let (parts, body) = request.into_parts();
+    let (path, query) = (parts.uri.path().to_owned(), parts.uri.query().unwrap_or_default().to_owned());
+    let call = match authenticate(app, &parts, (&path, &query), body).await {
+        Ok(call) => call,
+        Err(fault) => return (service, Err(fault)),
+    };
+    let segments: Vec<&str> = path.split('/').skip(1).collect();
+    match (service, &segments[..]) {
+        (Service::Meetings, ["tags"]) => Box::pin(tags::serve(&call, &parts.method)).await,
+        (Service::Meetings, rest) => (service, Box::pin(dispatch(&call, &parts.method, rest)).await),
+        (Service::Pipelines, rest) => (service, Box::pin(pipelines::dispatch(&call, &parts.method, rest)).await),
+    }
+}
+
+/// Who asks, by the signature; then, whether they ask too often.
+async fn authenticate(
+    app: App,
+    parts: &axum::http::request::Parts,
+    (path, query): (&str, &str),
+    body: Body,
+) -> Result<Call, Fault> {
+    // What no secret could make right is refused before the body is read.
+    let claim = sigv4::read(&parts.headers, query, app.now())?;
+    let body = to_bytes(body, MAX_BODY).await.map_err(|_| Kind::BadRequest.with("The body is longer than 256 KiB"))?;
+    let unknown = || Kind::Forbidden.with("The access key is not one of this server, or it was revoked");
+    let (org, secret) = keys::find(&app.db, &app.keys, &claim.access_key_id).await?.ok_or_else(unknown)?;
+    let signed = Signed { method: parts.method.as_str(), path, query, headers: &parts.headers, body: &body };
+    sigv4::verify(&claim, &signed, secret.reveal())?;
+    if !app.chime_rate.take(org, app.now()) {
+        return Err(Kind::Throttling.with("Rate exceeded").retry_after(1));
+    }
+    let actor = Actor::Service(auth::Service { org, access_key_id: claim.access_key_id });
+    Ok(Call { app, org, actor, region: claim.region, query: query.to_owned(), body })
+}
+
+async fn dispatch(call: &Call, method: &Method, segments: &[&str]) -> Outcome {
+    let operation = check::parameter(&call.query, "operation");
+    match (method.as_str(), segments, operation.as_deref()) {
+        ("POST", ["meetings"], None) => meetings::create(call).await,
+        ("POST", ["meetings"], Some("create-attendees")) => meetings::create_with_attendees(call).await,
+        ("GET", ["meetings", meeting], None) => meetings::get(call, meeting_id(meeting)?).await,
+        ("DELETE", ["meetings", meeting], None) => meetings::delete(call, meeting_id(meeting)?).await,
+        ("POST", ["meetings", meeting, "attendees"], None) => attendees::create(call, meeting_id(meeting)?).await,
+        ("POST", ["meetings", meeting, "attendees"], Some("batch-create")) => {
+            attendees::create_batch(call, meeting_id(meeting)?).await
+        }
+        ("GET", ["meetings", meeting, "attendees"], None) => attendees::list(call, meeting_id(meeting)?).await,
+        ("PUT", ["meetings", meeting, "attendees", "capabilities"], Some("batch-update-except")) => {
+            attendees::update_all_except(call, meeting_id(meeting)?).await
+        }
+        ("GET", ["meetings", meeting, "attendees", attendee], None) => {
+            attendees::get(call, meeting_id(meeting)?, attendee_id(attendee)?).await
+        }
+        ("DELETE", ["meetings", meeting, "attendees", attendee], None) => {
+            attendees::delete(call, meeting_id(meeting)?, attendee_id(attendee)?).await
+        }
+        ("PUT", ["meetings", meeting, "attendees", attendee, "capabilities"], None) => {
+            attendees::update(call, meeting_id(meeting)?, attendee_id(attendee)?).await
+        }
+        ("POST", ["meetings", meeting, "transcription"], Some("start")) => {
+            transcription::start(call, meeting_id(meeting)?).await
+        }
+        ("POST", ["meetings", meeting, "transcription"], Some("stop")) => {
+            transcription::stop(call, meeting_id(meeting)?).await
+        }
+        _ => Err(no_such_operation()),
+    }
+}
+
+/// The path is one of the API's, and nothing is done there by this method.
+pub(crate) fn no_such_operation() -> Fault {
+    Kind::BadRequest.with("There is no such operation")
+}
+
+fn meeting_id(text: &str) -> Result<MeetingId, Fault> {
+    text.parse().map_err(|_| Kind::BadRequest.with("MeetingId must be a UUID"))
+}
+
+fn attendee_id(text: &str) -> Result<AttendeeId, Fault> {
+    text.parse().map_err(|_| Kind::BadRequest.with("AttendeeId must be a UUID"))
+}
