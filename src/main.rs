@@ -1,5 +1,6 @@
 //! The `anteroom` command: every role of the product is one of its subcommands.
 
+mod chime_key;
 mod dev;
 mod doctor;
 mod init;
@@ -34,6 +35,8 @@ enum Command {
     Init(init::Options),
     /// Print an access token of the development issuer.
     Token(token::Options),
+    /// Make, list and revoke access keys for applications that speak the Chime API.
+    ChimeKey(chime_key::Options),
     /// Print a coturn configuration for this server: a relay that reaches its media ports and nothing else.
     TurnConfig(turn::Options),
     /// Say what this machine lacks, in words.
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Dev(options) => in_runtime(telemetry::Format::Human, dev::run(options)),
         Command::Serve(options) => in_runtime(telemetry::Format::Json, serve::run(options)),
         Command::Init(options) => in_runtime(telemetry::Format::Human, init::run(options)),
+        Command::ChimeKey(options) => in_runtime(telemetry::Format::Human, chime_key::run(options)),
         Command::Token(options) => token::run(&options),
         Command::TurnConfig(options) => turn::run(&options),
         Command::Doctor(options) => doctor::run(&options),

@@ -1,0 +1,141 @@
+//! AWS's own SDKs against the real server: boto3, the JavaScript clients and the Rust client, as an application uses them. Nothing in
+//! them is told of this server but the address, by the variables that AWS documents.
+
+#[path = "../stories/support/http.rs"]
+#[allow(dead_code, reason = "shared with the stories")]
+mod http;
+mod rust;
+#[path = "../stories/support/server.rs"]
+#[allow(dead_code, reason = "shared with the stories")]
+mod server;
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::process::Command;
+
+use server::Server;
+
+/// How long anything that should happen may take. Generous, because the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Awaits what should happen; says what did not.
+pub(crate) async fn soon<T>(what: &str, happening: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, happening).await.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"))
+}
+
+/// An access key of the server's demo practice.
+#[derive(Clone, Debug)]
+pub(crate) struct AccessKey {
+    pub(crate) id: String,
+    pub(crate) secret: String,
+    pub(crate) organization: String,
+}
+
+/// `anteroom chime-key` beside the running server.
+async fn chime_key(server: &Server, arguments: &[&str]) -> std::process::Output {
+    let data_dir = server.data_dir().to_str().unwrap();
+    server::command().arg("chime-key").args(arguments).args(["--data-dir", data_dir]).output().await.unwrap()
+}
+
+pub(crate) async fn make_key(server: &Server) -> AccessKey {
+    let output = chime_key(server, &["create"]).await;
+    assert!(output.status.success(), "{output:?}");
+    let made: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let text = |name: &str| made[name].as_str().unwrap().to_owned();
+    AccessKey { id: text("accessKeyId"), secret: text("secretAccessKey"), organization: text("organization") }
+}
+
+/// A script of this folder with the variables that an application would have. It asserts by itself, and says what is wrong.
+async fn run_script(mut command: Command, server: &Server, key: &AccessKey, more: &[(&str, &str)]) {
+    let address = format!("http://{}", server.addr);
+    let output = command
+        .env("AWS_ENDPOINT_URL_CHIME_SDK_MEETINGS", &address)
+        .env("AWS_ENDPOINT_URL_CHIME_SDK_MEDIA_PIPELINES", &address)
+        .env("AWS_ACCESS_KEY_ID", &key.id)
+        .env("AWS_SECRET_ACCESS_KEY", &key.secret)
+        .env("AWS_REGION", "us-east-1")
+        .env("AWS_DEFAULT_REGION", "us-east-1")
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("AWS_CONFIG_FILE", "/dev/null")
+        .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+        .envs(more.iter().copied())
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = soon("the end of the script", output).await.unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{out}\n{err}");
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A variable, or where `make test` puts the thing.
+fn tool(variable: &str, path: &str) -> PathBuf {
+    std::env::var_os(variable).map_or_else(|| root().join(path), PathBuf::from)
+}
+
+/// No throttling, so that the scripts need not wait; the limit itself has a script's case of its own.
+const FAST: (&str, &str) = ("ANTEROOM_CHIME_BURST", "100000");
+
+#[tokio::test]
+async fn boto3() {
+    let server = Server::start_with(&[FAST, ("ANTEROOM_CHIME_BUCKETS", "*/captures")]).await;
+    let key = make_key(&server).await;
+    let mut python = Command::new(tool("ANTEROOM_TEST_PYTHON", ".cache/venv/bin/python"));
+    python.arg(root().join("tests/chime/sdk.py"));
+    run_script(python, &server, &key, &[]).await;
+}
+
+#[tokio::test]
+async fn javascript() {
+    let server = Server::start_with(&[FAST, ("ANTEROOM_CHIME_BUCKETS", "*/captures")]).await;
+    let key = make_key(&server).await;
+    let mut node = Command::new("node");
+    node.arg(root().join("tests/chime/sdk.mjs"));
+    run_script(node, &server, &key, &[]).await;
+}
+
+/// A meeting that nobody joins ends; so does one that has lasted long enough.
+#[tokio::test]
+async fn meetings_end_by_themselves() {
+    for limit in ["ANTEROOM_CHIME_SILENCE", "ANTEROOM_CHIME_LONGEST"] {
+        let server = Server::start_with(&[FAST, (limit, "1s")]).await;
+        let key = make_key(&server).await;
+        let mut python = Command::new(tool("ANTEROOM_TEST_PYTHON", ".cache/venv/bin/python"));
+        python.arg(root().join("tests/chime/lifetime.py"));
+        run_script(python, &server, &key, &[]).await;
+    }
+}
+
+/// So many in a second, and so many at once.
+#[tokio::test]
+async fn too_many_requests_are_throttled() {
+    let server = Server::start_with(&[("ANTEROOM_CHIME_RATE", "1"), ("ANTEROOM_CHIME_BURST", "5")]).await;
+    let key = make_key(&server).await;
+    let mut python = Command::new(tool("ANTEROOM_TEST_PYTHON", ".cache/venv/bin/python"));
+    python.arg(root().join("tests/chime/throttling.py"));
+    run_script(python, &server, &key, &[]).await;
+}
+
+#[tokio::test]
+async fn keys_are_made_listed_and_revoked() {
+    let server = Server::start_with(&[FAST]).await;
+    let key = make_key(&server).await;
+    assert_eq!((key.id.len(), key.secret.len()), (20, 40));
+    rust::create_and_delete(&server, &key).await.unwrap();
+    let listed = chime_key(&server, &["list"]).await;
+    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert_eq!(listed[0]["accessKeyId"], key.id.as_str());
+    assert_eq!(listed[0]["revokedAt"], Value::Null);
+    assert!(!listed.to_string().contains(&key.secret));
+    assert!(chime_key(&server, &["revoke", &key.id]).await.status.success());
+    let refused = rust::create_and_delete(&server, &key).await.unwrap_err();
+    assert_eq!(refused, "ForbiddenException");
+    let unknown = chime_key(&server, &["revoke", "ANTEAAAAAAAAAAAAAAAA"]).await;
+    assert!(!unknown.status.success() && String::from_utf8_lossy(&unknown.stderr).contains("no such access key"));
+}
