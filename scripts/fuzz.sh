@@ -31,7 +31,7 @@ fuzz_one() {
     local folder=$1 target=$2 began=$SECONDS longest=1500
     local found=$CACHE/fuzz/$target log=$CACHE/fuzz/$target.log
     # Several datagrams, or a text, where the others take one datagram.
-    case $target in gate | path | flow | dependency | sdp | message) longest=4096 ;; esac
+    case $target in gate | path | flow | dependency | sdp | message | frames) longest=4096 ;; esac
     mkdir -p "$found" "$folder/artifacts/$target"
     # The first folder takes what is new; the second only seeds.
     if ! "$built/$(uname -m)-unknown-linux-gnu/release/$target" "$found" "$folder/corpus/$target" "$bound" -max_len=$longest \
