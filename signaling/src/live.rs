@@ -1,9 +1,12 @@
 //! RoomHandle: how everyone else speaks to a live Room. One task owns each Room and takes one thing at a time.
 
+pub(crate) mod board;
 pub mod directory;
+pub(crate) mod face;
 pub(crate) mod room;
 pub(crate) mod roster;
 pub(crate) mod sfu;
+pub(crate) mod streams;
 pub(crate) mod world;
 
 use std::sync::Arc;
@@ -12,11 +15,12 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::Instrument;
-use wire::control::Event;
+use wire::control::{Event, Rights};
 use wire::{ParticipantId, RecordingId, RoomId, VisitId};
 
 use crate::auth::Actor;
 use crate::clock::{Clock, Timestamp};
+use crate::live::face::Ask;
 use crate::live::room::{Joining, Outside, RoomState};
 use crate::live::roster::{Moment, SocketId};
 use crate::problem::{Code, Problem};
@@ -33,12 +37,14 @@ const INBOX: usize = 256;
 pub(crate) enum Request {
     Join(Box<Joining>, oneshot::Sender<Result<(), Problem>>),
     Message(SocketId, ClientMessage),
+    Ask(SocketId, Ask),
     Unreadable(SocketId, Code, u16),
     Gone(SocketId),
     Sfu(Event),
     SfuGone,
     End(Option<Actor>, oneshot::Sender<()>),
     Revoked(ParticipantId),
+    Rights(ParticipantId, Rights),
     Superseded(ParticipantId),
     /// The process stops at this time; the visit may go on until then.
     Draining(Timestamp),
@@ -89,6 +95,11 @@ impl RoomHandle {
     pub async fn revoke(&self, participant: ParticipantId) {
         // A Room that ended has nobody left to tell.
         let _ = self.send(Request::Revoked(participant)).await;
+    }
+
+    /// Says what a Participant of a translated face may send and be sent from now on. Whoever is not here hears it when they come.
+    pub async fn set_rights(&self, participant: ParticipantId, rights: Rights) {
+        let _ = self.send(Request::Rights(participant, rights)).await;
     }
 
     /// Closes the socket of a session that another one of the same person replaced; the seat is kept for that one.
@@ -208,6 +219,7 @@ async fn handle<O: Outside>(state: &mut RoomState<O>, now: Moment, request: Requ
     match request {
         Request::Join(joining, reply) => drop(reply.send(Box::pin(state.handle_join(now, *joining)).await)),
         Request::Message(socket, message) => Box::pin(state.handle_message(now, socket, message)).await,
+        Request::Ask(socket, ask) => Box::pin(state.handle_ask(now, socket, ask)).await,
         Request::Unreadable(socket, code, close) => state.handle_unreadable(now, socket, code, close),
         Request::Gone(socket) => state.handle_gone(now, socket),
         Request::Sfu(event) => Box::pin(state.handle_event(now, event)).await,
@@ -217,6 +229,7 @@ async fn handle<O: Outside>(state: &mut RoomState<O>, now: Moment, request: Requ
             let _ = reply.send(());
         }
         Request::Revoked(participant) => Box::pin(state.handle_revoked(now, participant)).await,
+        Request::Rights(participant, rights) => Box::pin(state.handle_rights(now, participant, rights)).await,
         Request::Superseded(participant) => state.handle_superseded(now, participant),
         Request::Draining(deadline) => Box::pin(state.handle_draining(now, deadline)).await,
         Request::Drain => Box::pin(state.handle_drain(now)).await,

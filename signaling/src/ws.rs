@@ -23,6 +23,7 @@ use crate::db;
 use crate::drain;
 use crate::error::Error;
 use crate::ids::OrgId;
+use crate::live::face::Face;
 use crate::live::room::{Joining, RoomFacts, RoomState, close};
 use crate::live::roster::Person;
 use crate::live::world::World;
@@ -82,7 +83,7 @@ pub async fn upgrade(
 }
 
 /// A place for one more WebSocket: counted for each client, also behind a proxy, because sockets stay for a whole visit.
-fn enter(app: &App, from: IpAddr) -> Result<Place, Problem> {
+pub(crate) fn enter(app: &App, from: IpAddr) -> Result<Place, Problem> {
     let is_shared = address::is_shared(from, &app.config.trusted_proxies);
     app.sockets.enter((!is_shared).then_some(from)).map_err(|full| {
         app.metrics.note_refused("websocket", full);
@@ -168,7 +169,8 @@ async fn attend(app: App, mut socket: WebSocket, guest: Guest) {
         let (line, outgoing) = session::new_line();
         let id = line.socket;
         let token = Redacted::new(URL_SAFE_NO_PAD.encode(rand::random::<[u8; 24]>()));
-        let joining = Joining { person: guest.person.clone(), line, resume: resume.clone(), token };
+        let face = Face::Native;
+        let joining = Joining { person: guest.person.clone(), line, resume: resume.clone(), token, face };
         match room.join(joining).await {
             Ok(Ok(())) => return session::run(socket, (id, outgoing), room, &app.metrics).await,
             Ok(Err(problem)) => return refuse(&mut socket, &problem).await,
@@ -183,7 +185,7 @@ fn open_room(app: &App, guest: &Guest) -> Result<RoomHandle, Closed> {
     let visit = guest.visit.id;
     app.live.open(visit, |room: RoomId| {
         let may_record = guest.visit.recording_policy == RecordingPolicy::OptIn;
-        let facts = RoomFacts { room, card: guest.card.clone(), may_record };
+        let facts = RoomFacts { room, card: guest.card.clone(), may_record, is_door_open: false };
         let world = World { app: app.clone(), org: guest.org, visit };
         let make = |now| RoomState::new(facts, world, now);
         live::spawn((room, visit), app.clock.clone(), make, app.live.clone())

@@ -7,16 +7,20 @@ mod outside;
 mod relay;
 #[cfg(test)]
 mod tests;
+mod translated;
 
 use std::time::Duration;
 
 use time::OffsetDateTime;
-use wire::control::{Command, Door, Reason, Refusal};
+use wire::control::{Command, Door, Reason, Refusal, Source};
 use wire::{ParticipantId, Redacted, RoomId};
 
 use crate::auth::Actor;
 use crate::consent::{ConsentStatus, ConsentText};
+use crate::live::board::Board;
+use crate::live::face::{Face, Side};
 use crate::live::roster::{Line, Moment, Outgoing, Person, Roster, Seat, SocketId};
+use crate::live::streams::{Numbers, Streams};
 use crate::problem::Code;
 use crate::quality::Sample;
 use crate::ws::message::{ClientMessage, DoorView, EndReason, RequestId, Resume, ServerMessage, VisitCard, You};
@@ -26,6 +30,9 @@ pub(crate) use outside::{Change, Outside, Stored};
 
 /// How long a seat is kept for somebody whose socket broke.
 pub(crate) const SEAT_KEPT: Duration = Duration::from_secs(60);
+
+/// The same for a client of a translated face, which comes back within seconds or not at all, and with everything anew.
+pub(crate) const TRANSLATED_SEAT_KEPT: Duration = Duration::from_secs(10);
 
 /// How long an empty Room stays open.
 pub(crate) const EMPTY_KEPT: Duration = Duration::from_secs(30);
@@ -64,6 +71,8 @@ pub(crate) struct RoomFacts {
     pub(crate) room: RoomId,
     pub(crate) card: VisitCard,
     pub(crate) may_record: bool,
+    /// Nobody waits: whoever has a credential is inside.
+    pub(crate) is_door_open: bool,
 }
 
 /// A socket that said hello.
@@ -74,6 +83,8 @@ pub(crate) struct Joining {
     pub(crate) resume: Option<Resume>,
     /// Random; given to the client unless it resumes.
     pub(crate) token: Redacted<String>,
+    /// How its client speaks.
+    pub(crate) face: Face,
 }
 
 /// The live meeting of one Visit. One task owns it and hands it one thing at a time.
@@ -91,6 +102,12 @@ pub(crate) struct RoomState<O> {
     empty_since: Option<Duration>,
     /// The process stops at this time.
     draining: Option<OffsetDateTime>,
+    numbers: Numbers,
+    streams: Streams,
+    board: Board,
+    told: translated::Told,
+    /// Numbers of connections that ended without a goodbye since the last time people were told.
+    dropped: Vec<u32>,
 }
 
 impl<O: Outside> RoomState<O> {
@@ -107,6 +124,11 @@ impl<O: Outside> RoomState<O> {
             is_over: false,
             empty_since: Some(now.steady),
             draining: None,
+            numbers: Numbers::default(),
+            streams: Streams::default(),
+            board: Board::default(),
+            told: translated::Told::default(),
+            dropped: Vec::new(),
         }
     }
 
@@ -117,8 +139,9 @@ impl<O: Outside> RoomState<O> {
 
     /// When `handle_time` must run next, on the steady clock.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        let seats = self.roster.iter().filter_map(|s| s.away_since).map(|at| at + SEAT_KEPT);
-        seats.chain(self.empty_since.map(|at| at + self.empty_kept())).min()
+        let seats = self.roster.iter().filter_map(Seat::kept_until);
+        let shares = self.roster.iter().filter_map(Seat::share_kept_until);
+        seats.chain(shares).chain(self.empty_since.map(|at| at + self.empty_kept())).min()
     }
 
     /// A process that is about to stop does not wait for people to come back to an empty Room: another one takes them.
@@ -135,10 +158,22 @@ impl<O: Outside> RoomState<O> {
             self.is_open = true;
         }
         let who = joining.person.participant;
-        if self.roster.find(who).is_some() {
-            self.take_over(joining);
-        } else {
-            self.take_seat(joining).await?;
+        let Joining { face, .. } = &joining;
+        match face {
+            Face::Share(newcomer) => {
+                let newcomer = newcomer.clone();
+                self.join_share(who, newcomer, joining.line).await?;
+            }
+            Face::Native | Face::Translated(_) => {
+                if let Face::Translated(newcomer) = face {
+                    self.bring_rights(who, newcomer.rights).await?;
+                }
+                if self.roster.find(who).is_some() {
+                    self.take_over(joining).await;
+                } else {
+                    self.take_seat(joining).await?;
+                }
+            }
         }
         self.empty_since = None;
         self.publish();
@@ -176,9 +211,15 @@ impl<O: Outside> RoomState<O> {
     /// A socket broke without `leave`: its seat is kept.
     pub(crate) fn handle_gone(&mut self, now: Moment, socket: SocketId) {
         self.now = now;
-        let Some(who) = self.roster.find_socket(socket) else { return };
+        let Some((who, side)) = self.roster.find_side(socket) else { return };
         if let Some(seat) = self.roster.find_mut(who) {
-            seat.let_go(now);
+            match (side, seat.face.as_mut().and_then(|face| face.share.as_mut())) {
+                (Side::Share, Some(share)) => {
+                    share.line = None;
+                    share.away_since = Some(now.steady);
+                }
+                _ => seat.let_go(now),
+            }
         }
         self.publish();
     }
@@ -186,13 +227,20 @@ impl<O: Outside> RoomState<O> {
     /// Time passed: seats kept long enough are given up, and so is an empty Room.
     pub(crate) async fn handle_time(&mut self, now: Moment) {
         self.now = now;
-        let is_due = |at: Option<Duration>, kept: Duration| at.is_some_and(|at| now.steady >= at + kept);
-        let gone: Vec<_> =
-            self.roster.iter().filter(|s| is_due(s.away_since, SEAT_KEPT)).map(|s| s.person.participant).collect();
+        let is_due = |at: Option<Duration>| at.is_some_and(|at| now.steady >= at);
+        let due = |until: fn(&Seat) -> Option<Duration>| {
+            let seats = self.roster.iter().filter(|seat| is_due(until(seat)));
+            seats.map(|seat| seat.person.participant).collect::<Vec<_>>()
+        };
+        let (gone, unshared) = (due(Seat::kept_until), due(Seat::share_kept_until));
+        for who in unshared {
+            self.drop_share(who, None).await;
+        }
         for who in gone {
+            self.dropped.extend(self.roster.find(who).map(|seat| seat.number));
             self.give_up_seat(who).await;
         }
-        if is_due(self.empty_since, self.empty_kept()) {
+        if is_due(self.empty_since.map(|at| at + self.empty_kept())) {
             self.close().await;
         }
         self.publish();
@@ -325,10 +373,36 @@ impl<O: Outside> RoomState<O> {
     }
 
     /// Somebody who has a seat comes in by another socket: after a break, or elsewhere.
-    fn take_over(&mut self, joining: Joining) {
+    async fn take_over(&mut self, joining: Joining) {
         let now = self.now;
         let who = joining.person.participant;
         let Some(seat) = self.roster.find_mut(who) else { return };
+        let newcomer = match &joining.face {
+            Face::Translated(newcomer) => Some(newcomer.clone()),
+            Face::Native | Face::Share(_) => None,
+        };
+        if seat.face.is_some() || newcomer.is_some() {
+            let of = |client: u64| seat.face.as_ref().is_some_and(|face| face.client == client);
+            let is_same = newcomer.as_ref().is_some_and(|newcomer| of(newcomer.client));
+            if is_same {
+                // The same page on a new socket: nobody needs to hear of it, and what it shares goes on.
+                seat.put(now, Outgoing::Close(close::SUPERSEDED));
+            } else {
+                if seat.line.is_some() {
+                    seat.end(now, EndReason::Superseded, close::SUPERSEDED);
+                }
+                self.drop_share(who, Some(EndReason::Superseded)).await;
+            }
+            self.set_face(who, newcomer);
+            let Some(seat) = self.roster.find_mut(who) else { return };
+            seat.person = joining.person;
+            seat.resume_token = joining.token;
+            seat.sent.clear();
+            seat.attach(joining.line);
+            seat.is_fresh = true;
+            self.welcome(who);
+            return;
+        }
         let missed = joining.resume.as_ref().and_then(|resume| {
             let is_own = is_same_secret(resume.token.reveal(), seat.resume_token.reveal());
             let texts = seat.sent.find_after(resume.seq).filter(|_| is_own)?;
@@ -361,11 +435,11 @@ impl<O: Outside> RoomState<O> {
 
     async fn take_seat(&mut self, joining: Joining) -> Result<(), Fault> {
         if self.roster.len() >= MAX_SEATS {
-            return Err(Code::Unavailable.with("This visit is full."));
+            return Err(translated::full());
         }
-        let Joining { person, line, token, .. } = joining;
+        let Joining { person, line, token, face, .. } = joining;
         let (who, actor) = (person.participant, person.actor.clone());
-        let (door, change) = if person.is_clinician() {
+        let (door, change) = if person.is_clinician() || self.facts.is_door_open {
             let is_queue_empty = self.roster.iter().all(Seat::is_admitted);
             (Door::Admitted, Change::Joined { participant: who, actor, is_queue_empty })
         } else {
@@ -381,6 +455,10 @@ impl<O: Outside> RoomState<O> {
         let mut seat = Seat::new(person, line, token, door, since);
         seat.consent = consent;
         self.roster.insert(seat);
+        match face {
+            Face::Translated(newcomer) => self.set_face(who, Some(newcomer)),
+            Face::Native | Face::Share(_) => self.set_face(who, None),
+        }
         self.welcome(who);
         Ok(())
     }
@@ -417,6 +495,12 @@ impl<O: Outside> RoomState<O> {
         if let Some(measured) = seat.gather.finish() {
             self.outside.note(Sample { participant: who, at: self.now.wall, measured });
         }
+        if let Some(share) = seat.face.as_mut().and_then(|face| face.share.take()) {
+            self.end_share(share, None).await;
+        }
+        for source in [Source::Camera, Source::Screen] {
+            self.streams.forget(who, source);
+        }
         // A closed Room has no Peers any more.
         if let Some(media) = seat.media.as_ref().filter(|_| !self.is_over) {
             self.try_command(Command::Remove { room: self.facts.room, peer: media.peer }).await;
@@ -446,6 +530,7 @@ impl<O: Outside> RoomState<O> {
     fn publish(&mut self) {
         let sign = self.capture.to_message();
         self.roster.publish(self.now, &sign);
+        self.tell_translated();
     }
 
     fn send(&mut self, who: ParticipantId, message: &ServerMessage) {

@@ -10,6 +10,8 @@ use wire::{ParticipantId, PeerId, Redacted};
 
 use crate::auth::Actor;
 use crate::consent::ConsentStatus;
+use crate::live::face::{Notice, Side, Translated};
+use crate::live::room::{SEAT_KEPT, TRANSLATED_SEAT_KEPT};
 use crate::quality::Gather;
 use crate::ws::message::{EndReason, RoleView, RosterEntry, ServerMessage, WaitingEntry};
 use crate::ws::resume::ResumeBuffer;
@@ -28,10 +30,12 @@ pub(crate) struct Moment {
 pub(crate) struct SocketId(pub(crate) u64);
 
 /// What a Room hands to a socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Outgoing {
-    /// A text frame.
+    /// A text frame, to a native client.
     Text(String),
+    /// Something to be translated, to a client of another face.
+    Notice(Box<Notice>),
     /// The end, with its close code.
     Close(u16),
 }
@@ -112,6 +116,10 @@ impl Media {
 #[derive(Debug)]
 pub(crate) struct Seat {
     pub(crate) person: Person,
+    /// How a client of a translated face sees the Room; none for a native one.
+    pub(crate) face: Option<Translated>,
+    /// Of this connection; greater than that of any before it.
+    pub(crate) number: u32,
     pub(crate) line: Option<Line>,
     /// Since when nobody is on the line.
     pub(crate) away_since: Option<Duration>,
@@ -154,6 +162,8 @@ impl Seat {
     pub(crate) fn new(person: Person, line: Line, token: Redacted<String>, door: Door, since: OffsetDateTime) -> Self {
         Self {
             person,
+            face: None,
+            number: 0,
             line: Some(line),
             away_since: None,
             resume_token: token,
@@ -190,18 +200,42 @@ impl Seat {
         self.is_admitted() && self.person.is_clinician()
     }
 
+    /// Until when the seat is kept for somebody who is away.
+    pub(crate) fn kept_until(&self) -> Option<Duration> {
+        let kept = if self.face.is_some() { TRANSLATED_SEAT_KEPT } else { SEAT_KEPT };
+        self.away_since.map(|at| at + kept)
+    }
+
+    /// The same for what they share by a connection of its own.
+    pub(crate) fn share_kept_until(&self) -> Option<Duration> {
+        let share = self.face.as_ref().and_then(|face| face.share.as_ref())?;
+        share.away_since.map(|at| at + TRANSLATED_SEAT_KEPT)
+    }
+
     /// The Peer, while the sfu has it.
     pub(crate) fn peer(&self) -> Option<PeerId> {
         self.media.as_ref().filter(|m| !m.is_lost).map(|m| m.peer)
     }
 
-    /// Numbers a message, keeps it, and sends it if somebody is on the line.
+    /// Numbers a message, keeps it, and sends it if somebody is on the line. A translated client gets what it can make use of, and
+    /// nothing is kept for it: it comes back with everything anew.
     pub(crate) fn send(&mut self, now: Moment, message: &ServerMessage) {
+        if self.face.is_some() {
+            if is_translated(message) {
+                self.notify(now, Notice::Said(Box::new(message.clone())));
+            }
+            return;
+        }
         if self.line.is_none() && message.is_replaceable() {
             return;
         }
         let text = self.sent.push(message);
         self.put(now, Outgoing::Text(text));
+    }
+
+    /// Tells a translated client something.
+    pub(crate) fn notify(&mut self, now: Moment, notice: Notice) {
+        self.put(now, Outgoing::Notice(Box::new(notice)));
     }
 
     /// Tells why it ends, and closes the line.
@@ -256,6 +290,12 @@ impl Seat {
     }
 }
 
+/// What a client of a translated face hears of what native ones are told.
+const fn is_translated(message: &ServerMessage) -> bool {
+    use ServerMessage as M;
+    matches!(message, M::Quality { .. } | M::Paused { .. } | M::Error { .. } | M::Ended { .. })
+}
+
 /// All Seats of a Room.
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
@@ -300,6 +340,20 @@ impl Roster {
     /// Whose socket this is, as long as it holds the seat.
     pub(crate) fn find_socket(&self, socket: SocketId) -> Option<ParticipantId> {
         self.iter().find(|s| s.line.as_ref().is_some_and(|l| l.socket == socket)).map(|s| s.person.participant)
+    }
+
+    /// Whose socket this is, and of which of their connections, as long as it holds that place.
+    pub(crate) fn find_side(&self, socket: SocketId) -> Option<(ParticipantId, Side)> {
+        let is_it = |line: &Option<Line>| line.as_ref().is_some_and(|line| line.socket == socket);
+        self.iter().find_map(|seat| {
+            let share = seat.face.as_ref().and_then(|face| face.share.as_ref());
+            let side = match share {
+                _ if is_it(&seat.line) => Side::Main,
+                Some(share) if is_it(&share.line) => Side::Share,
+                _ => return None,
+            };
+            Some((seat.person.participant, side))
+        })
     }
 
     /// Whose Peer this is, as long as it is the newest of its Seat.

@@ -68,7 +68,7 @@ pub(crate) async fn run(
     metrics: &Metrics,
 ) {
     let _counted = metrics.count_socket();
-    let mut bucket = Bucket::new(Instant::now());
+    let mut bucket = Bucket::new(Instant::now(), RATE, BURST);
     let mut silent_at = Instant::now() + SILENCE;
     let code = loop {
         let frame = tokio::select! {
@@ -79,6 +79,8 @@ pub(crate) async fn run(
                     if matches!(sent, Ok(Ok(()))) { continue }
                     break None;
                 }
+                // Those are for translated clients.
+                Some(Outgoing::Notice(_)) => continue,
                 Some(Outgoing::Close(code)) => break Some(code),
                 // The Room let this line go without a word: it failed, or we did not keep up.
                 None => break Some(close::FAILED),
@@ -131,6 +133,7 @@ async fn drain(socket: &mut WebSocket, outgoing: &mut mpsc::Receiver<Outgoing>) 
                     return;
                 }
             }
+            Outgoing::Notice(_) => {}
             Outgoing::Close(code) => return end(socket, code).await,
         }
     }
@@ -155,26 +158,29 @@ pub(crate) async fn end(socket: &mut WebSocket, code: u16) {
 }
 
 /// True when the frame was over the limit of the socket itself.
-fn is_capacity(error: &axum::Error) -> bool {
+pub(crate) fn is_capacity(error: &axum::Error) -> bool {
     let text = error.to_string();
     text.contains("too long") || text.contains("too big") || text.contains("capacity")
 }
 
-/// A token bucket: RATE a second, at most BURST at once.
+/// A token bucket: so many a second, and so many at once.
 #[derive(Debug)]
-struct Bucket {
+pub(crate) struct Bucket {
+    rate: f64,
+    burst: f64,
     left: f64,
     at: Instant,
 }
 
 impl Bucket {
-    const fn new(now: Instant) -> Self {
-        Self { left: BURST, at: now }
+    pub(crate) const fn new(now: Instant, rate: f64, burst: f64) -> Self {
+        Self { rate, burst, left: burst, at: now }
     }
 
-    fn take(&mut self, now: Instant) -> bool {
-        let refill = now.saturating_duration_since(self.at).as_secs_f64() * RATE;
-        self.left = (self.left + refill).min(BURST);
+    /// True when one more is allowed.
+    pub(crate) fn take(&mut self, now: Instant) -> bool {
+        let refill = now.saturating_duration_since(self.at).as_secs_f64() * self.rate;
+        self.left = (self.left + refill).min(self.burst);
         self.at = now;
         if self.left < 1.0 {
             return false;
@@ -191,7 +197,7 @@ mod tests {
     #[test]
     fn a_burst_passes_and_a_flood_does_not() {
         let start = Instant::now();
-        let mut bucket = Bucket::new(start);
+        let mut bucket = Bucket::new(start, RATE, BURST);
         assert_eq!((0..300).filter(|_| bucket.take(start)).count(), 100);
         assert_eq!((0..300).filter(|_| bucket.take(start + Duration::from_secs(1))).count(), 50);
     }

@@ -77,6 +77,7 @@ impl<O: Outside> RoomState<O> {
         if let Some(peer) = peer {
             self.ask(Command::SendBack { room, peer }).await?;
         }
+        self.drop_share(whom, Some(EndReason::Removed)).await;
         if let Some(seat) = self.roster.find_mut(whom) {
             seat.door = Door::Waiting;
             seat.since = now.wall;
@@ -98,6 +99,7 @@ impl<O: Outside> RoomState<O> {
         if let Some(peer) = peer {
             self.ask(Command::Remove { room: self.facts.room, peer }).await?;
         }
+        self.drop_share(whom, Some(EndReason::Removed)).await;
         self.outside.store(Change::Removed { participant: whom, actor }).await?;
         self.drop_seat(whom, EndReason::Removed);
         Ok(Done::Confirmed)

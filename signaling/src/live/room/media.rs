@@ -1,10 +1,11 @@
 //! The Room's dealings with its media node: offers one way, events the other.
 
-use wire::control::{Command, Event, Manner, Reply, View};
+use wire::control::{Command, Event, Manner, Reply, SendingLine, View};
 use wire::{ParticipantId, PeerId, Redacted};
 
 use super::{Done, Fault, Outside, RoomState, StopReason};
 use crate::consent::ConsentStatus;
+use crate::live::face::{Notice, Side};
 use crate::live::roster::{Media, Moment};
 use crate::problem::Code;
 use crate::quality::{Measured, Sample};
@@ -25,12 +26,25 @@ impl<O: Outside> RoomState<O> {
         id: Option<RequestId>,
         sdp: Redacted<String>,
     ) -> Result<Done, Fault> {
+        let (sdp, _) = self.answer(who, Side::Main, sdp).await?;
+        self.send(who, &ServerMessage::Answer { id, sdp });
+        Ok(Done::Quiet)
+    }
+
+    /// The answer to an offer on one of somebody's connections, and by which SSRC its lines are sent.
+    pub(super) async fn answer(
+        &mut self,
+        who: ParticipantId,
+        side: Side,
+        sdp: Redacted<String>,
+    ) -> Result<(Redacted<String>, Vec<SendingLine>), Fault> {
         let bad = Code::Invalid.with("sdp: this offer cannot be used");
         let mark = find_mark(sdp.reveal()).ok_or(bad)?;
         let room = self.facts.room;
-        let seat = self.seat(who)?;
-        let before = seat.media.as_ref().map(|m| m.peer);
-        let same = seat.media.as_ref().filter(|m| m.mark == mark);
+        self.seat(who)?;
+        let media = self.media(who, side);
+        let before = media.map(|m| m.peer);
+        let same = media.filter(|m| m.mark == mark);
         if same.is_some_and(|m| m.is_lost) {
             // Its DTLS association is gone, and a browser makes no second one on the same connection.
             return Err(Code::Invalid.with("sdp: this connection has ended, make another one"));
@@ -38,10 +52,10 @@ impl<O: Outside> RoomState<O> {
         let known = same.map(|m| m.peer);
         let peer = match known {
             Some(peer) => peer,
-            None => self.add_peer(who).await?,
+            None => self.add_peer(who, side).await?,
         };
         let answer = match self.outside.command(Command::Offer { room, peer, sdp }).await {
-            Ok(Reply::Answer { sdp, .. }) => sdp,
+            Ok(Reply::Answer { sdp, sending }) => (sdp, sending),
             Ok(Reply::Done | Reply::Tap { .. }) => return Err(Code::Unavailable.problem()),
             Err(refusal) => {
                 if known.is_none() {
@@ -54,16 +68,29 @@ impl<O: Outside> RoomState<O> {
             if let Some(old) = before {
                 self.try_command(Command::Remove { room, peer: old }).await;
             }
+            let media = Some(Media::new(peer, mark));
             if let Some(seat) = self.roster.find_mut(who) {
-                seat.media = Some(Media::new(peer, mark));
+                match (side, seat.face.as_mut().and_then(|face| face.share.as_mut())) {
+                    (Side::Main, _) => seat.media = media,
+                    (Side::Share, Some(share)) => share.media = media,
+                    (Side::Share, None) => {}
+                }
             }
         }
-        self.send(who, &ServerMessage::Answer { id, sdp: answer });
-        Ok(Done::Quiet)
+        Ok(answer)
+    }
+
+    /// One of somebody's media connections.
+    pub(super) fn media(&self, who: ParticipantId, side: Side) -> Option<&Media> {
+        let seat = self.roster.find(who)?;
+        match side {
+            Side::Main => seat.media.as_ref(),
+            Side::Share => seat.face.as_ref()?.share.as_ref()?.media.as_ref(),
+        }
     }
 
     /// Makes a Peer on the side of the door where its person stands, with the mutes and the consent that hold.
-    async fn add_peer(&self, who: ParticipantId) -> Result<PeerId, Fault> {
+    async fn add_peer(&self, who: ParticipantId, side: Side) -> Result<PeerId, Fault> {
         let room = self.facts.room;
         let peer = PeerId::random();
         let seat = self.seat(who)?;
@@ -72,7 +99,12 @@ impl<O: Outside> RoomState<O> {
             // Before the Peer, so that a running Tap never sees an admitted person without consent.
             self.try_command(Command::SetConsent { room, participant: who, consented }).await;
         }
-        let add = Command::AddPeer { room, peer, participant: who, door: seat.door, manner: Manner::Native };
+        let manner = match (side, &seat.face) {
+            (Side::Share, _) => Manner::ChimeShare,
+            (Side::Main, Some(_)) => Manner::Chime,
+            (Side::Main, None) => Manner::Native,
+        };
+        let add = Command::AddPeer { room, peer, participant: who, door: seat.door, manner };
         self.outside.command(add).await.map_err(|refusal| self.to_fault(&refusal))?;
         for source in seat.muted.iter().copied() {
             let mute = Command::Mute { room, peer, source, muted: true };
@@ -177,6 +209,11 @@ impl<O: Outside> RoomState<O> {
                 if let Some(measured) = seat.gather.take(now.steady, measured) {
                     self.outside.note(Sample { participant, at: now.wall, measured });
                 }
+                if let (Some(seat), Some(kbits)) = (self.roster.find_mut(participant), target_kbits)
+                    && seat.face.is_some()
+                {
+                    seat.notify(now, Notice::Way(kbits));
+                }
                 let Some(seat) = self.roster.find(participant).filter(|s| s.is_admitted()) else { return };
                 let quality = ServerMessage::Quality {
                     participant_id: seat.person.participant,
@@ -217,8 +254,11 @@ impl<O: Outside> RoomState<O> {
                 self.tell_relay(who);
                 self.send(who, &ServerMessage::RestartIce {});
             }
-            // Only Rooms with a Peer in the Chime manner hear these.
-            Event::Published { .. } | Event::Levels { .. } => {}
+            Event::Published { tracks, .. } => self.note_published(tracks),
+            Event::Levels { levels, .. } => {
+                // Five times a second: nobody's roster changes by it.
+                return self.note_levels(levels);
+            }
             Event::TapFlowing { recording, .. } => self.note_flowing(recording).await,
             Event::TapEnded { recording, reason, .. } => {
                 if self.capture.recording() == Some(recording) {

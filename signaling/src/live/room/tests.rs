@@ -3,6 +3,7 @@
 mod drain;
 mod media;
 mod relay;
+mod translated;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, ready};
@@ -134,6 +135,7 @@ impl Client {
         while let Ok(out) = self.out.try_recv() {
             match out {
                 Outgoing::Close(code) => self.closed = Some(code),
+                Outgoing::Notice(notice) => panic!("a native client is not told {notice:?}"),
                 Outgoing::Text(text) => {
                     let value: Value = serde_json::from_str(&text).unwrap();
                     self.seq = value["seq"].as_u64().unwrap();
@@ -169,7 +171,7 @@ impl Scene {
             practice: Practice { name: "Practice".to_owned(), phone: "555".to_owned() },
             recording_policy: "OPT_IN",
         };
-        let facts = RoomFacts { room: RoomId::random(), card, may_record: true };
+        let facts = RoomFacts { room: RoomId::random(), card, may_record: true, is_door_open: false };
         let at = Duration::ZERO;
         let now = Moment { wall: OffsetDateTime::UNIX_EPOCH, steady: at };
         Self { room: RoomState::new(facts, world.clone(), now), world, at, sockets: 0 }
@@ -194,7 +196,7 @@ impl Scene {
             actor: Actor::System { org: OrgId::random() },
         };
         let token = Redacted::new(format!("token-{}", self.sockets));
-        let joining = Joining { person, line: Line { socket, out }, resume, token };
+        let joining = Joining { person, line: Line { socket, out }, resume, token, face: Face::Native };
         self.room.handle_join(self.now(), joining).await.unwrap();
         Client { who, socket, out: received, token: String::new(), seq: 0, closed: None }
     }
@@ -808,7 +810,8 @@ proptest! {
                             actor: Actor::System { org: OrgId::random() },
                         };
                         let token = Redacted::new(format!("token-{}", scene.sockets));
-                        let joining = Joining { person, line: Line { socket, out }, resume: None, token };
+                        let face = Face::Native;
+                        let joining = Joining { person, line: Line { socket, out }, resume: None, token, face };
                         if scene.room.handle_join(scene.now(), joining).await.is_ok() {
                             sockets.insert(*i, Client { who: people[*i], socket, out: received, token: String::new(), seq: 0, closed: None });
                         }
