@@ -45,8 +45,10 @@ pub fn router(app: App) -> Router {
         .route("/{name}", get(pages::root_file))
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, TIMEOUT));
     // Routes that outlive the ordinary time limit: the WebSocket and the streams of playback.
-    let long =
-        Router::new().route("/ws", get(ws::upgrade)).route("/api/playback/{grant}", get(recording::playback::play));
+    let long = Router::new()
+        .route("/ws", get(ws::upgrade))
+        .route("/control/{meeting}", get(chime::socket::upgrade))
+        .route("/api/playback/{grant}", get(recording::playback::play));
     ordinary
         .merge(long)
         .fallback(async || Problem::from(Code::NotFound))
