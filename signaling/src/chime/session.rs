@@ -460,6 +460,8 @@ impl Session {
         self.send(Frame { error, suback: Some(ack), ..frame(now, FrameType::SubscribeAck) });
         if !self.is_subscribed {
             self.is_subscribed = true;
+            // The first roster must name everybody, the client itself too: the Room tells it right after this answer.
+            self.presence = None;
             self.bitrates_at = Some(now.steady + BITRATES_EVERY);
         }
         self.tell_presence(now);

@@ -339,7 +339,8 @@ async fn a_visit_that_ends_ends_for_both_faces() {
     let (id, people) = meeting(&house, Some(&visit), &["son"]).await;
     let mut son = Caller::enter(&house, &id, &people[0].token, 1, "ssss").await;
     let bearer = house.bearer("dr-maria", signaling::auth::StaffRole::Clinician);
-    let (status, _) = house.ask(&bearer, "POST", &format!("/api/visits/{visit}/end"), &json!({})).await;
+    let body = json!({"endReason": "NO_SHOW"});
+    let (status, _) = house.ask(&bearer, "POST", &format!("/api/visits/{visit}/end"), &body).await;
     assert!(status < 300, "{status}");
     assert_eq!(son.hear(FrameType::AudioStatus).await.audio_status.unwrap().audio_status, Some(410));
     // Without its goodbye the socket ends a little later.
