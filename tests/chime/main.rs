@@ -1,6 +1,11 @@
 //! AWS's own SDKs against the real server: boto3, the JavaScript clients and the Rust client, as an application uses them. Nothing in
 //! them is told of this server but the address, by the variables that AWS documents.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a story that cannot go on ends by a panic; helpers outside of #[test] count as well"
+)]
+
 #[path = "../stories/support/http.rs"]
 #[allow(dead_code, reason = "shared with the stories")]
 mod http;
@@ -31,7 +36,6 @@ pub(crate) async fn soon<T>(what: &str, happening: impl Future<Output = T>) -> T
 pub(crate) struct AccessKey {
     pub(crate) id: String,
     pub(crate) secret: String,
-    pub(crate) organization: String,
 }
 
 /// `anteroom chime-key` beside the running server.
@@ -45,7 +49,7 @@ pub(crate) async fn make_key(server: &Server) -> AccessKey {
     assert!(output.status.success(), "{output:?}");
     let made: Value = serde_json::from_slice(&output.stdout).unwrap();
     let text = |name: &str| made[name].as_str().unwrap().to_owned();
-    AccessKey { id: text("accessKeyId"), secret: text("secretAccessKey"), organization: text("organization") }
+    AccessKey { id: text("accessKeyId"), secret: text("secretAccessKey") }
 }
 
 /// A script of this folder with the variables that an application would have. It asserts by itself, and says what is wrong.

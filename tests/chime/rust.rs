@@ -7,7 +7,7 @@ use aws_sdk_chimesdkmeetings::operation::create_attendee::CreateAttendeeError;
 use aws_sdk_chimesdkmeetings::operation::create_meeting::CreateMeetingError;
 use aws_sdk_chimesdkmeetings::operation::get_meeting::GetMeetingError;
 use aws_sdk_chimesdkmeetings::types::{
-    AttendeeFeatures, Capabilities, MediaCapabilities, MeetingFeaturesConfiguration,
+    AttendeeCapabilities, AttendeeFeatures, MediaCapabilities, MeetingFeaturesConfiguration,
 };
 
 use serde_json::{Value, json};
@@ -61,7 +61,7 @@ async fn errors_are_typed_for_each_operation() {
     assert!(matches!(other, CreateMeetingError::ConflictException(_)), "{other:?}");
 
     let id = meeting.meeting_id().unwrap();
-    let listen = Capabilities::builder()
+    let listen = AttendeeCapabilities::builder()
         .audio(MediaCapabilities::Receive)
         .video(MediaCapabilities::Receive)
         .content(MediaCapabilities::None)

@@ -326,8 +326,8 @@ fn nobody_is_ever_sent_a_mix_of_what_they_may_not_hear() {
             let before: Vec<usize> = (0..5).map(|seat| sound(&world, seat).len()).collect();
             timestamp += 960;
             give(&mut world, packet(&made, timestamp));
-            for listener in 0..5 {
-                let new = &sound(&world, listener)[before[listener]..];
+            for (listener, before) in before.into_iter().enumerate() {
+                let new = &sound(&world, listener)[before..];
                 if !new.iter().any(|packet| plan_of(packet).is_some()) {
                     continue;
                 }
