@@ -27,8 +27,19 @@ use crate::Error;
 use crate::metrics::ProcessConfig;
 use crate::roles::{self, Roles};
 
-/// The settings of a TURN relay, which `dev` takes from the environment as `serve` does.
-const RELAY: &[&str] = &["turn_urls", "turn_secret", "turn_secret_file", "turn_ttl"];
+/// What `dev` takes from the environment as `serve` does: a TURN relay, and the bounds of the Chime face.
+const NAMED: &[&str] = &[
+    "turn_urls",
+    "turn_secret",
+    "turn_secret_file",
+    "turn_ttl",
+    "chime_silence",
+    "chime_longest",
+    "chime_meetings",
+    "chime_rate",
+    "chime_burst",
+    "chime_buckets",
+];
 
 /// How long requests under way may take after a stop: everything together ends within 5 s.
 const STOP_GRACE: Duration = Duration::from_secs(1);
@@ -90,8 +101,7 @@ async fn serve(options: &Options, data_dir: &Path, postgres: &mut Postgres, stop
     postgres.grant_roles().await?;
     // For `anteroom serve` beside it, as `make bench` does. No secret: the socket's folder is the lock.
     std::fs::write(data_dir.join("database.url"), postgres.app_url())?;
-    // A relay is somebody else's program, so it can only be named.
-    let relay: SignalingConfig = settings::load("signaling", RELAY, None, settings::env)?;
+    let named: SignalingConfig = settings::load("signaling", NAMED, None, settings::env)?;
     let signaling = SignalingConfig {
         profile: Profile::Development,
         http: options.http,
@@ -100,7 +110,7 @@ async fn serve(options: &Options, data_dir: &Path, postgres: &mut Postgres, stop
         stop_grace: STOP_GRACE,
         drain_limit: DevSettings::load()?.drain_limit,
         demo: Some(people::demo(development.organization)),
-        ..relay
+        ..named
     };
     let code = people::seed(&signaling, &signing, development.organization).await?;
     let sfu = SfuConfig { media_udp_port: options.media_port, announce_loopback: true, ..SfuConfig::default() };

@@ -289,7 +289,7 @@ async fn nobody_for_five_minutes_or_somebody_for_a_day_and_it_ends() {
 #[tokio::test]
 async fn one_token_makes_one_meeting_however_many_ask_at_once() {
     let house = House::open().await;
-    let asks = (0..8).map(|_| house.meeting("at once"));
+    let asks = (0..8).map(|_| house.meeting("at-once"));
     let made = futures_util::future::join_all(asks).await;
     assert!(made.iter().all(|meeting| *meeting == made[0]), "{made:?}");
 }
