@@ -1,6 +1,6 @@
 //! The Chime-compatible face: AWS's SDKs and the client `amazon-chime-sdk-js` work against this server unmodified. A translation over
-//! the same slices and the same engine: [`names`] is its dictionary, [`http`] its operations, [`attendance`] the way from a join
-//! token to a seat, [`socket`] the browser protocol with [`frames`] and [`session`].
+//! the same slices and the same engine: `names` is its dictionary, `http` its operations, `attendance` the way from a join
+//! token to a seat, `socket` the browser protocol with `frames` and `session`.
 
 pub(crate) mod attendance;
 mod attendees;
