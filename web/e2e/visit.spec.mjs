@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe } from 'node:test';
 import { launchChromium } from './support/browser.mjs';
-import { consentOnBothSides, download, joinAsPatient, listRecordings, makeVisit, openVisit, record, signIn } from './support/flow.mjs';
+import { assertLength, consentOnBothSides, download, joinAsPatient, listRecordings, makeVisit, openVisit, record, signIn } from './support/flow.mjs';
 import { inbound, markAt, remoteColour, remoteTone, soundBytes, untilInbound } from './support/measure.mjs';
 import { CLINICIAN, colourAt, colourDistance, decodedSpan, makeSources, PATIENT, probe, toneShare } from './support/media.mjs';
 import { startAnteroom } from './support/server.mjs';
@@ -142,7 +142,7 @@ describe('a visit between two Chromium', () => {
       const file = join(folder, artefact.name.replaceAll('/', '_'));
       writeFileSync(file, got.bytes);
       const found = probe(file);
-      const within = (seconds, what) => assert.ok(Math.abs(seconds - recorded) <= 0.5, `${artefact.name}: ${what} ${seconds} s, recorded ${recorded} s`);
+      const within = (seconds, what) => assertLength(`${artefact.name}: ${what}`, seconds, recorded);
       within(found.seconds, 'duration');
       assert.equal(found.audio.length, 1, `${artefact.name}: sound`);
       if (artefact.participantId) {
@@ -151,7 +151,7 @@ describe('a visit between two Chromium', () => {
         assert.equal(found.video.length, 1, `${artefact.name}: picture`);
         const video = decodedSpan(file, 'video');
         within(video.last - video.first, 'decoded video');
-        const colour = colourAt(file, recorded / 2);
+        const colour = colourAt(file, recorded.least / 2);
         assert.ok(colourDistance(colour, who.colour) < COLOUR_SLACK, `${artefact.name}: ${who.name} looks like ${colour}`);
         assert.ok(toneShare(file, who.tone, 2) > 0.5, `${artefact.name}: ${who.name}'s tone`);
         console.log(`  ${artefact.name}: ${who.name}, ${found.video[0].codec_name}+${found.audio[0].codec_name}, ${found.seconds.toFixed(2)} s, ${video.frames} frames, colour ${colour}`);

@@ -1,5 +1,7 @@
 // The steps that specs share: sign in, make a visit, open a link, wait, be admitted.
 
+import assert from 'node:assert/strict';
+
 /** Signs a clinician in through the page, with a token as a portal would bring one. */
 export async function signIn(page, server, sub = 'demo-clinician') {
   await page.goto(`${server.url}/desk?debug=1&raw=1`);
@@ -47,8 +49,12 @@ export async function consentOnBothSides(clinician, patient) {
   await clinician.getByText('Everyone here agreed').waitFor();
 }
 
-/** Records for `ms`; answers how long the sign was on, by this machine's clock. */
+/**
+ * Records for `ms`; answers the least and the most that a recording can hold, by this machine's clock: from the sign to the click that
+ * ends it, and from the click that starts it to the sign's end. On a busy machine the two lie apart.
+ */
 export async function record(clinician, patient, ms) {
+  const clicked = Date.now();
   await clinician.getByTestId('record').click();
   await Promise.all([clinician.waitForSelector(selector('recording-sign')), patient.waitForSelector(selector('recording-sign'))]);
   const from = Date.now();
@@ -56,7 +62,12 @@ export async function record(clinician, patient, ms) {
   const till = Date.now();
   await clinician.getByTestId('record').click();
   await clinician.getByTestId('recording-sign').waitFor({ state: 'detached' });
-  return (till - from) / 1000;
+  return { least: (till - from) / 1000, most: (Date.now() - clicked) / 1000 };
+}
+
+/** That a file of so many seconds holds what was recorded, within half a second. */
+export function assertLength(what, seconds, { least, most }) {
+  assert.ok(seconds >= least - 0.5 && seconds <= most + 0.5, `${what}: ${seconds} s, recorded ${least} to ${most} s`);
 }
 
 /** The bytes of an artefact, fetched in the page with its cookie, and whether a range of it came as asked. */
