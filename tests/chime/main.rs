@@ -126,6 +126,59 @@ async fn too_many_requests_are_throttled() {
     run_script(python, &server, &key, &[]).await;
 }
 
+/// Processes that stand still until this is dropped.
+struct Standstill(Vec<rustix::process::Pid>);
+
+impl Standstill {
+    fn of(processes: Vec<rustix::process::Pid>) -> Self {
+        let still = Self(processes);
+        still.send(rustix::process::Signal::STOP);
+        still
+    }
+
+    fn send(&self, signal: rustix::process::Signal) {
+        for process in &self.0 {
+            // One of them may have ended meanwhile.
+            let _ = rustix::process::kill_process(*process, signal);
+        }
+    }
+}
+
+impl Drop for Standstill {
+    fn drop(&mut self) {
+        self.send(rustix::process::Signal::CONT);
+    }
+}
+
+async fn run_failing(server: &Server, key: &AccessKey, exception: &str) {
+    let mut python = Command::new(tool("ANTEROOM_TEST_PYTHON", ".cache/venv/bin/python"));
+    python.arg(root().join("tests/chime/failing.py")).arg(exception);
+    run_script(python, server, key, &[]).await;
+}
+
+/// While the database does not answer, applications are told to come back; afterwards everything is as before.
+#[tokio::test]
+async fn a_database_that_stands_still_makes_the_service_unavailable() {
+    let server = Server::start_with(&[FAST]).await;
+    let key = make_key(&server).await;
+    let database = server.database();
+    assert!(!database.is_empty(), "no database was found");
+    let still = Standstill::of(database);
+    run_failing(&server, &key, "ServiceUnavailableException").await;
+    drop(still);
+    rust::create_and_delete(&server, &key).await.unwrap();
+}
+
+/// A database that was put beside the keys of another server: nobody's signature can be checked, and that is no fault of the caller's.
+#[tokio::test]
+async fn keys_of_another_server_are_a_failure_of_the_service() {
+    let server = Server::start_with(&[FAST]).await;
+    let key = make_key(&server).await;
+    std::fs::remove_file(server.data_dir().join("keys/lookup.key")).unwrap();
+    let server = server.crash_and_restart(&[FAST]).await;
+    run_failing(&server, &key, "ServiceFailureException").await;
+}
+
 #[tokio::test]
 async fn keys_are_made_listed_and_revoked() {
     let server = Server::start_with(&[FAST]).await;

@@ -17,7 +17,7 @@ ONCE = Config(retries={"total_max_attempts": 1})
 CALLED = {"chime-sdk-meetings": set(), "chime-sdk-media-pipelines": set()}
 SEEN = {"chime-sdk-meetings": set(), "chime-sdk-media-pipelines": set()}
 
-# What cannot be brought about from outside: a defect of ours, an overload, and a database that is away.
+# What has scripts of its own, because the whole server takes part: failing.py and throttling.py.
 NOT_PROVOKED = {
     "chime-sdk-meetings": {"ServiceFailureException", "ServiceUnavailableException", "ThrottlingException"},
     "chime-sdk-media-pipelines": {
