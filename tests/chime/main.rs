@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -126,27 +127,40 @@ async fn too_many_requests_are_throttled() {
     run_script(python, &server, &key, &[]).await;
 }
 
+/// The processes of a server's database.
+fn database(server: &Server) -> Vec<Pid> {
+    let children = |pid: Pid| -> Vec<Pid> {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+        let numbers = lists.flat_map(|list| list.split(' ').filter_map(|pid| pid.parse().ok()).collect::<Vec<i32>>());
+        numbers.filter_map(Pid::from_raw).collect()
+    };
+    let name = |pid: Pid| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let main: Vec<Pid> = children(server.pid()).into_iter().filter(|pid| name(*pid).trim() == "postgres").collect();
+    main.iter().copied().chain(main.iter().flat_map(|pid| children(*pid))).collect()
+}
+
 /// Processes that stand still until this is dropped.
-struct Standstill(Vec<rustix::process::Pid>);
+struct Standstill(Vec<Pid>);
 
 impl Standstill {
-    fn of(processes: Vec<rustix::process::Pid>) -> Self {
+    fn of(processes: Vec<Pid>) -> Self {
         let still = Self(processes);
-        still.send(rustix::process::Signal::STOP);
+        still.send(Signal::STOP);
         still
     }
 
-    fn send(&self, signal: rustix::process::Signal) {
+    fn send(&self, signal: Signal) {
         for process in &self.0 {
             // One of them may have ended meanwhile.
-            let _ = rustix::process::kill_process(*process, signal);
+            let _ = kill_process(*process, signal);
         }
     }
 }
 
 impl Drop for Standstill {
     fn drop(&mut self) {
-        self.send(rustix::process::Signal::CONT);
+        self.send(Signal::CONT);
     }
 }
 
@@ -161,7 +175,7 @@ async fn run_failing(server: &Server, key: &AccessKey, exception: &str) {
 async fn a_database_that_stands_still_makes_the_service_unavailable() {
     let server = Server::start_with(&[FAST]).await;
     let key = make_key(&server).await;
-    let database = server.database();
+    let database = database(&server);
     assert!(!database.is_empty(), "no database was found");
     let still = Standstill::of(database);
     run_failing(&server, &key, "ServiceUnavailableException").await;

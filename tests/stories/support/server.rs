@@ -80,10 +80,13 @@ impl Server {
         self.ended().await
     }
 
+    pub(crate) fn pid(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_raw(i32::try_from(self.child.id().unwrap()).unwrap()).unwrap()
+    }
+
     /// Sends SIGTERM.
     pub(crate) fn ask_to_stop(&self) {
-        let pid = rustix::process::Pid::from_raw(i32::try_from(self.child.id().unwrap()).unwrap()).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        rustix::process::kill_process(self.pid(), rustix::process::Signal::TERM).unwrap();
     }
 
     /// Waits until it has ended, as it should; how long that took.
@@ -100,21 +103,6 @@ impl Server {
         let data = Arc::clone(&self.data);
         drop(self);
         Self::start_in(data, env).await
-    }
-
-    /// Its database's processes: those of `anteroom dev` alone have one.
-    pub(crate) fn database(&self) -> Vec<rustix::process::Pid> {
-        let children = |pid: u32| -> Vec<u32> {
-            let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-            let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
-            lists.flat_map(|list| list.split(' ').filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect()
-        };
-        let is_postgres = |pid: &u32| {
-            std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "postgres")
-        };
-        let main: Vec<u32> = children(self.child.id().unwrap()).into_iter().filter(is_postgres).collect();
-        let all = main.iter().copied().chain(main.iter().flat_map(|pid| children(*pid)));
-        all.filter_map(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?)).collect()
     }
 
     /// Everything that still runs and names the data directory.
