@@ -1,160 +1,263 @@
-// The unmodified npm client of Chime in real browsers: two people hear and see each other, and what happens to them after that.
+// The unmodified npm client of Chime in Chromium: people hear and see each other, and what happens to them after that.
 
 import assert from 'node:assert/strict';
 import { after, before, describe } from 'node:test';
+import { controlPlane, joinAs, makeMeeting, makeWay, seen, serveClient, through, until, untilHears, untilSees } from './chime/support.mjs';
 import { launchChromium } from './support/browser.mjs';
 import { startAnteroom } from './support/server.mjs';
 import { story } from './support/step.mjs';
-import { controlPlane, makeMeeting, serveClient, until } from './chime/support.mjs';
 
-const ALICE = { name: 'alice', hertz: 440, colour: [42, 111, 219] };
-const BOB = { name: 'bob', hertz: 880, colour: [222, 120, 40] };
-const CAROL = { name: 'carol', hertz: 1320, colour: [40, 180, 90] };
-const TONES = [ALICE.hertz, BOB.hertz, CAROL.hertz];
+const ALICE = { name: 'alice', hertz: 431, colour: [42, 111, 219], place: 0 };
+const BOB = { name: 'bob', hertz: 977, colour: [222, 120, 40], place: 1 };
+const CAROL = { name: 'carol', hertz: 1613, colour: [40, 180, 90], place: 2 };
+const SHARED = { hertz: 2689, colour: [200, 30, 160] };
+const TONES = [ALICE.hertz, BOB.hertz, CAROL.hertz, SHARED.hertz];
+/** How long the way to the server is cut: less than a seat is kept for. */
+const CUT_MS = 5_000;
 
-/** A tone is heard above this and not heard below that, in decibels. */
-const HEARD = -50;
-const SILENT = -70;
-
-const near = (a, b) => a !== null && Math.max(...a.map((part, index) => Math.abs(part - b[index]))) < 40;
-const seen = () => JSON.parse(JSON.stringify({ ...window.chime.seen, sockets: window.chime.seen.sockets.length }));
-
-describe('the npm client of Chime', () => {
-  let server;
-  let client;
-  let browser;
-  let call;
-  let meeting;
+/** One meeting, its people's pages and what they do there. */
+function stage() {
   const pages = {};
-  const step = story(() => ({ pages, server }));
-
-  const open = async ({ name, hertz, colour }, attendee, options = {}) => {
-    const page = await browser.context.newPage();
+  const it = { pages, meeting: null };
+  it.start = async (names) => {
+    [it.server, it.client, it.browser] = await Promise.all([startAnteroom(), serveClient(), launchChromium({})]);
+    it.call = controlPlane(it.server);
+    it.way = await makeWay(it.server.port);
+    it.meeting = await makeMeeting(it.call, names);
+  };
+  it.stop = async () => {
+    await it.browser?.close();
+    await it.client?.close();
+    await it.way?.close();
+    await it.server?.stop();
+  };
+  it.open = async ({ name, place, hertz, colour, ...look }, options = {}, meeting = it.meeting.meeting) => {
+    const page = await it.browser.context.newPage();
     pages[name] = page;
-    page.on('console', (line) => ['error', 'warning'].includes(line.type()) && server.log.push(`${name}: ${line.text()}`));
-    await page.goto(client.url);
-    await page.waitForFunction(() => document.title === 'ready');
-    const arg = { meeting: meeting.meeting, attendee, hertz, colour, ...options };
-    await page.evaluate((given) => window.chime.join(given), arg);
-    await until(page, `${name} starts`, seen, (now) => now.events.includes('start'));
+    page.on('console', (line) => ['error', 'warning'].includes(line.type()) && it.server.log.push(`${name}: ${line.text()}`));
+    await joinAs(page, it.client.url, { meeting, attendee: it.meeting.attendees[place], hertz, colour, ...look, ...options });
     return page;
   };
-  const id = (who) => meeting.attendees[who].Attendee.AttendeeId;
-  const sees = async (page, who, colour) => {
-    const limit = Date.now() + 20_000;
-    let last;
-    do {
-      last = await page.evaluate((one) => window.chime.sees(one), who);
-      if (near(last, colour)) return;
-      await new Promise((done) => setTimeout(done, 200));
-    } while (Date.now() < limit);
-    throw new Error(`sees ${JSON.stringify(last)} instead of ${colour}: ${JSON.stringify(await page.evaluate(seen))}`);
-  };
-  const hears = async (page, wanted) => {
-    const limit = Date.now() + 20_000;
-    let last;
-    do {
-      last = await page.evaluate((tones) => window.chime.hears(tones), TONES);
-      if (TONES.every((hertz) => (wanted.includes(hertz) ? last[hertz] > HEARD : last[hertz] < SILENT))) return;
-    } while (Date.now() < limit);
-    throw new Error(`hears ${JSON.stringify(last)} instead of ${wanted}`);
-  };
+  it.id = ({ place }) => it.meeting.attendees[place].Attendee.AttendeeId;
+  return it;
+}
 
-  before(async () => {
-    [server, client, browser] = await Promise.all([startAnteroom(), serveClient(), launchChromium({})]);
-    call = controlPlane(server);
-    meeting = await makeMeeting(call, [ALICE.name, BOB.name, CAROL.name]);
-  });
-  after(async () => {
-    await browser?.close();
-    await client?.close();
-    await server?.stop();
-  });
+const flows = (page) => page.evaluate(() => window.chime.flows());
+const camera = (page, on = true) => page.evaluate((is) => window.chime.camera(is), on);
+const view = (page, who) => page.evaluate((one) => window.chime.view(one), who);
+
+async function untilView(page, who, what, test) {
+  const limit = Date.now() + 20_000;
+  let last;
+  do {
+    last = await view(page, who);
+    if (test(last)) return last;
+    await new Promise((done) => setTimeout(done, 100));
+  } while (Date.now() < limit);
+  throw new Error(`${what}: ${JSON.stringify(last)}`);
+}
+
+describe('the npm client of Chime', () => {
+  const it = stage();
+  const { pages } = it;
+  const step = story(() => ({ pages, server: it.server }));
+  const hears = (page, wanted) => untilHears(page, TONES, wanted.map(({ hertz }) => hertz));
+  const sees = (page, who) => untilSees(page, it.id(who), who.colour);
+
+  before(() => it.start(['alice', 'bob', 'carol']));
+  after(() => it.stop());
 
   step('two people hear each other', async () => {
-    await open(ALICE, meeting.attendees[0]);
-    await open(BOB, meeting.attendees[1]);
+    await it.open(ALICE);
+    await it.open(BOB, {}, through(it.meeting.meeting, it.way.port));
     for (const page of [pages.alice, pages.bob]) {
       await until(page, 'both in the roster', seen, (now) => Object.keys(now.roster).length === 2);
     }
-    await hears(pages.alice, [BOB.hertz]);
-    await hears(pages.bob, [ALICE.hertz]);
-    const now = await until(pages.alice, 'how loud the other is', seen, (one) => (one.volumes[meeting.attendees[1].Attendee.AttendeeId]?.volume ?? 0) > 0.2);
-    assert.equal(now.roster[id(1)].external, BOB.name);
+    await Promise.all([hears(pages.alice, [BOB]), hears(pages.bob, [ALICE])]);
+    const now = await until(pages.alice, 'how loud the other is', seen, (one) => (one.volumes[it.id(BOB)]?.volume ?? 0) > 0.2);
+    assert.equal(now.roster[it.id(BOB)].external, 'bob');
+    const [voice] = (await flows(pages.alice)).received;
+    console.log(`  a voice comes as ${voice.codec}, ${(voice.bytes / voice.packets).toFixed(0)} bytes a packet`);
   });
 
   step('and see each other', async () => {
-    await pages.alice.evaluate(() => window.chime.camera(true));
-    await pages.bob.evaluate(() => window.chime.camera(true));
-    await sees(pages.alice, id(1), BOB.colour);
-    await sees(pages.bob, id(0), ALICE.colour);
+    await Promise.all([camera(pages.alice), camera(pages.bob)]);
+    await Promise.all([sees(pages.alice, BOB), sees(pages.bob, ALICE)]);
   });
 
   step('a mute is seen and heard', async () => {
+    const isMuted = (now) => now.volumes[it.id(BOB)].muted;
     await pages.bob.evaluate(() => window.chime.mute(true));
-    const bob = id(1);
-    await until(pages.alice, 'muted', seen, (now) => now.volumes[bob].muted);
+    await until(pages.alice, 'muted', seen, isMuted);
     await hears(pages.alice, []);
     await pages.bob.evaluate(() => window.chime.mute(false));
-    await until(pages.alice, 'not muted', seen, (now) => !now.volumes[bob].muted);
-    await hears(pages.alice, [BOB.hertz]);
+    await until(pages.alice, 'not muted', seen, (now) => !isMuted(now));
+    await hears(pages.alice, [BOB]);
   });
 
   step('the camera goes off and on five times on one connection', async () => {
     for (let round = 0; round < 5; round += 1) {
-      await pages.bob.evaluate(() => window.chime.camera(false));
+      await camera(pages.bob, false);
       await until(pages.alice, 'no tile', seen, (now) => Object.keys(now.tiles).length === 0);
-      await pages.bob.evaluate(() => window.chime.camera(true));
-      await sees(pages.alice, id(1), BOB.colour);
+      await camera(pages.bob);
+      await sees(pages.alice, BOB);
     }
     for (const page of [pages.alice, pages.bob]) assert.equal((await page.evaluate(seen)).connects, 1, 'nobody reconnected');
   });
 
-  step('words reach the other, and who comes later', async () => {
-    await pages.alice.evaluate(() => window.chime.say('hello', 60_000));
+  step('a right that is taken away is taken at once, and given back', async () => {
+    const path = `/meetings/${it.meeting.id}/attendees/${it.id(BOB)}/capabilities`;
+    const capabilities = (kind) => it.call('PUT', path, { Capabilities: { Audio: kind, Video: kind, Content: 'SendReceive' } });
+    await capabilities('Receive');
+    await until(pages.alice, 'no tile', seen, (now) => Object.keys(now.tiles).length === 0);
+    await until(pages.bob, 'may not start', seen, (now) => now.canStart === false);
+    await hears(pages.alice, []);
+    await sees(pages.bob, ALICE);
+    await capabilities('SendReceive');
+    await hears(pages.alice, [BOB]);
+    await sees(pages.alice, BOB);
+    await until(pages.bob, 'may start', seen, (now) => now.canStart);
+  });
+
+  step('words reach the other, and too many come back', async () => {
+    await pages.alice.evaluate(() => window.chime.say('hello', 300_000));
     const now = await until(pages.bob, 'the words', seen, (one) => one.messages.length > 0);
-    assert.deepEqual(now.messages[0], { text: 'hello', from: ALICE.name, throttled: false });
+    assert.deepEqual(now.messages[0], { text: 'hello', from: 'alice', throttled: false });
     assert.equal((await pages.alice.evaluate(seen)).messages.length, 0, 'not the one who said them');
+    await pages.bob.evaluate(() => {
+      for (let count = 0; count < 300; count += 1) window.chime.say('flood', 0);
+    });
+    const back = await until(pages.bob, 'some are given back', seen, (one) => one.messages.length > 1);
+    assert.ok(back.messages.slice(1).every(({ from, throttled }) => from === 'bob' && throttled));
+    const read = await until(pages.alice, 'some are let through', seen, (one) => one.messages.length >= 200);
+    assert.ok(read.messages.length < 300);
   });
 
   step('a third one hears both, and nobody oneself', async () => {
-    await open(CAROL, meeting.attendees[2]);
+    await it.open(CAROL);
     const now = await until(pages.carol, 'the kept words', seen, (one) => one.messages.length > 0);
-    assert.equal(now.messages[0].text, 'hello');
-    await hears(pages.carol, [ALICE.hertz, BOB.hertz]);
-    await hears(pages.alice, [BOB.hertz, CAROL.hertz]);
-    await hears(pages.bob, [ALICE.hertz, CAROL.hertz]);
-    await sees(pages.carol, id(0), ALICE.colour);
-    await sees(pages.carol, id(1), BOB.colour);
+    assert.deepEqual(now.messages.map(({ text }) => text), ['hello']);
+    await hears(pages.carol, [ALICE, BOB]);
+    await hears(pages.alice, [BOB, CAROL]);
+    await hears(pages.bob, [ALICE, CAROL]);
+    await sees(pages.carol, ALICE);
+    await sees(pages.carol, BOB);
   });
 
-  step('a share is seen by the others as the one of its sharer', async () => {
-    const colour = [200, 30, 160];
-    await pages.carol.evaluate((shown) => window.chime.share(shown), colour);
-    await sees(pages.alice, `${id(2)}#content`, colour);
+  step('a share is seen and heard by the others as that of its sharer', async () => {
+    const share = `${it.id(CAROL)}#content`;
+    await pages.carol.evaluate(({ colour, hertz }) => window.chime.share(colour, hertz), SHARED);
+    for (const page of [pages.alice, pages.bob]) await untilSees(page, share, SHARED.colour);
+    await hears(pages.alice, [BOB, CAROL, SHARED]);
+    await hears(pages.carol, [ALICE, BOB]);
+    await until(pages.carol, 'its own client knows of it', seen, (one) => one.events.includes('share starts'));
+    const shown = (await flows(pages.carol)).received.filter(({ kind, packets }) => kind === 'video' && packets > 0);
+    assert.equal(shown.length, 2, 'the two cameras, and nothing of what they share themselves');
+    assert.equal((await pages.alice.evaluate(seen)).roster[share].external, 'carol');
     await pages.carol.evaluate(() => window.chime.unshare());
-    const share = `${id(2)}#content`;
-    await until(pages.alice, 'no share', seen, (now) => now.roster[share] === undefined && now.tiles[share] === undefined);
+    await until(pages.alice, 'no share', seen, (one) => one.roster[share] === undefined && one.tiles[share] === undefined);
+    await until(pages.carol, 'its own client knows of that too', seen, (one) => one.events.includes('share stops'));
   });
 
-  step('a signalling socket that breaks is made again, and media goes on', async () => {
-    await pages.bob.evaluate(() => window.chime.cut());
-    await until(pages.bob, 'reconnected', seen, (now) => now.connects === 2 && now.events.filter((event) => event === 'start').length === 2, 30_000);
-    await hears(pages.alice, [BOB.hertz, CAROL.hertz]);
-    await sees(pages.alice, id(1), BOB.colour);
-    assert.ok(!(await pages.alice.evaluate(seen)).events.some((event) => event.startsWith('left') || event.startsWith('dropped')), 'nobody heard of a goodbye');
+  step('a signalling socket that is cut for five seconds is made again, and media goes on', async () => {
+    const before = (await pages.alice.evaluate(seen)).events.length;
+    const connects = (await pages.bob.evaluate(seen)).connects;
+    it.way.cut();
+    await new Promise((done) => setTimeout(done, CUT_MS));
+    it.way.heal();
+    const starts = (now) => now.events.filter((event) => event === 'start').length;
+    const now = await until(pages.bob, 'reconnected', seen, (one) => starts(one) === 2, 30_000);
+    assert.equal(now.connects, connects + 1, 'by one reconnection');
+    await hears(pages.alice, [BOB, CAROL]);
+    await hears(pages.bob, [ALICE, CAROL]);
+    await sees(pages.alice, BOB);
+    await sees(pages.bob, ALICE);
+    const since = (await pages.alice.evaluate(seen)).events.slice(before);
+    assert.ok(!since.some((event) => /^(left|dropped)/.test(event)), `nobody heard of a goodbye: ${since}`);
   });
 
   step('the same person elsewhere ends the first session', async () => {
     const first = pages.carol;
-    await open({ ...CAROL, name: 'carol-again' }, meeting.attendees[2]);
+    await it.open({ ...CAROL, name: 'carol-again' });
     await until(first, 'joined elsewhere', seen, (now) => now.events.includes('stop AudioJoinedFromAnotherDevice'));
+    await hears(pages.alice, [BOB, CAROL]);
   });
 
   step('somebody who is removed is told so, and so is everybody at the end', async () => {
-    await call('DELETE', `/meetings/${meeting.id}/attendees/${id(1)}`);
+    await it.call('DELETE', `/meetings/${it.meeting.id}/attendees/${it.id(BOB)}`);
     await until(pages.bob, 'removed', seen, (now) => now.events.includes('stop AudioAttendeeRemoved'));
-    await call('DELETE', `/meetings/${meeting.id}`);
-    await until(pages.alice, 'ended', seen, (now) => now.events.includes('stop MeetingEnded'));
+    await until(pages.alice, 'gone', seen, (now) => now.roster[it.id(BOB)] === undefined);
+    await it.call('DELETE', `/meetings/${it.meeting.id}`);
+    for (const page of [pages.alice, pages['carol-again']]) {
+      await until(page, 'ended', seen, (now) => now.events.includes('stop MeetingEnded'));
+    }
+  });
+});
+
+describe('the npm client of Chime with layers', () => {
+  const it = stage();
+  const { pages } = it;
+  const step = story(() => ({ pages, server: it.server }));
+  /** Wide enough for three layers, and as few pixels as that takes. */
+  const DORA = { name: 'dora', hertz: 440, colour: [42, 111, 219], size: [960, 540], lively: true, place: 0 };
+  const EMIL = { name: 'emil', hertz: 880, colour: [222, 120, 40], size: [960, 540], lively: true, place: 1 };
+  const FINN = { name: 'finn', hertz: 1320, colour: [40, 180, 90], size: [320, 180], place: 2 };
+  const sees = (page, who) => untilSees(page, it.id(who), who.colour);
+  const video = async (page) => (await flows(page)).sent.filter((one) => one.kind === 'video');
+
+  before(() => it.start(['dora', 'emil', 'finn']));
+  after(() => it.stop());
+
+  step('a camera in simulcast is seen', async () => {
+    await it.open(DORA, { simulcast: true });
+    await it.open(FINN, { priority: true });
+    await it.open(EMIL, { svc: true, codec: 'vp9Profile0' });
+    await camera(pages.dora);
+    await sees(pages.finn, DORA);
+    await sees(pages.emil, DORA);
+    const sent = await video(pages.dora);
+    console.log(`  simulcast: ${sent.map(({ rid, width, active, codec }) => `${rid} ${width} ${active} ${codec}`).join(', ')}`);
+    assert.ok(sent.length === 3 && sent.filter(({ active }) => active).length >= 2, 'at least two layers flow');
+  });
+
+  step('a camera in layers of one stream is seen', async () => {
+    await camera(pages.emil);
+    await sees(pages.finn, EMIL);
+    await sees(pages.dora, EMIL);
+    const limit = Date.now() + 10_000;
+    let sent;
+    do {
+      [sent] = await video(pages.emil);
+      await new Promise((done) => setTimeout(done, 200));
+    } while (!/^L3T3/.test(sent?.mode ?? '') && Date.now() < limit);
+    console.log(`  layers of one stream: ${sent.codec} ${sent.mode} ${sent.width}`);
+    assert.equal(sent.codec, 'video/VP9');
+    assert.match(sent.mode, /^L3T3/);
+    await sees(pages.finn, EMIL);
+  });
+
+  step('who leaves the layers to the server gets what it asks for', async () => {
+    const wide = ({ width }) => width >= 640;
+    const narrow = ({ width }) => width > 0 && width <= 480;
+    await pages.finn.evaluate((list) => window.chime.prefer(list), [[it.id(DORA), 1, 'High'], [it.id(EMIL), 1, 'High']]);
+    await untilView(pages.finn, it.id(DORA), 'the large layer of simulcast', wide);
+    await untilView(pages.finn, it.id(EMIL), 'the large layer of one stream', wide);
+    await pages.finn.evaluate((list) => window.chime.prefer(list), [[it.id(DORA), 2, 'Low'], [it.id(EMIL), 1, 'Low']]);
+    await untilView(pages.finn, it.id(DORA), 'the small layer of simulcast', narrow);
+    await untilView(pages.finn, it.id(EMIL), 'the small layer of one stream', narrow);
+    await sees(pages.finn, DORA);
+    await sees(pages.finn, EMIL);
+  });
+
+  step('a tile that is paused stands still until it goes on', async () => {
+    await pages.finn.evaluate((who) => window.chime.pause(who), it.id(DORA));
+    let [last, since] = [-1, 0];
+    await untilView(pages.finn, it.id(DORA), 'stands still', ({ frames }) => {
+      if (frames !== last) [last, since] = [frames, Date.now()];
+      return Date.now() - since > 1_000;
+    });
+    await pages.finn.evaluate((who) => window.chime.unpause(who), it.id(DORA));
+    await untilView(pages.finn, it.id(DORA), 'goes on', ({ frames }) => frames > last + 5);
+    assert.equal((await pages.finn.evaluate(seen)).connects, 1);
   });
 });

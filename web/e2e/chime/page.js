@@ -2,48 +2,15 @@
 
 import {
   ConsoleLogger, DefaultDeviceController, DefaultMeetingSession, LogLevel, MeetingSessionConfiguration, MeetingSessionStatusCode,
-  VideoPriorityBasedPolicy,
+  TargetDisplaySize, VideoCodecCapability, VideoPreference, VideoPreferences, VideoPriorityBasedPolicy,
 } from 'amazon-chime-sdk-js';
+import { soundOf, tone, picture } from './media.js';
 
 /** Everything that a spec asks about. */
-const seen = { events: [], roster: {}, volumes: {}, tiles: {}, messages: [], connects: 0, sockets: [] };
+const seen = { events: [], roster: {}, volumes: {}, tiles: {}, paused: [], messages: [], connects: 0 };
 let session;
-let context;
-
-// The sockets of the client, so that a spec can cut one as a network would.
-const NativeSocket = window.WebSocket;
-window.WebSocket = class extends NativeSocket {
-  constructor(...args) {
-    super(...args);
-    seen.sockets.push(this);
-  }
-};
-
-function tone(frequency) {
-  context ??= new AudioContext();
-  const oscillator = context.createOscillator();
-  const gain = context.createGain();
-  const out = context.createMediaStreamDestination();
-  oscillator.frequency.value = frequency;
-  gain.gain.value = 0.4;
-  oscillator.connect(gain).connect(out);
-  oscillator.start();
-  return out.stream;
-}
-
-function picture(colour, [width, height] = [640, 360]) {
-  const canvas = document.createElement('canvas');
-  [canvas.width, canvas.height] = [width, height];
-  const paint = canvas.getContext('2d');
-  let frame = 0;
-  setInterval(() => {
-    paint.fillStyle = `rgb(${colour.join(',')})`;
-    paint.fillRect(0, 0, width, height);
-    paint.fillStyle = frame % 2 ? 'white' : 'black';
-    paint.fillRect(8 + (frame++ % 40), 8, 40, 40);
-  }, 50);
-  return canvas.captureStream(20);
-}
+let policy;
+let face;
 
 function place(tile) {
   const id = `tile-${tile.tileId}`;
@@ -55,27 +22,43 @@ function place(tile) {
   }
 }
 
+const tileOf = (attendee) => document.getElementById(`tile-${seen.tiles[attendee]}`);
+
 window.chime = {
   seen,
 
-  async join({ meeting, attendee, hertz, colour, priority = false }) {
-    const logger = new ConsoleLogger('chime', LogLevel.WARN);
+  /** Joins and answers how long it took: from `start()` to `audioVideoDidStart`, in milliseconds. */
+  async join({ meeting, attendee, hertz, colour, size, lively = false, priority = false, simulcast = false, svc = false, codec, device = false, level = 'WARN' }) {
+    const logger = new ConsoleLogger('chime', LogLevel[level]);
     const devices = new DefaultDeviceController(logger);
     const configuration = new MeetingSessionConfiguration(meeting, attendee);
-    if (priority) configuration.videoDownlinkBandwidthPolicy = new VideoPriorityBasedPolicy(logger);
+    configuration.enableSimulcastForUnifiedPlanChromiumBasedBrowsers = simulcast;
+    configuration.enableSVC = svc;
+    if (priority) {
+      policy = new VideoPriorityBasedPolicy(logger);
+      configuration.videoDownlinkBandwidthPolicy = policy;
+    }
     session = new DefaultMeetingSession(configuration, logger, devices);
     const av = session.audioVideo;
-    window.chime.colour = colour;
+    face = { colour, size, lively };
+    const started = Promise.withResolvers();
     av.addObserver({
-      audioVideoDidStart: () => seen.events.push('start'),
+      audioVideoDidStart: () => {
+        seen.events.push('start');
+        started.resolve(performance.now());
+      },
       audioVideoDidStartConnecting: (again) => {
         seen.connects += 1;
         seen.events.push(again ? 'reconnecting' : 'connecting');
       },
-      audioVideoDidStop: (status) => seen.events.push(`stop ${MeetingSessionStatusCode[status.statusCode()]}`),
+      audioVideoDidStop: (status) => {
+        seen.events.push(`stop ${MeetingSessionStatusCode[status.statusCode()]}`);
+        started.reject(new Error(MeetingSessionStatusCode[status.statusCode()]));
+      },
       videoTileDidUpdate: (tile) => {
         if (!tile.boundAttendeeId || tile.localTile) return;
         seen.tiles[tile.boundAttendeeId] = tile.tileId;
+        seen.paused = seen.paused.filter((who) => who !== tile.boundAttendeeId).concat(tile.paused ? tile.boundAttendeeId : []);
         place(tile);
       },
       videoTileWasRemoved: (id) => {
@@ -85,6 +68,13 @@ window.chime = {
       videoAvailabilityDidChange: (availability) => {
         seen.canStart = availability.canStartLocalVideo;
       },
+      encodingSimulcastLayersDidChange: (layers) => {
+        seen.layers = layers;
+      },
+    });
+    av.addContentShareObserver({
+      contentShareDidStart: () => seen.events.push('share starts'),
+      contentShareDidStop: () => seen.events.push('share stops'),
     });
     av.realtimeSubscribeToAttendeeIdPresence((id, present, external, dropped) => {
       if (present) seen.roster[id] = { external };
@@ -103,14 +93,17 @@ window.chime = {
     av.realtimeSubscribeToReceiveDataMessage('chat', (message) => {
       seen.messages.push({ text: message.text(), from: message.senderExternalUserId, throttled: message.throttled });
     });
-    await av.startAudioInput(tone(hertz));
+    if (codec) av.setVideoCodecSendPreferences([VideoCodecCapability[codec]()]);
+    await av.startAudioInput(device ? await navigator.mediaDevices.getUserMedia({ audio: true }) : tone(hertz));
     await av.bindAudioElement(document.getElementById('sound'));
+    const from = performance.now();
     av.start();
+    return (await started.promise) - from;
   },
 
   async camera(on) {
     if (on) {
-      await session.audioVideo.startVideoInput(picture(window.chime.colour));
+      await session.audioVideo.startVideoInput(picture(face.colour, face.size, face.lively));
       session.audioVideo.startLocalVideoTile();
     } else {
       session.audioVideo.stopLocalVideoTile();
@@ -120,36 +113,28 @@ window.chime = {
 
   mute: (on) => (on ? session.audioVideo.realtimeMuteLocalAudio() : session.audioVideo.realtimeUnmuteLocalAudio()),
   say: (text, lifetime) => session.audioVideo.realtimeSendDataMessage('chat', text, lifetime),
-  share: (colour) => session.audioVideo.startContentShare(picture(colour, [960, 540])),
+  share: (colour, hertz) => {
+    const stream = picture(colour, [960, 540]);
+    if (hertz) stream.addTrack(tone(hertz).getAudioTracks()[0]);
+    return session.audioVideo.startContentShare(stream);
+  },
   unshare: () => session.audioVideo.stopContentShare(),
   leave: () => session.audioVideo.stop(),
-  /** Ends the signalling socket as a broken network does. */
-  cut: () => seen.sockets.forEach((socket) => socket.dispatchEvent(new CloseEvent('close', { code: 1006 })) || socket.close()),
+  pause: (attendee) => session.audioVideo.pauseVideoTile(seen.tiles[attendee]),
+  unpause: (attendee) => session.audioVideo.unpauseVideoTile(seen.tiles[attendee]),
 
-  /** Which of these tones are in what is heard: each in decibels. */
-  async hears(tones, forMs = 1500) {
-    const stream = document.getElementById('sound').srcObject;
-    const own = new AudioContext();
-    await own.resume();
-    const analyser = own.createAnalyser();
-    analyser.fftSize = 16384;
-    analyser.smoothingTimeConstant = 0;
-    own.createMediaStreamSource(stream).connect(analyser);
-    await new Promise((resolve) => setTimeout(resolve, forMs));
-    const bins = new Float32Array(analyser.frequencyBinCount);
-    analyser.getFloatFrequencyData(bins);
-    const at = (hertz) => {
-      const middle = Math.round((hertz * analyser.fftSize) / own.sampleRate);
-      return Math.max(...bins.subarray(middle - 3, middle + 4));
-    };
-    const found = Object.fromEntries(tones.map((hertz) => [hertz, Math.round(at(hertz))]));
-    await own.close();
-    return found;
+  /** Says how much of whom is wanted: `[attendee, priority, 'Low' | 'Medium' | 'High']` each. */
+  prefer: (list) => {
+    const preferences = VideoPreferences.prepare();
+    for (const [attendee, rank, size] of list) preferences.add(new VideoPreference(attendee, rank, TargetDisplaySize[size]));
+    policy.chooseRemoteVideoSources(preferences.build());
   },
+
+  hears: (tones, forMs) => soundOf(document.getElementById('sound').srcObject, tones, forMs),
 
   /** Mean colour of the middle of somebody's picture; nothing without one. */
   sees(attendee) {
-    const video = document.getElementById(`tile-${seen.tiles[attendee]}`);
+    const video = tileOf(attendee);
     if (!video?.videoWidth) return null;
     const canvas = document.createElement('canvas');
     canvas.width = canvas.height = 1;
@@ -157,6 +142,39 @@ window.chime = {
     const { videoWidth: w, videoHeight: h } = video;
     paint.drawImage(video, w / 3, h / 3, w / 3, h / 3, 0, 0, 1, 1);
     return Array.from(paint.getImageData(0, 0, 1, 1).data).slice(0, 3);
+  },
+
+  /** How wide somebody's picture is, and how many frames of it were shown. */
+  view(attendee) {
+    const video = tileOf(attendee);
+    return { width: video?.videoWidth ?? 0, frames: video?.getVideoPlaybackQuality().totalVideoFrames ?? 0 };
+  },
+
+  /** The statistics of one kind, as they are. */
+  async stat(type) {
+    const report = await session.audioVideo.getRTCPeerConnectionStats();
+    return [...(report?.values() ?? [])].filter((stat) => stat.type === type);
+  },
+
+  /** What this page sends and receives, as its connection counts it. */
+  async flows() {
+    const report = await session.audioVideo.getRTCPeerConnectionStats();
+    const flows = { sent: [], received: [], packets: 0, energy: 0 };
+    for (const stat of report?.values() ?? []) {
+      if (!['outbound-rtp', 'inbound-rtp'].includes(stat.type)) continue;
+      const one = {
+        kind: stat.kind, codec: report.get(stat.codecId)?.mimeType, width: stat.frameWidth, mode: stat.scalabilityMode, rid: stat.rid,
+        active: stat.active, frames: stat.framesDecoded ?? stat.framesEncoded, bytes: stat.bytesSent ?? stat.bytesReceived,
+        packets: stat.packetsSent ?? stat.packetsReceived, lost: stat.packetsLost,
+      };
+      if (stat.type === 'outbound-rtp') flows.sent.push(one);
+      else {
+        flows.received.push(one);
+        flows.packets += stat.packetsReceived ?? 0;
+        flows.energy += stat.totalAudioEnergy ?? 0;
+      }
+    }
+    return flows;
   },
 };
 document.title = 'ready';

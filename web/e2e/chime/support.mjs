@@ -3,6 +3,7 @@
 import { execFileSync } from 'node:child_process';
 import { createHash, createHmac, randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
+import { connect, createServer as createTcp } from 'node:net';
 import { readFile } from 'node:fs/promises';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -11,7 +12,7 @@ import { build } from 'vite';
 
 const BINARY = resolve(process.env.ANTEROOM_BIN ?? new URL('../../../target/debug/anteroom', import.meta.url).pathname);
 const HERE = new URL('.', import.meta.url).pathname;
-const TYPES = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript' };
+const TYPES = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml' };
 const REGION = 'us-east-1';
 
 const sha256 = (text) => createHash('sha256').update(text).digest('hex');
@@ -47,18 +48,63 @@ export function controlPlane(server) {
 /** A new meeting with these people in it. */
 export async function makeMeeting(call, names, external = 'a-meeting') {
   const meeting = await call('POST', '/meetings', { ClientRequestToken: randomUUID(), MediaRegion: REGION, ExternalMeetingId: external });
-  const attendees = [];
-  for (const name of names) {
-    attendees.push(await call('POST', `/meetings/${meeting.Meeting.MeetingId}/attendees`, { ExternalUserId: name }));
-  }
-  return { meeting, attendees, id: meeting.Meeting.MeetingId };
+  const id = meeting.Meeting.MeetingId;
+  const made = await call('POST', `/meetings/${id}/attendees?operation=batch-create`, { Attendees: names.map((name) => ({ ExternalUserId: name })) });
+  return { meeting, attendees: made.Attendees.map((one) => ({ Attendee: one })), id };
 }
 
-/** Builds the page with the client of this package and serves it from an address of its own. */
-export async function serveClient() {
+/** The same meeting for a client whose signalling goes another way, as through a network of its own. */
+export function through(meeting, port) {
+  const copy = structuredClone(meeting);
+  const url = new URL(copy.Meeting.MediaPlacement.SignalingUrl);
+  url.port = String(port);
+  copy.Meeting.MediaPlacement.SignalingUrl = url.href;
+  return copy;
+}
+
+/** A way to a port of this machine that can be cut, as cables are: what is under way ends without a word, and nobody gets through. */
+export async function makeWay(port) {
+  const open = new Set();
+  let isCut = false;
+  const server = createTcp((near) => {
+    if (isCut) {
+      near.resetAndDestroy();
+      return;
+    }
+    const far = connect(port, '127.0.0.1');
+    for (const [one, other] of [[near, far], [far, near]]) {
+      open.add(one);
+      one.on('error', () => undefined);
+      one.on('close', () => {
+        open.delete(one);
+        other.destroy();
+      });
+    }
+    near.pipe(far).pipe(near);
+  });
+  await new Promise((done) => server.listen(0, '127.0.0.1', done));
+  const cut = () => {
+    isCut = true;
+    for (const socket of open) socket.resetAndDestroy();
+  };
+  return {
+    port: server.address().port,
+    cut,
+    heal: () => {
+      isCut = false;
+    },
+    close: () => {
+      cut();
+      return new Promise((done) => server.close(done));
+    },
+  };
+}
+
+/** Builds a page that uses the client of this package and serves it from an address of its own. */
+export async function serveClient(root = HERE) {
   const outDir = mkdtempSync(join(tmpdir(), 'anteroom-chime-'));
   await build({
-    configFile: false, root: HERE, logLevel: 'error', base: './', define: { global: 'globalThis' },
+    configFile: false, root, logLevel: 'error', base: './', define: { global: 'globalThis' },
     build: { outDir, emptyOutDir: true, target: 'es2022', minify: false, chunkSizeWarningLimit: 1e6 },
   });
   const server = createServer(async (request, response) => {
@@ -75,10 +121,21 @@ export async function serveClient() {
   return {
     url: `http://localhost:${server.address().port}/`,
     close: async () => {
+      server.closeAllConnections();
       await new Promise((done) => server.close(done));
       rmSync(outDir, { recursive: true, force: true });
     },
   };
+}
+
+/** What the page has seen so far. */
+export const seen = () => JSON.parse(JSON.stringify(window.chime.seen));
+
+/** Opens the page and joins; `options` go to the page as they are. Answers how long the join took, in milliseconds. */
+export async function joinAs(page, url, options) {
+  await page.goto(url);
+  await page.waitForFunction(() => document.title === 'ready');
+  return page.evaluate((given) => window.chime.join(given), options);
 }
 
 /** Waits until what the page saw fits. */
@@ -91,4 +148,35 @@ export async function until(page, what, look, test, withinMs = 20_000) {
     if (Date.now() > limit) throw new Error(`${what}: ${JSON.stringify(last)}`);
     await new Promise((done) => setTimeout(done, 100));
   }
+}
+
+/** A tone is heard above this and not heard below that, in decibels. */
+const HEARD = -50;
+const SILENT = -70;
+
+/** Waits until a page hears exactly these of the tones. */
+export async function untilHears(page, tones, wanted, withinMs = 20_000) {
+  const limit = Date.now() + withinMs;
+  let last;
+  do {
+    last = await page.evaluate((all) => window.chime.hears(all), tones);
+    if (tones.every((hertz) => (wanted.includes(hertz) ? last[hertz] > HEARD : last[hertz] < SILENT))) return;
+  } while (Date.now() < limit);
+  throw new Error(`hears ${JSON.stringify(last)} instead of ${wanted}`);
+}
+
+/** How far a colour may move on its way through 4:2:0, a codec and a canvas. */
+const COLOUR_SLACK = 40;
+
+/** Waits until a page shows somebody's picture in this colour. */
+export async function untilSees(page, who, colour, withinMs = 20_000) {
+  const near = (last) => last !== null && Math.max(...last.map((part, index) => Math.abs(part - colour[index]))) < COLOUR_SLACK;
+  const limit = Date.now() + withinMs;
+  let last;
+  do {
+    last = await page.evaluate((one) => window.chime.sees(one), who);
+    if (near(last)) return;
+    await new Promise((done) => setTimeout(done, 100));
+  } while (Date.now() < limit);
+  throw new Error(`sees ${JSON.stringify(last)} instead of ${colour}: ${JSON.stringify(await page.evaluate(seen))}`);
 }
