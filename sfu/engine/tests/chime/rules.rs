@@ -104,6 +104,18 @@ fn check_formats(offered: &str, answered: &str, ours: &[String], theirs: &[Strin
         let (format, parameters) = line.split_once(' ').unwrap();
         assert!(ours.iter().any(|known| known == format) && !parameters.starts_with(' '), "{line}");
     }
+    let start = "x-google-start-bitrate=1000";
+    if offered.contains(start) {
+        for map in lines(answered, "a=rtpmap:").filter(|map| !map.contains(" rtx/")) {
+            let format = map.split(' ').next().unwrap();
+            let line = format!("a=fmtp:{format} ");
+            let parameters = first(answered, &line).unwrap_or_default();
+            assert!(
+                parameters.contains(start),
+                "every codec begins with what the client said of some: {map} {parameters}"
+            );
+        }
+    }
     if answered.starts_with("m=audio") {
         assert_eq!(ours, ["63", "111"], "redundancy first, as the client asks");
         assert_eq!(first(answered, "a=rtpmap:111 "), Some("opus/48000/2"));
