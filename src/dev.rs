@@ -33,6 +33,7 @@ const NAMED: &[&str] = &[
     "turn_secret",
     "turn_secret_file",
     "turn_ttl",
+    "chime_relay",
     "chime_silence",
     "chime_longest",
     "chime_meetings",

@@ -69,6 +69,9 @@ pub struct SignalingConfig {
     /// How long credentials for the relay hold. Default `1h`; they are renewed during the visit.
     #[serde(with = "humantime_serde")]
     pub turn_ttl: Duration,
+    /// Clients of the Chime API are told of the relay, where there is one. Default `true`. They use no other way then, which costs the
+    /// relay all that they send and are sent; with `false` they come to the media ports directly, or not at all.
+    pub chime_relay: bool,
     /// How long a meeting of the Chime API lives while nobody is connected, its first minutes included. Default `5m`, as on Chime; a
     /// practice whose patients wait longer for a clinician sets more.
     #[serde(with = "humantime_serde")]
@@ -154,6 +157,7 @@ impl Default for SignalingConfig {
             turn_secret: None,
             turn_secret_file: None,
             turn_ttl: Duration::from_secs(3600),
+            chime_relay: true,
             chime_silence: Duration::from_secs(5 * 60),
             chime_longest: Duration::from_secs(24 * 60 * 60),
             chime_meetings: 250,
@@ -190,6 +194,7 @@ impl SignalingConfig {
         "turn_secret_file",
         "turn_ttl",
         "quality_kept",
+        "chime_relay",
         "chime_silence",
         "chime_longest",
         "chime_meetings",

@@ -1,6 +1,7 @@
 //! RoomHandle: how everyone else speaks to a live Room. One task owns each Room and takes one thing at a time.
 
 pub(crate) mod board;
+pub(crate) mod codecs;
 pub mod directory;
 pub(crate) mod face;
 pub(crate) mod room;

@@ -231,6 +231,11 @@ impl Track {
         self.streams.iter_mut().map(|stream| u32::try_from(rate(stream).as_kbps()).unwrap_or(u32::MAX)).collect()
     }
 
+    /// Width and height of each Layer's picture, where they are known.
+    pub(crate) fn sizes(&self) -> Vec<Option<(u16, u16)>> {
+        self.streams.iter().map(Stream::size).collect()
+    }
+
     /// True while packets of it are missing that may still come.
     pub(crate) fn misses(&self) -> bool {
         self.streams.iter().any(|stream| !stream.nack.is_idle())

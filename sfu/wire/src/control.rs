@@ -434,6 +434,9 @@ pub struct PublishedTrack {
     /// What each Layer took over the last seconds, in kilobits per second, in the order of the publisher's offer; zero for one
     /// that does not come in at present.
     pub kbits: Vec<u32>,
+    /// Width and height of each Layer's picture, in the same order, once one said so.
+    #[serde(default)]
+    pub sizes: Vec<Option<(u16, u16)>>,
 }
 
 /// How loud somebody is.

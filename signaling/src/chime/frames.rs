@@ -21,7 +21,7 @@ pub use generated::*;
 pub const PREFIX: u8 = 0x05;
 
 /// The longest frame that is read, in bytes: the longest offer and what comes beside it.
-pub const MAX_FRAME_BYTES: usize = 96 * 1024;
+pub const MAX_FRAME_BYTES: usize = wire::control::MAX_SDP_BYTES + 16 * 1024;
 
 /// The most fields in one body: more than the largest meeting has streams. An empty message takes two bytes on the wire and a
 /// hundred times that in memory, so this is counted before anything is built.

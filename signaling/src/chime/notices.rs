@@ -2,13 +2,12 @@
 //! hears nothing, and reads the books when it opens.
 
 use wire::ParticipantId;
-use wire::control::{Command, Rights};
+use wire::control::Rights;
 
 use crate::app::App;
 use crate::auth::Actor;
 use crate::chime::meetings::Ended;
 use crate::ids::VisitId;
-use crate::live::sfu;
 
 /// A meeting ended: its room closes, or, where the room goes on as a visit's, its attendees go.
 pub(crate) async fn ended(app: &App, ended: &Ended, actor: Option<Actor>) {
@@ -29,12 +28,10 @@ pub(crate) async fn removed(app: &App, visit: VisitId, participant: ParticipantI
     }
 }
 
-/// An attendee's capabilities changed: the forwarder enforces them from now on.
+/// An attendee's capabilities changed: the forwarder enforces them from now on, and the attendee's client and everybody else's learn what
+/// that changes for them. Somebody who is not connected has nothing to be restrained; their rights come with them.
 pub(crate) async fn rights(app: &App, visit: VisitId, participant: ParticipantId, rights: Rights) {
-    let Some(room) = app.live.find(visit) else { return };
-    let command = Command::SetRights { room: room.room(), participant, rights };
-    // Somebody who is not connected has nothing to be restrained; their rights come with them.
-    if let Err(refusal) = sfu::ask(&app.sfu, command).await {
-        tracing::debug!(room_id = %room.room(), reason = ?refusal.reason, "rights were not taken");
+    if let Some(room) = app.live.find(visit) {
+        room.set_rights(participant, rights).await;
     }
 }

@@ -23,7 +23,7 @@ use crate::live::face::{Announced, Answered, Ask, Draft, Gallery, Notice, Post, 
 use crate::live::roster::Moment;
 use crate::live::streams::MAX_ENCODINGS;
 use crate::problem::{Code, Problem};
-use crate::ws::message::{EndReason, RequestId, ServerMessage};
+use crate::ws::message::{EndReason, IceServer, RequestId, ServerMessage};
 
 /// How long a client may take from opening to JOIN.
 const JOIN_WITHIN: Duration = Duration::from_secs(15);
@@ -90,6 +90,14 @@ pub(crate) enum Denied {
     Ended,
     /// It may be tried again.
     Failed,
+}
+
+/// The relay that a client is to use.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    pub(crate) server: IceServer,
+    /// How long the credentials hold.
+    pub(crate) ttl: Duration,
 }
 
 /// What is to be done.
@@ -237,24 +245,18 @@ impl Session {
         }
     }
 
-    /// The Room gave a seat, or did not.
-    pub(crate) fn handle_joined(&mut self, now: Moment, result: Result<(), Problem>) {
+    /// The Room gave a seat, or did not. A client that is told of a relay uses no other way.
+    pub(crate) fn handle_joined(&mut self, now: Moment, result: Result<Option<Turn>, Problem>) {
         if self.stage != Stage::Joining {
             return;
         }
         match result {
-            Ok(()) => {
+            Ok(turn) => {
                 self.stage = Stage::Joined;
                 self.deadline = Some(now.steady + JOIN_WITHIN);
                 let adaption = NetworkAdaption::ProbingAndQuality;
                 let ack = JoinAck {
-                    // Without addresses no relay is forced upon the client, and it does not wait for every candidate.
-                    turn_credentials: Some(TurnCredentials {
-                        username: Some(String::new()),
-                        password: Some(String::new()),
-                        ttl: Some(0),
-                        uris: Vec::new(),
-                    }),
+                    turn_credentials: Some(to_credentials(turn)),
                     video_subscription_limit: Some(MAX_VIDEOS),
                     wants_compressed_sdp: Some(false),
                     // Absent means to the client that it chooses by itself.
@@ -575,6 +577,20 @@ impl Session {
 fn frame(now: Moment, kind: FrameType) -> Frame {
     let millis = now.wall.unix_timestamp_nanos() / 1_000_000;
     Frame::new(kind, u64::try_from(millis).unwrap_or_default())
+}
+
+/// Without addresses no relay is forced upon the client, and it does not wait for every candidate, as it would without credentials.
+fn to_credentials(turn: Option<Turn>) -> TurnCredentials {
+    let Some(Turn { server, ttl }) = turn else {
+        let nothing = Some(String::new());
+        return TurnCredentials { username: nothing.clone(), password: nothing, ttl: Some(0), uris: Vec::new() };
+    };
+    TurnCredentials {
+        username: Some(server.username.into_revealed()),
+        password: Some(server.credential.into_revealed()),
+        ttl: Some(u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX)),
+        uris: server.urls,
+    }
 }
 
 fn to_error(status: u32) -> frames::Error {

@@ -14,7 +14,7 @@ use wire::{Redacted, RoomId};
 use super::attendance::{self, Absent, Attendance};
 use super::frames::{self, Frame};
 use super::names::{MeetingId, SHARE_SUFFIX};
-use super::session::{Act, Denied, Own, Session};
+use super::session::{Act, Denied, Own, Session, Turn};
 use crate::address::Address;
 use crate::app::App;
 use crate::error::Error;
@@ -219,7 +219,7 @@ impl Connection {
                     }
                 }
                 Act::Join(client) => {
-                    let result = Box::pin(self.join(client)).await;
+                    let result = Box::pin(self.join(client)).await.map(|()| self.turn());
                     self.session.handle_joined(self.now(), result);
                 }
                 Act::Ask(ask) => {
@@ -232,6 +232,13 @@ impl Connection {
             }
         }
         None
+    }
+
+    /// The relay, where there is one and Chime clients are to use it.
+    fn turn(&self) -> Option<Turn> {
+        let relay = self.app.relay.as_ref().filter(|_| self.app.config.chime_relay)?;
+        let who = self.attendance.as_ref()?.person.participant;
+        Some(Turn { server: relay.server(who, self.app.now()), ttl: relay.ttl() })
     }
 
     async fn send(&mut self, frame: &Frame) -> bool {

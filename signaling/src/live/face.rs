@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use wire::control::{Assignment, Level, Rights, SendingLine};
 use wire::{ParticipantId, Redacted, TrackId};
 
+use crate::live::codecs::Codecs;
 use crate::live::roster::{Line, Media};
 use crate::ws::message::ServerMessage;
 
@@ -221,6 +222,8 @@ pub(crate) struct Gallery {
     pub(crate) people: u32,
     /// No further camera may start.
     pub(crate) is_full: bool,
+    /// What everybody who is here decodes, as far as that is known.
+    pub(crate) codecs: Option<Codecs>,
 }
 
 /// One picture.
@@ -229,6 +232,8 @@ pub(crate) struct Picture {
     pub(crate) who: ParticipantId,
     pub(crate) alias: Alias,
     pub(crate) is_share: bool,
+    /// It is on, but its sender's network lets nothing of it through.
+    pub(crate) is_held: bool,
     pub(crate) group: u32,
     pub(crate) track: TrackId,
     /// Its encodings, poorest first.
@@ -243,4 +248,6 @@ pub(crate) struct Stream {
     pub(crate) layer: u8,
     pub(crate) most_kbits: u32,
     pub(crate) framerate: u32,
+    /// Width and height, once a picture said so.
+    pub(crate) size: Option<(u16, u16)>,
 }

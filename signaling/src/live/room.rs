@@ -37,8 +37,13 @@ pub(crate) const TRANSLATED_SEAT_KEPT: Duration = Duration::from_secs(10);
 /// How long an empty Room stays open.
 pub(crate) const EMPTY_KEPT: Duration = Duration::from_secs(30);
 
-/// The most seats, waiting ones included: what the sfu takes.
-const MAX_SEATS: usize = wire::control::MAX_PEERS_PER_ROOM;
+/// The most seats of a visit, waiting ones included: more than any visit has people, and so few that strangers with links of their own
+/// cannot make it costly.
+const VISIT_SEATS: usize = 32;
+
+/// The same of a meeting without a waiting room: what the API allows. Shares, and who comes back by another connection, have room beside
+/// it at the sfu.
+const MEETING_SEATS: usize = 250;
 
 /// Close codes of docs/protocol.md, section 4.3.
 pub(crate) mod close {
@@ -434,7 +439,8 @@ impl<O: Outside> RoomState<O> {
     }
 
     async fn take_seat(&mut self, joining: Joining) -> Result<(), Fault> {
-        if self.roster.len() >= MAX_SEATS {
+        let most = if self.facts.is_door_open { MEETING_SEATS } else { VISIT_SEATS };
+        if self.roster.len() >= most {
             return Err(translated::full());
         }
         let Joining { person, line, token, face, .. } = joining;

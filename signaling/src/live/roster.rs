@@ -10,7 +10,8 @@ use wire::{ParticipantId, PeerId, Redacted};
 
 use crate::auth::Actor;
 use crate::consent::ConsentStatus;
-use crate::live::face::{Notice, Side, Translated};
+use crate::live::codecs::Codecs;
+use crate::live::face::{Notice, Share, Side, Translated};
 use crate::live::room::{SEAT_KEPT, TRANSLATED_SEAT_KEPT};
 use crate::quality::Gather;
 use crate::ws::message::{EndReason, RoleView, RosterEntry, ServerMessage, WaitingEntry};
@@ -76,8 +77,13 @@ pub(crate) struct Media {
     pub(crate) peer: PeerId,
     /// Of the offer: another one means another `RTCPeerConnection`.
     pub(crate) mark: String,
+    /// Whose offers it is made of, where that can be another than who holds the seat: a client of a translated face makes a new one
+    /// after each break.
+    pub(crate) socket: Option<SocketId>,
     /// The sfu gave it up.
     pub(crate) is_lost: bool,
+    /// What its client decodes, as its last offer says.
+    pub(crate) codecs: Option<Codecs>,
     /// What each m-line carries.
     pub(crate) slots: BTreeMap<String, Option<SlotTrack>>,
     /// The m-lines whose picture is held back.
@@ -94,7 +100,9 @@ impl Media {
         Self {
             peer,
             mark,
+            socket: None,
             is_lost: false,
+            codecs: None,
             slots: BTreeMap::new(),
             paused: BTreeSet::new(),
             encodings: BTreeMap::new(),
@@ -359,6 +367,15 @@ impl Roster {
     /// Whose Peer this is, as long as it is the newest of its Seat.
     pub(crate) fn find_peer(&mut self, peer: PeerId) -> Option<&mut Seat> {
         self.iter_mut().find(|s| s.media.as_ref().is_some_and(|m| m.peer == peer))
+    }
+
+    /// Who shares something by this Peer.
+    pub(crate) fn find_share(&mut self, peer: PeerId) -> Option<(ParticipantId, &mut Share)> {
+        let shares = self.iter_mut().filter_map(|seat| {
+            let who = seat.person.participant;
+            Some((who, seat.face.as_mut()?.share.as_mut()?))
+        });
+        shares.into_iter().find(|(_, share)| share.media.as_ref().is_some_and(|media| media.peer == peer))
     }
 
     /// Sends to everyone inside.

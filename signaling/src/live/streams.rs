@@ -51,6 +51,8 @@ struct Group {
     announced_by: Option<SocketId>,
     is_on: bool,
     encodings: Vec<Encoding>,
+    /// Something of it came in, since it is on.
+    has_flowed: bool,
 }
 
 #[derive(Debug)]
@@ -62,7 +64,7 @@ struct Encoding {
 impl Group {
     fn new(numbers: &mut Numbers, announced_by: Option<SocketId>, announced: impl Iterator<Item = Announced>) -> Self {
         let encodings = announced.map(|announced| Encoding { number: numbers.next(), announced }).collect();
-        Self { number: numbers.next(), announced_by, is_on: true, encodings }
+        Self { number: numbers.next(), announced_by, is_on: true, encodings, has_flowed: false }
     }
 }
 
@@ -83,7 +85,7 @@ impl Streams {
                 return Vec::new();
             }
             Some(group) if announced.is_empty() => {
-                group.is_on = false;
+                (group.is_on, group.has_flowed) = (false, false);
                 return Vec::new();
             }
             Some(group) if group.encodings.len() == announced.len() => {
@@ -116,6 +118,19 @@ impl Streams {
                 Group::new(numbers, None, (0..count).map(|_| Announced { most_kbits: 0, framerate: FRAMERATE }))
             });
         }
+        for track in tracks {
+            if let Some(group) = self.groups.get_mut(&(track.participant, track.source)) {
+                group.has_flowed |= flows(track);
+            }
+        }
+    }
+
+    /// True for a source of a translated client that is on and was sent, and of which nothing comes in any more: its encoder stands still,
+    /// for want of bandwidth. A native client says so itself.
+    pub(crate) fn is_stuck(&self, who: ParticipantId, source: Source) -> bool {
+        let group = self.groups.get(&(who, source)).filter(|group| group.is_on && group.announced_by.is_some());
+        let mut tracks = self.tracks.iter().filter(|track| (track.participant, track.source) == (who, source));
+        group.is_some_and(|group| group.has_flowed) && tracks.all(|track| !flows(track))
     }
 
     /// Somebody's connection is gone, and its numbers with it.
@@ -146,6 +161,10 @@ impl Streams {
     }
 }
 
+fn flows(track: &PublishedTrack) -> bool {
+    track.kbits.iter().any(|kbits| *kbits > 0)
+}
+
 impl Group {
     /// The encodings that are sent, each with a truthful bound: a client chooses by it.
     fn to_streams(&self, track: &PublishedTrack) -> Vec<Stream> {
@@ -165,6 +184,7 @@ impl Group {
                 layer: u8::try_from(layer).unwrap_or(u8::MAX),
                 most_kbits: if most_kbits == 0 { usual } else { most_kbits },
                 framerate: if framerate == 0 { FRAMERATE } else { framerate },
+                size: track.sizes.get(layer).copied().flatten(),
             }
         })
         .collect()

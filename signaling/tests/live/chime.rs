@@ -301,6 +301,7 @@ fn published(room: RoomId, who: ParticipantId) -> Event {
         track: TrackId::random(),
         codec: Codec::Vp8,
         kbits: vec![700],
+        sizes: vec![Some((640, 360))],
     };
     Event::Published { room, tracks: vec![camera] }
 }

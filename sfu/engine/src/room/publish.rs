@@ -81,6 +81,7 @@ impl Room {
                     track: track.id,
                     codec: track.coding.codec,
                     kbits: track.kbits(now),
+                    sizes: track.sizes(),
                 };
                 all.push(((generation, track.source), told));
             }

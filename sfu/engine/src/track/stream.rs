@@ -133,6 +133,11 @@ impl Stream {
         told.or(self.size).map(|(width, height)| u32::from(width) * u32::from(height))
     }
 
+    /// Width and height of the largest picture that it holds, once it was told.
+    pub(super) fn size(&self) -> Option<(u16, u16)> {
+        self.structure.as_ref().and_then(|structure| structure.sizes.last().copied()).or(self.size)
+    }
+
     /// Notes a sender report; true when it should go on to the receivers, which is bounded by [`REPORT_SPACING`].
     pub(crate) fn note_report(&mut self, ntp: u64, rtp: u32, now: Instant) -> bool {
         self.clock = Some((ntp, rtp));

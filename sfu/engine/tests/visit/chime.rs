@@ -401,6 +401,7 @@ fn who_publishes_and_who_is_heard_is_told_where_somebody_needs_it() {
     assert_eq!(rates.len(), 3, "every four seconds");
     let camera = rates[2].iter().find(|told| told.source == Source::Camera).unwrap();
     assert!(camera.kbits.len() == 1 && (50..2000).contains(&camera.kbits[0]), "{camera:?}");
+    assert_eq!(camera.sizes.len(), 1);
     let people: Vec<_> = rates[2].iter().map(|told| (told.participant, told.source)).collect();
     let right: Vec<_> = world
         .seats

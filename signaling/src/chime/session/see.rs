@@ -4,9 +4,10 @@ use wire::control::Assignment;
 
 use super::{MAX_ASSIGNMENTS, Session, Want, frame};
 use crate::chime::frames::{
-    Bitrate, Bitrates, Frame, FrameType, Index, MediaType, PauseResume, RemoteVideoUpdate, StreamDescriptor,
+    Bitrate, Bitrates, Frame, FrameType, Index, MediaType, PauseResume, RemoteVideoUpdate, StreamDescriptor, VideoCodec,
 };
 use crate::chime::offer;
+use crate::live::codecs::Codecs;
 use crate::live::face::{Picture, Stream};
 use crate::live::roster::Moment;
 
@@ -43,19 +44,28 @@ impl Session {
         if self.stage != super::Stage::Indexed {
             return;
         }
-        let pictures = self.gallery.pictures.iter().filter(|picture| self.may_see(picture));
-        let sources = pictures.flat_map(|picture| picture.streams.iter().map(|stream| to_descriptor(picture, stream)));
-        let index = Index {
+        let pictures = || self.gallery.pictures.iter().filter(|picture| self.may_see(picture));
+        let sources =
+            pictures().flat_map(|picture| picture.streams.iter().map(|stream| to_descriptor(picture, stream)));
+        let held = pictures().filter(|picture| picture.is_held);
+        let mut index = Index {
             at_capacity: Some(!self.may_send()),
             sources: sources.collect(),
-            paused_at_source_ids: Vec::new(),
+            paused_at_source_ids: held.flat_map(|picture| &picture.streams).map(|stream| stream.number).collect(),
             num_participants: Some(self.gallery.people),
-            supported_receive_codec_intersection: Vec::new(),
+            supported_receive_codec_intersection: self.gallery.codecs.map(to_codecs).unwrap_or_default(),
         };
         if self.index.as_ref() == Some(&index) {
             return;
         }
         self.index = Some(index.clone());
+        for source in &mut index.sources {
+            let rate = self.rates.iter().find(|(stream, _)| source.stream_id == Some(*stream));
+            // Nothing is known of a stream that has just begun; then its bound has to do, as the client itself takes it.
+            if let Some((_, kbits)) = rate {
+                source.avg_bitrate_bps = Some(kbits.saturating_mul(1000));
+            }
+        }
         self.send(Frame { index: Some(index), ..frame(now, FrameType::Index) });
     }
 
@@ -160,6 +170,20 @@ impl Session {
     }
 }
 
+/// In the words of the protocol, the one that everybody has first.
+fn to_codecs(codecs: Codecs) -> Vec<i32> {
+    let all = [
+        (Codecs::VP8, VideoCodec::Vp8),
+        (Codecs::H264_BASELINE, VideoCodec::H264Baseline),
+        (Codecs::H264_CONSTRAINED_BASELINE, VideoCodec::H264ConstrainedBaseline),
+        (Codecs::H264_MAIN, VideoCodec::H264Main),
+        (Codecs::H264_HIGH, VideoCodec::H264High),
+        (Codecs::H264_CONSTRAINED_HIGH, VideoCodec::H264ConstrainedHigh),
+        (Codecs::VP9, VideoCodec::Vp9Profile0),
+    ];
+    all.into_iter().filter(|(codec, _)| codecs.has(*codec)).map(|(_, word)| word.into()).collect()
+}
+
 fn to_descriptor(picture: &Picture, stream: &Stream) -> StreamDescriptor {
     StreamDescriptor {
         stream_id: Some(stream.number),
@@ -171,7 +195,7 @@ fn to_descriptor(picture: &Picture, stream: &Stream) -> StreamDescriptor {
         attendee_id: Some(picture.alias.id.to_string()),
         media_type: Some(MediaType::Video.into()),
         external_user_id: Some(picture.alias.name.reveal().to_string()),
-        width: None,
-        height: None,
+        width: stream.size.map(|(width, _)| width.into()),
+        height: stream.size.map(|(_, height)| height.into()),
     }
 }

@@ -6,6 +6,7 @@ use wire::TrackId;
 use wire::control::{Level, SendingLine};
 
 use super::*;
+use crate::live::codecs::Codecs;
 use crate::live::face::{Alias, Given, Picture, Present, Stream};
 
 const ALICE: &str = "aaaaaaaa-1111-1111-1111-111111111111";
@@ -74,7 +75,7 @@ impl Talk {
     fn joined(mut self, join: frames::Join) -> Self {
         let acts = self.hear(Frame { join: Some(join), ..Frame::new(FrameType::Join, 0) });
         assert!(matches!(acts[..], [Act::Join(_)]), "{acts:?}");
-        self.session.handle_joined(self.at, Ok(()));
+        self.session.handle_joined(self.at, Ok(None));
         assert_eq!(kinds(&self.acts()), [FrameType::JoinAck]);
         assert_eq!(kinds(&self.tell(Notice::Pictures(gallery(Vec::new())))), [FrameType::Index]);
         self
@@ -144,13 +145,15 @@ fn picture(who: ParticipantId, group: u32, streams: &[u32]) -> Picture {
         layer,
         most_kbits: 300 * (u32::from(layer) + 1),
         framerate: 15,
+        size: (layer == 0).then_some((320, 180)),
     });
     let streams = streams.collect();
-    Picture { who, alias: alias(BOB, "bob"), is_share: false, group, track: TrackId::random(), streams }
+    let (alias, track) = (alias(BOB, "bob"), TrackId::random());
+    Picture { who, alias, is_share: false, is_held: false, group, track, streams }
 }
 
 fn gallery(pictures: Vec<Picture>) -> Arc<Gallery> {
-    Arc::new(Gallery { pictures, people: 2, is_full: false })
+    Arc::new(Gallery { pictures, people: 2, is_full: false, codecs: None })
 }
 
 fn said(message: ServerMessage) -> Notice {
@@ -176,7 +179,7 @@ fn the_recorded_conversation_replays() {
     same(sent(&acts)[0], &golden[2]);
     let acts = hear(&mut alice, 1, 3);
     assert!(matches!(acts[..], [Act::Join(3_751_638_962)]));
-    alice.session.handle_joined(alice.at, Ok(()));
+    alice.session.handle_joined(alice.at, Ok(None));
     let acts = alice.acts();
     let ack = sent(&acts)[0].joinack.clone().unwrap();
     let recorded = golden[3].frame.joinack.clone().unwrap();
@@ -530,4 +533,47 @@ fn a_replica_is_refused_and_unknown_frames_are_not_minded() {
     assert_eq!(sent(&acts)[0].error.as_ref().unwrap().status, Some(403));
     assert!(talk.hear(Frame { r#type: 77, ..Frame::default() }).is_empty());
     assert!(talk.hear(Frame::new(FrameType::Join, 0)).is_empty(), "one JOIN is enough");
+}
+
+#[test]
+fn the_index_says_what_all_decode_what_flows_and_what_is_held() {
+    let mut talk = Talk::of(Rights::default(), false).joined(frames::Join::default());
+    let shown = picture(ParticipantId::random(), 13, &[12, 14]);
+    talk.tell(Notice::Rates(Arc::from([(12, 150)])));
+    let codecs = Codecs::of_offer("m=video 9 X 96\r\na=rtpmap:96 VP8/90000\r\na=rtpmap:98 VP9/90000\r\n");
+    let look = |is_held| {
+        let pictures = vec![Picture { is_held, ..shown.clone() }];
+        Notice::Pictures(Arc::new(Gallery { pictures, people: 2, is_full: false, codecs }))
+    };
+    let acts = talk.tell(look(false));
+    let index = sent(&acts)[0].index.clone().unwrap();
+    assert_eq!(index.supported_receive_codec_intersection, [1, 8]);
+    let rates: Vec<_> = index.sources.iter().map(|s| (s.avg_bitrate_bps, s.max_bitrate_kbps)).collect();
+    assert_eq!(rates, [(Some(150_000), Some(300)), (Some(600_000), Some(600))]);
+    let sizes: Vec<_> = index.sources.iter().map(|s| (s.width, s.height)).collect();
+    assert_eq!(sizes, [(Some(320), Some(180)), (None, None)]);
+    assert!(index.paused_at_source_ids.is_empty());
+    talk.tell(Notice::Rates(Arc::from([(12, 100), (14, 400)])));
+    assert!(talk.tell(look(false)).is_empty(), "other rates are no news");
+    let acts = talk.tell(look(true));
+    assert_eq!(sent(&acts)[0].index.as_ref().unwrap().paused_at_source_ids, [12, 14]);
+}
+
+#[test]
+fn a_relay_is_told_with_all_that_it_takes() {
+    let mut talk = Talk::of(Rights::default(), false);
+    talk.hear(Frame { join: Some(frames::Join::default()), ..Frame::new(FrameType::Join, 0) });
+    let server = IceServer {
+        urls: vec!["turn:turn.example.org:3478".to_owned()],
+        username: Redacted::new("user".to_owned()),
+        credential: Redacted::new("secret".to_owned()),
+    };
+    talk.session.handle_joined(talk.at, Ok(Some(Turn { server, ttl: Duration::from_secs(3600) })));
+    let acts = talk.acts();
+    let turn = sent(&acts)[0].joinack.clone().unwrap().turn_credentials.unwrap();
+    assert_eq!(
+        (turn.username.as_deref(), turn.password.as_deref(), turn.ttl),
+        (Some("user"), Some("secret"), Some(3600))
+    );
+    assert_eq!(turn.uris, ["turn:turn.example.org:3478"]);
 }

@@ -1,15 +1,16 @@
 //! The Room's dealings with its media node: offers one way, events the other.
 
-use wire::control::{Command, Event, Manner, Reply, SendingLine, View};
+use wire::control::{Command, Event, Lost, Manner, Reply, SendingLine, View};
 use wire::{ParticipantId, PeerId, Redacted};
 
-use super::{Done, Fault, Outside, RoomState, StopReason};
+use super::{Done, Fault, Outside, RoomState, StopReason, close};
 use crate::consent::ConsentStatus;
+use crate::live::codecs::Codecs;
 use crate::live::face::{Notice, Side};
 use crate::live::roster::{Media, Moment};
 use crate::problem::Code;
 use crate::quality::{Measured, Sample};
-use crate::ws::message::{Carries, RequestId, ServerMessage};
+use crate::ws::message::{Carries, EndReason, RequestId, ServerMessage};
 
 /// The longest origin and fingerprint that tell one `RTCPeerConnection` from another.
 const MAX_MARK: usize = 256;
@@ -40,6 +41,7 @@ impl<O: Outside> RoomState<O> {
     ) -> Result<(Redacted<String>, Vec<SendingLine>), Fault> {
         let bad = Code::Invalid.with("sdp: this offer cannot be used");
         let mark = find_mark(sdp.reveal()).ok_or(bad)?;
+        let codecs = Codecs::of_offer(sdp.reveal());
         let room = self.facts.room;
         self.seat(who)?;
         let media = self.media(who, side);
@@ -77,10 +79,22 @@ impl<O: Outside> RoomState<O> {
                 }
             }
         }
+        if let Some(media) = self.media_mut(who, side) {
+            media.codecs = codecs;
+        }
         Ok(answer)
     }
 
     /// One of somebody's media connections.
+    pub(super) fn media_mut(&mut self, who: ParticipantId, side: Side) -> Option<&mut Media> {
+        let seat = self.roster.find_mut(who)?;
+        match side {
+            Side::Main => seat.media.as_mut(),
+            Side::Share => seat.face.as_mut()?.share.as_mut()?.media.as_mut(),
+        }
+    }
+
+    /// The same, to be read.
     pub(super) fn media(&self, who: ParticipantId, side: Side) -> Option<&Media> {
         let seat = self.roster.find(who)?;
         match side {
@@ -147,19 +161,34 @@ impl<O: Outside> RoomState<O> {
         }
     }
 
+    /// A media connection is gone. A client of a translated face learns of that by its socket alone: while the socket belongs to that very
+    /// connection, it closes, and the client makes both anew. Otherwise it has begun to do so already.
+    async fn note_lost(&mut self, peer: PeerId, reason: Lost) {
+        let now = self.now;
+        if let Some(seat) = self.roster.find_peer(peer) {
+            tracing::info!(participant = ?seat.person.participant, ?peer, ?reason, "a media connection is lost");
+            let Some(media) = &mut seat.media else { return };
+            media.lose();
+            let is_its_own = media.socket.is_some() && media.socket == seat.line.as_ref().map(|line| line.socket);
+            if seat.face.is_some() && is_its_own {
+                seat.end(now, EndReason::Failed, close::FAILED);
+            }
+        } else if let Some((who, share)) = self.roster.find_share(peer) {
+            tracing::info!(participant = ?who, ?peer, ?reason, "the media connection of a share is lost");
+            let Some(media) = &mut share.media else { return };
+            media.lose();
+            if media.socket.is_some() && media.socket == share.line.as_ref().map(|line| line.socket) {
+                self.drop_share(who, Some(EndReason::Failed)).await;
+            }
+        }
+    }
+
     /// The sfu tells what happened.
     pub(crate) async fn handle_event(&mut self, now: Moment, event: Event) {
         self.now = now;
         match event {
             Event::PeerConnected { .. } => {}
-            Event::PeerLost { peer, reason, .. } => {
-                if let Some(seat) = self.roster.find_peer(peer) {
-                    tracing::info!(participant = ?seat.person.participant, ?peer, ?reason, "a media connection is lost");
-                    if let Some(media) = &mut seat.media {
-                        media.lose();
-                    }
-                }
-            }
+            Event::PeerLost { peer, reason, .. } => self.note_lost(peer, reason).await,
             Event::SlotChanged { peer, mid, carries, .. } => {
                 let Some(seat) = self.roster.find_peer(peer) else { return };
                 if let Some(media) = &mut seat.media

@@ -6,6 +6,7 @@ use wire::control::{Command, Level, PublishedTrack, Rights, Source};
 use wire::{ParticipantId, Redacted};
 
 use super::{Code, Fault, Outgoing, Outside, RoomState, to_error};
+use crate::live::codecs::Codecs;
 use crate::live::face::{
     Alias, Answered, Ask, Draft, Gallery, Newcomer, Notice, Picture, Post, Presence, Present, Share, Side, Subscribe,
     Translated,
@@ -169,6 +170,9 @@ impl<O: Outside> RoomState<O> {
         let Subscribe { id, sdp, sends, is_muted } = subscribe;
         let had = self.media(who, side).map(|media| media.peer);
         let (sdp, sending) = self.answer(who, side, sdp).await?;
+        if let Some(media) = self.media_mut(who, side) {
+            media.socket = Some(socket);
+        }
         let source = match side {
             Side::Main => Source::Camera,
             Side::Share => Source::Screen,
@@ -305,11 +309,15 @@ impl<O: Outside> RoomState<O> {
                 continue;
             }
             let alias = to_alias(seat, is_share);
-            pictures.push(Picture { who, alias, is_share, group, track: track.track, streams });
+            let is_held = !is_share && (seat.camera_held || self.streams.is_stuck(who, track.source));
+            pictures.push(Picture { who, alias, is_share, is_held, group, track: track.track, streams });
         }
         let cameras = pictures.iter().filter(|picture| !picture.is_share).count();
         let people = self.roster.iter().filter(|seat| is_present(seat)).count();
-        Gallery { pictures, people: u32::try_from(people).unwrap_or(u32::MAX), is_full: cameras >= MAX_CAMERAS }
+        let inside = self.roster.iter().filter(|seat| is_present(seat));
+        let codecs = inside.filter_map(|seat| seat.media.as_ref()?.codecs).reduce(Codecs::and);
+        let people = u32::try_from(people).unwrap_or(u32::MAX);
+        Gallery { pictures, people, is_full: cameras >= MAX_CAMERAS, codecs }
     }
 
     fn to_present(&self, gallery: &Gallery) -> Vec<Present> {

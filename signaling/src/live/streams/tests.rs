@@ -5,7 +5,15 @@ use wire::TrackId;
 use wire::control::Codec;
 
 fn track(who: ParticipantId, source: Source, kbits: &[u32]) -> PublishedTrack {
-    PublishedTrack { participant: who, source, track: TrackId::random(), codec: Codec::Vp8, kbits: kbits.to_vec() }
+    let sizes = (1..).map(|n| Some((320 * n, 180 * n))).take(kbits.len()).collect();
+    PublishedTrack {
+        participant: who,
+        source,
+        track: TrackId::random(),
+        codec: Codec::Vp8,
+        kbits: kbits.to_vec(),
+        sizes,
+    }
 }
 
 fn sends(most: &[u32]) -> Vec<Announced> {
@@ -50,6 +58,7 @@ fn encodings_that_are_off_are_not_offered_and_every_bound_is_truthful() {
     assert_eq!(shown.len(), 3);
     assert_eq!(bounds(0), [(0, ALONE_KBITS)]);
     assert_eq!(bounds(1), [(0, 300), (2, 1200)]);
+    assert_eq!(shown[1].iter().map(|s| s.size).collect::<Vec<_>>(), [Some((320, 180)), Some((960, 540))]);
     assert_eq!(bounds(2), [(1, 600)], "a native client announces nothing: what flows is offered");
     streams.publish(&mut numbers, Vec::new());
     assert_eq!(streams.iter().count(), 0);

@@ -3,6 +3,7 @@
 use wire::control::{Codec, Level, Manner, PublishedTrack, Rights};
 
 use super::*;
+use crate::live::codecs::Codecs;
 use crate::live::face::{
     Alias, Announced, Answered, Ask, Draft, Face, Gallery, Newcomer, Notice, Post, Presence, Subscribe,
 };
@@ -111,6 +112,7 @@ impl Scene {
             track: TrackId::random(),
             codec: Codec::Vp8,
             kbits: kbits.to_vec(),
+            sizes: kbits.iter().map(|_| None).collect(),
         });
         let tracks = tracks.collect();
         self.event(Event::Published { room: self.id(), tracks }).await;
@@ -393,4 +395,88 @@ async fn what_lines_carry_is_asked_of_the_media_node() {
     let nobody = Guest { who: alice.who, socket: SocketId(999), out: mpsc::channel(1).1, closed: None };
     scene.ask(&nobody, Ask::Watch(Vec::new())).await;
     assert!(scene.commands().is_empty(), "a socket without a seat is not heard");
+}
+
+#[tokio::test]
+async fn a_lost_connection_closes_its_own_socket_and_no_newer_one() {
+    let (mut scene, mut alice, mut bob) = Scene::two_guests().await;
+    let peer = |scene: &Scene, who| scene.room.roster.find(who).unwrap().peer().unwrap();
+    let lost = |scene: &Scene, peer| Event::PeerLost { room: scene.id(), peer, reason: Lost::Silent };
+    let first = peer(&scene, bob.who);
+    let event = lost(&scene, first);
+    scene.event(event).await;
+    assert_eq!(ended(&bob.read()), Some(EndReason::Failed), "its client makes everything anew");
+    assert_eq!(bob.closed, Some(close::FAILED));
+    assert!(presence(&alice.read()).is_none(), "nobody hears of a goodbye meanwhile");
+    let mut again = scene.again(&bob, "bob", 2).await;
+    scene.offer_from(&again, "bbb2", &[]).await;
+    again.read();
+    let second = peer(&scene, bob.who);
+    let mut third = scene.again(&bob, "bob", 2).await;
+    let event = lost(&scene, second);
+    scene.event(event).await;
+    assert!(ended(&third.read()).is_none() && third.closed.is_none(), "it is about to make a new one");
+    scene.offer_from(&third, "bbb3", &[]).await;
+    assert!(answered(&third.read()).is_some());
+}
+
+#[tokio::test]
+async fn a_share_whose_connection_is_lost_is_taken_away() {
+    let (mut scene, mut alice, bob) = Scene::two_guests().await;
+    let mut share = scene.try_come(bob.who, RoleView::Guest, Face::Share(newcomer("bob#content", 9))).await.unwrap();
+    scene.offer_from(&share, "ssss", &[2000]).await;
+    scene.publish(&[(bob.who, Source::Screen, &[1500])]).await;
+    assert_eq!(gallery(&alice.read()).unwrap().pictures.len(), 1);
+    let seat = scene.room.roster.find(bob.who).unwrap();
+    let peer = seat.face.as_ref().unwrap().share.as_ref().unwrap().media.as_ref().unwrap().peer;
+    let room = scene.id();
+    scene.event(Event::PeerLost { room, peer, reason: Lost::Dtls }).await;
+    let told = alice.read();
+    assert_eq!(ids(presence(&told).unwrap()), ["alice", "bob"]);
+    assert!(gallery(&told).unwrap().pictures.is_empty());
+    assert_eq!(ended(&share.read()), Some(EndReason::Failed), "its client comes back with it");
+    scene.try_come(bob.who, RoleView::Guest, Face::Share(newcomer("bob#content", 9))).await.unwrap();
+}
+
+#[tokio::test]
+async fn everybody_sends_what_all_decode_and_a_camera_that_stands_still_is_said_to_be_held() {
+    let (mut scene, mut alice, bob) = Scene::two_guests().await;
+    let offer = |name: &str, codecs: &[&str]| {
+        let lines = codecs.iter().zip(96..).map(|(codec, n)| format!("a=rtpmap:{n} {codec}/90000\r\n"));
+        let lines: String = lines.collect();
+        let sdp =
+            format!("v=0\r\no=- {name} 1 IN IP4 0.0.0.0\r\na=fingerprint:sha-256 AB\r\nm=video 9 X 96\r\n{lines}");
+        let sends = vec![Announced { most_kbits: 900, framerate: 15 }];
+        Ask::Subscribe(Box::new(Subscribe { id: 1, sdp: Redacted::new(sdp), sends, is_muted: false }))
+    };
+    scene.ask(&alice, offer("aaaa", &["VP8", "VP9"])).await;
+    let told = alice.read();
+    let codecs = gallery(&told).unwrap().codecs.unwrap();
+    assert!(codecs.has(Codecs::VP9), "what is not known of others does not count");
+    scene.ask(&bob, offer("bbbb", &["VP8"])).await;
+    assert_eq!(gallery(&alice.read()).unwrap().codecs, Some(Codecs::VP8));
+    scene.publish(&[(bob.who, Source::Camera, &[0])]).await;
+    assert!(!gallery(&alice.read()).unwrap().pictures[0].is_held, "it has only begun");
+    scene.publish(&[(bob.who, Source::Camera, &[400])]).await;
+    scene.publish(&[(bob.who, Source::Camera, &[0])]).await;
+    assert!(gallery(&alice.read()).unwrap().pictures[0].is_held);
+    scene.publish(&[(bob.who, Source::Camera, &[300])]).await;
+    assert!(!gallery(&alice.read()).unwrap().pictures[0].is_held);
+    scene.ask(&bob, Ask::Leave).await;
+    assert!(gallery(&alice.read()).unwrap().codecs.unwrap().has(Codecs::VP9), "who went holds nobody back");
+}
+
+#[tokio::test]
+async fn a_visit_has_fewer_seats_than_a_meeting() {
+    for (is_open, most) in [(false, VISIT_SEATS), (true, MEETING_SEATS)] {
+        let mut scene = Scene::new();
+        scene.room.facts.is_door_open = is_open;
+        for _ in 0..most {
+            let face = Face::Translated(newcomer("somebody", 1));
+            scene.try_come(ParticipantId::random(), RoleView::Guest, face).await.unwrap();
+        }
+        let face = Face::Translated(newcomer("somebody", 1));
+        let full = scene.try_come(ParticipantId::random(), RoleView::Guest, face).await.err().unwrap();
+        assert!(full.members.iter().any(|(name, _)| *name == "isFull"));
+    }
 }
