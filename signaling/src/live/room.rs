@@ -31,8 +31,9 @@ pub(crate) use outside::{Change, Outside, Stored};
 /// How long a seat is kept for somebody whose socket broke.
 pub(crate) const SEAT_KEPT: Duration = Duration::from_secs(60);
 
-/// The same for a client of a translated face, which comes back within seconds or not at all, and with everything anew.
-pub(crate) const TRANSLATED_SEAT_KEPT: Duration = Duration::from_secs(10);
+/// The same for a client of a translated face, which comes back with everything anew. It waits up to five seconds between its attempts, so
+/// that an outage of five can well become ten.
+pub(crate) const TRANSLATED_SEAT_KEPT: Duration = Duration::from_secs(20);
 
 /// How long an empty Room stays open.
 pub(crate) const EMPTY_KEPT: Duration = Duration::from_secs(30);
