@@ -144,10 +144,13 @@ window.chime = {
     return Array.from(paint.getImageData(0, 0, 1, 1).data).slice(0, 3);
   },
 
-  /** How wide somebody's picture is, and how many frames of it were shown. */
-  view(attendee) {
+  /** How wide somebody's picture is, how many frames of it were shown, and how many bytes of it came so far. */
+  async view(attendee) {
     const video = tileOf(attendee);
-    return { width: video?.videoWidth ?? 0, frames: video?.getVideoPlaybackQuality().totalVideoFrames ?? 0 };
+    const track = video?.srcObject?.getVideoTracks()[0]?.id;
+    const [stream] = (await window.chime.stat('inbound-rtp')).filter((stat) => stat.trackIdentifier === track);
+    const frames = video?.getVideoPlaybackQuality().totalVideoFrames ?? 0;
+    return { width: video?.videoWidth ?? 0, frames, bytes: stream?.bytesReceived ?? 0, at: performance.now() };
   },
 
   /** The statistics of one kind, as they are. */
