@@ -40,7 +40,7 @@ enum Action {
 
 /// Whose keys, and where they are kept.
 #[derive(Clone, Debug, clap::Args)]
-struct Place {
+pub(crate) struct Place {
     /// The data directory of `anteroom dev`, which has to be running.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -57,7 +57,7 @@ const DATA_DIR: &str = ".anteroom";
 
 impl Place {
     /// Opens the database of `anteroom dev` where there is one, of the settings otherwise.
-    async fn open(self) -> Result<(Db, Keys, OrgId), Error> {
+    pub(crate) async fn open(self) -> Result<(Db, Keys, OrgId), Error> {
         let is_named = self.data_dir.is_some();
         let data_dir = self.data_dir.unwrap_or_else(|| PathBuf::from(DATA_DIR));
         let development = if self.settings.is_none() { Development::find(&data_dir)? } else { None };
@@ -108,7 +108,7 @@ async fn act(action: &Action, db: &Db, keys: &Keys, org: OrgId) -> Result<Value,
 }
 
 /// A refusal in the words meant for people.
-fn in_words(error: signaling::Error) -> Error {
+pub(crate) fn in_words(error: signaling::Error) -> Error {
     match error {
         signaling::Error::Refused(problem) => problem.detail.into(),
         other => other.into(),

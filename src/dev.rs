@@ -27,7 +27,7 @@ use crate::Error;
 use crate::metrics::ProcessConfig;
 use crate::roles::{self, Roles};
 
-/// What `dev` takes from the environment as `serve` does: a TURN relay, and the bounds of the Chime face.
+/// What `dev` takes from the environment as `serve` does: a TURN relay, the bounds of the Chime face, and webhooks.
 const NAMED: &[&str] = &[
     "turn_urls",
     "turn_secret",
@@ -40,6 +40,11 @@ const NAMED: &[&str] = &[
     "chime_rate",
     "chime_burst",
     "chime_buckets",
+    "chime_region",
+    "webhook_networks",
+    "webhook_retry",
+    "webhook_give_up",
+    "webhook_kept",
 ];
 
 /// How long requests under way may take after a stop: everything together ends within 5 s.

@@ -12,6 +12,7 @@ mod stop;
 mod telemetry;
 mod token;
 mod turn;
+mod webhook;
 
 use std::process::ExitCode;
 
@@ -37,6 +38,8 @@ enum Command {
     Token(token::Options),
     /// Make, list and revoke access keys for applications that speak the Chime API.
     ChimeKey(chime_key::Options),
+    /// Add, list and remove the addresses that an organisation's events are told to.
+    Webhook(webhook::Options),
     /// Print a coturn configuration for this server: a relay that reaches its media ports and nothing else.
     TurnConfig(turn::Options),
     /// Say what this machine lacks, in words.
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Command::Serve(options) => in_runtime(telemetry::Format::Json, serve::run(options)),
         Command::Init(options) => in_runtime(telemetry::Format::Human, init::run(options)),
         Command::ChimeKey(options) => in_runtime(telemetry::Format::Human, chime_key::run(options)),
+        Command::Webhook(options) => in_runtime(telemetry::Format::Human, webhook::run(options)),
         Command::Token(options) => token::run(&options),
         Command::TurnConfig(options) => turn::run(&options),
         Command::Doctor(options) => doctor::run(&options),

@@ -42,13 +42,17 @@ pub struct Parts {
     /// Wrong join codes of late.
     pub misses: Misses,
     /// Requests of the Chime API of late.
-    pub chime_rate: crate::chime::rate::Rate,
+    pub chime_rate: crate::chime::rate::Rate<crate::ids::OrgId>,
+    /// Requests of late that were signed by nobody known, by address.
+    pub chime_strangers: crate::chime::rate::Rate<std::net::IpAddr>,
     /// WebSockets that are open.
     pub sockets: Arc<Places>,
     /// Which views are in the audit chain already.
     pub views: Memo,
     /// Quality samples on their way to the database.
     pub samples: Samples,
+    /// What happened in rooms, on its way to the webhooks.
+    pub happenings: crate::chime::notifications::writer::Happenings,
     /// What the role counts.
     pub metrics: Metrics,
     /// Cancelled when the role is to stop.

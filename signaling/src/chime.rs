@@ -15,6 +15,7 @@ pub(crate) mod lifetime;
 mod meetings;
 pub(crate) mod names;
 mod notices;
+pub mod notifications;
 pub(crate) mod offer;
 mod pipelines;
 pub mod rate;

@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::ids::OrgId;
 use crate::metrics::Metrics;
 use crate::recording::Vault;
+use crate::webhook::networks::Networks;
 
 /// Settings of the signaling role: table `[signaling]` of the file, variables `ANTEROOM_<FIELD>`.
 #[derive(Clone, Debug, Deserialize)]
@@ -89,6 +90,22 @@ pub struct SignalingConfig {
     /// environment. Default none.
     #[serde(deserialize_with = "list")]
     pub chime_buckets: Vec<String>,
+    /// The region that pages are told of when they ask which one is nearest. Default `us-east-1`; nothing else depends on it.
+    pub chime_region: String,
+    /// Private networks that webhooks may go to, such as `10.20.0.0/16`, comma-separated in the environment. Public addresses are
+    /// reached by https alone; those named here also by http. Default none.
+    #[serde(deserialize_with = "list")]
+    pub webhook_networks: Vec<String>,
+    /// How long after the first failed attempt a webhook is tried again; each further wait is three times as long, up to an hour.
+    /// Default `5s`.
+    #[serde(with = "humantime_serde")]
+    pub webhook_retry: Duration,
+    /// How old an event may become before it is given up. Default `3days`.
+    #[serde(with = "humantime_serde")]
+    pub webhook_give_up: Duration,
+    /// How long delivered and given-up events are kept. Default `7days`.
+    #[serde(with = "humantime_serde")]
+    pub webhook_kept: Duration,
     /// The demo practice, set by `anteroom dev` alone.
     #[serde(skip)]
     pub demo: Option<Demo>,
@@ -164,6 +181,11 @@ impl Default for SignalingConfig {
             chime_rate: 10,
             chime_burst: 20,
             chime_buckets: Vec::new(),
+            chime_region: "us-east-1".to_owned(),
+            webhook_networks: Vec::new(),
+            webhook_retry: Duration::from_secs(5),
+            webhook_give_up: Duration::from_secs(3 * 24 * 60 * 60),
+            webhook_kept: Duration::from_secs(7 * 24 * 60 * 60),
             demo: None,
             metrics: Metrics::default(),
             vault: None,
@@ -201,6 +223,11 @@ impl SignalingConfig {
         "chime_rate",
         "chime_burst",
         "chime_buckets",
+        "chime_region",
+        "webhook_networks",
+        "webhook_retry",
+        "webhook_give_up",
+        "webhook_kept",
     ];
 
     /// Defaults, then the file, then the environment.
@@ -238,6 +265,10 @@ impl SignalingConfig {
         }
         if self.chime_buckets.iter().any(|entry| entry.split_once('/').is_none_or(|(_, bucket)| bucket.is_empty())) {
             return refuse("`chime_buckets` must hold entries such as `<organisation>/<bucket>` or `*/<bucket>`");
+        }
+        Networks::parse(&self.webhook_networks)?;
+        if self.webhook_retry.is_zero() {
+            return refuse("`webhook_retry` must be more than nothing");
         }
         match &self.public_url {
             Some(url) => drop(PublicAddress::parse(url)?),

@@ -35,6 +35,7 @@ pub mod sign_in;
 pub mod telemetry;
 pub mod visit;
 pub mod waiting_room;
+pub mod webhook;
 pub mod ws;
 
 use std::net::SocketAddr;
@@ -113,9 +114,11 @@ pub fn build(
         clock,
         misses: limit::Misses::default(),
         chime_rate,
+        chime_strangers: chime::rate::strangers(),
         sockets,
         views: audit::memo::Memo::default(),
         samples: quality::Samples::new(metrics.clone()),
+        happenings: chime::notifications::writer::Happenings::new(metrics.clone()),
         metrics,
         stop,
     }))
@@ -137,6 +140,8 @@ async fn serve(
     let drainer = tokio::spawn(drain::run(app.clone(), drain));
     let samples = tokio::spawn(quality::writer::run(app.clone()));
     let meetings = tokio::spawn(chime::lifetime::run(app.clone()));
+    let happenings = tokio::spawn(chime::notifications::writer::run(app.clone()));
+    let webhooks = tokio::spawn(webhook::chore::run(app.clone()));
     let gate = server::Gate::new(&app.config);
     let server = server::serve(listener, router::router(app.clone()), &gate, stop.clone());
     tracing::info!(%address, "signaling listens");
@@ -150,7 +155,7 @@ async fn serve(
         () = server => tracing::info!("signaling drained and stopped"),
         () = drained => tracing::warn!("signaling stopped with requests still under way"),
     }
-    for task in [pump, jobs, samples, meetings, drainer] {
+    for task in [pump, jobs, samples, meetings, drainer, happenings, webhooks] {
         if let Err(error) = task.await {
             tracing::error!(%error, "a task of signaling failed");
         }

@@ -1,9 +1,11 @@
 //! RoomHandle: how everyone else speaks to a live Room. One task owns each Room and takes one thing at a time.
 
+pub(crate) mod attended;
 pub(crate) mod board;
 pub(crate) mod codecs;
 pub mod directory;
 pub(crate) mod face;
+pub(crate) mod notable;
 pub(crate) mod room;
 pub(crate) mod roster;
 pub(crate) mod sfu;
@@ -21,6 +23,7 @@ use wire::{ParticipantId, RecordingId, RoomId, VisitId};
 
 use crate::auth::Actor;
 use crate::clock::{Clock, Timestamp};
+use crate::live::attended::Attended;
 use crate::live::face::Ask;
 use crate::live::room::{Joining, Outside, RoomState};
 use crate::live::roster::{Moment, SocketId};
@@ -67,6 +70,7 @@ pub struct RoomHandle {
     room: RoomId,
     visit: VisitId,
     inbox: mpsc::Sender<Request>,
+    attended: Arc<Attended>,
 }
 
 impl RoomHandle {
@@ -80,6 +84,11 @@ impl RoomHandle {
     #[must_use]
     pub const fn visit(&self) -> VisitId {
         self.visit
+    }
+
+    /// When somebody was last connected with sound; `None` when nobody has been yet.
+    pub(crate) fn attended_at(&self, now: Timestamp) -> Option<Timestamp> {
+        self.attended.at(now)
     }
 
     /// Ends the meeting, because the Visit is over: stops the recording, tells everyone, closes the Room.
@@ -172,7 +181,8 @@ where
     let clock = SteadyClock { clock, started };
     let state = make(clock.now());
     let span = tracing::info_span!("room", room_id = %room);
-    let task = tokio::spawn(run(state, requests, clock).instrument(span));
+    let attended = Arc::new(Attended::default());
+    let task = tokio::spawn(run(state, requests, clock, Arc::clone(&attended)).instrument(span));
     tokio::spawn(async move {
         // A panic ends this Room alone; its lines close with it, and their sockets tell the people to come back.
         if task.await.is_err() {
@@ -181,7 +191,7 @@ where
         }
         directory.forget(visit, room);
     });
-    RoomHandle { room, visit, inbox }
+    RoomHandle { room, visit, inbox, attended }
 }
 
 struct SteadyClock {
@@ -196,7 +206,12 @@ impl SteadyClock {
 }
 
 /// The Room's task: one request at a time, and the deadlines between them.
-async fn run<O: Outside>(mut state: RoomState<O>, mut requests: mpsc::Receiver<Request>, clock: SteadyClock) {
+async fn run<O: Outside>(
+    mut state: RoomState<O>,
+    mut requests: mpsc::Receiver<Request>,
+    clock: SteadyClock,
+    attended: Arc<Attended>,
+) {
     while !state.is_over() {
         // Without a deadline there are connected people, and then something comes.
         let deadline = clock.started + state.next_deadline().unwrap_or(Duration::from_secs(3600));
@@ -210,6 +225,7 @@ async fn run<O: Outside>(mut state: RoomState<O>, mut requests: mpsc::Receiver<R
         };
         let Some(request) = request else { break };
         handle(&mut state, clock.now(), request).await;
+        attended.note(state.is_attended(), clock.now().wall);
     }
     // Whoever still waits for an answer hears that the Room has ended, by the dropped reply.
     requests.close();

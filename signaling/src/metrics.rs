@@ -34,6 +34,9 @@ struct Figures {
     refused: Family<RefusedLabels, Counter>,
     abandoned: Counter,
     client_events: Counter,
+    webhooks_waiting: Gauge,
+    webhooks: Family<OutcomeLabels, Counter>,
+    events_dropped: Counter,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -69,6 +72,9 @@ impl Default for Figures {
             refused: Family::default(),
             abandoned: Counter::default(),
             client_events: Counter::default(),
+            webhooks_waiting: Gauge::default(),
+            webhooks: Family::default(),
+            events_dropped: Counter::default(),
             registry: Registry::default(),
         };
         registry.register("rooms", "Live rooms", all.rooms.clone());
@@ -86,6 +92,12 @@ impl Default for Figures {
         registry.register("recordings_abandoned", help, all.abandoned.clone());
         let help = "Events that clients of the Chime face told about their meetings";
         registry.register("client_events", help, all.client_events.clone());
+        let help = "Deliveries to webhooks that wait, looked at every 15 seconds";
+        registry.register("webhooks_waiting", help, all.webhooks_waiting.clone());
+        let help = "Attempts to deliver to a webhook: taken, failed and to be tried again, or given up";
+        registry.register("webhook_attempts", help, all.webhooks.clone());
+        let help = "What rooms told about their people and nobody could write down for the webhooks";
+        registry.register("webhook_events_dropped", help, all.events_dropped.clone());
         Self { registry, ..all }
     }
 }
@@ -97,6 +109,14 @@ pub(crate) enum Outcome {
     Malformed,
     TooLarge,
     TooMany,
+}
+
+/// What became of an attempt to deliver to a webhook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delivered {
+    Taken,
+    Failed,
+    GivenUp,
 }
 
 impl Metrics {
@@ -163,6 +183,24 @@ impl Metrics {
         self.0.samples.get_or_create(&OutcomeLabels { outcome }).inc_by(samples);
     }
 
+    /// How many deliveries wait.
+    pub(crate) fn set_webhooks_waiting(&self, waiting: i64) {
+        self.0.webhooks_waiting.set(waiting);
+    }
+
+    pub(crate) fn note_webhook(&self, outcome: Delivered) {
+        let outcome = match outcome {
+            Delivered::Taken => "taken",
+            Delivered::Failed => "failed",
+            Delivered::GivenUp => "given_up",
+        };
+        count(&self.0.webhooks, outcome);
+    }
+
+    pub(crate) fn note_events_dropped(&self, events: usize) {
+        self.0.events_dropped.inc_by(u64::try_from(events).unwrap_or(u64::MAX));
+    }
+
     pub(crate) fn note_abandoned(&self) {
         self.0.abandoned.inc();
     }
@@ -207,6 +245,9 @@ mod tests {
         metrics.note_samples(false, 7);
         metrics.note_refused("websocket", Full::Address);
         metrics.note_abandoned();
+        metrics.set_webhooks_waiting(5);
+        metrics.note_webhook(Delivered::GivenUp);
+        metrics.note_events_dropped(2);
         let text = metrics.render();
         for line in [
             "# TYPE signaling_rooms gauge",
@@ -220,6 +261,9 @@ mod tests {
             "signaling_quality_samples_total{outcome=\"dropped\"} 7",
             "signaling_connections_refused_total{what=\"websocket\",bound=\"address\"} 1",
             "signaling_recordings_abandoned_total 1",
+            "signaling_webhooks_waiting 5",
+            "signaling_webhook_attempts_total{outcome=\"given_up\"} 1",
+            "signaling_webhook_events_dropped_total 2",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }

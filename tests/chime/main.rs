@@ -13,6 +13,7 @@ mod rust;
 #[path = "../stories/support/server.rs"]
 #[allow(dead_code, reason = "shared with the stories")]
 mod server;
+mod webhook;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

@@ -16,7 +16,7 @@ use crate::http::Http;
 use crate::server::Server;
 use crate::{AccessKey, FAST, make_key};
 
-fn client(server: &Server, key: &AccessKey) -> Client {
+pub(crate) fn client(server: &Server, key: &AccessKey) -> Client {
     let config = aws_sdk_chimesdkmeetings::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("eu-central-1"))

@@ -1,7 +1,5 @@
 //! From a join token to the person, the room and the rights that it stands for.
 
-#![allow(dead_code, reason = "the socket of the browser protocol is what asks")]
-
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sqlx::types::Json;
@@ -11,7 +9,7 @@ use wire::Redacted;
 use crate::app::App;
 use crate::auth::keys::Keys;
 use crate::auth::{Actor, Attendee};
-use crate::chime::capability::{Capabilities, Features};
+use crate::chime::capability::Capabilities;
 use crate::chime::names::{AttendeeId, MeetingId, SHARE_SUFFIX};
 use crate::clock::Timestamp;
 use crate::db;
@@ -40,12 +38,6 @@ const PURPOSE: &[u8] = b"anteroom chime join token v1\0";
 pub(crate) struct Attendance {
     /// Whose meeting it is.
     pub(crate) org: OrgId,
-    /// Which.
-    pub(crate) meeting: MeetingId,
-    /// What the application calls it.
-    pub(crate) external_meeting_id: String,
-    /// What it offers.
-    pub(crate) features: Features,
     /// The visit whose room this is.
     pub(crate) visit: VisitId,
     /// A meeting of its own: everybody is let in, and nobody hosts it. Otherwise the visit's waiting room and consent hold.
@@ -123,7 +115,7 @@ pub(crate) async fn find(app: &App, meeting: MeetingId, join_token: &str) -> Res
     let now = app.now();
     db::scoped(&app.db, org, async |tx| {
         let row = sqlx::query!(
-            r#"SELECT m.external_meeting_id, m.features AS "features: Json<Features>", m.ended_at, m.visit_id,
+            r#"SELECT m.ended_at, m.visit_id,
                    v.kind, v.status, v.clinician_id, v.scheduled_start_at, v.recording_policy,
                    a.participant_id, a.external_user_id, a.capabilities AS "capabilities: Json<Capabilities>",
                    a.deleted_at, p.role, p.display_name, p.removed_at
@@ -158,9 +150,6 @@ pub(crate) async fn find(app: &App, meeting: MeetingId, join_token: &str) -> Res
         let may_record = row.recording_policy == "OPT_IN";
         Ok(Attendance {
             org,
-            meeting,
-            external_meeting_id: row.external_meeting_id,
-            features: row.features.map(|Json(features)| features).unwrap_or_default(),
             visit,
             is_plain: row.kind == "MEETING",
             may_record,

@@ -15,6 +15,7 @@ use crate::chime::http::{Answer, Call, Outcome};
 use crate::chime::meetings;
 use crate::chime::names::{self, AttendeeId, MeetingId};
 use crate::chime::notices;
+use crate::chime::notifications::{self, AttendeeChange};
 use crate::chime::store::{self, AttendeeRow, Meeting};
 use crate::clock::Timestamp;
 use crate::db::{self, Tx};
@@ -160,6 +161,7 @@ async fn get_or_create(
     let (participant, mut drafts) = find_or_add_participant(tx, call, meeting, attendee, &wanted.external_user).await?;
     let place = (call.org, meeting.id, participant);
     let row = store::insert_attendee(tx, place, attendee, &wanted.external_user, wanted.capabilities, now).await?;
+    notifications::attendee(tx, call.org, (meeting, &row), AttendeeChange::Added, now).await?;
     drafts.push(Draft::new(EventType::TokenIssued).visit(meeting.visit).subject("attendee", attendee));
     Ok((row, drafts))
 }
@@ -237,6 +239,7 @@ pub(crate) async fn delete(call: &Call, meeting: MeetingId, attendee: AttendeeId
         store::lock(tx, meeting).await?;
         let (found, row) = require(tx, meeting, attendee).await?;
         store::delete_attendee(tx, attendee, now).await?;
+        notifications::attendee(tx, call.org, (&found, &row), AttendeeChange::Deleted, now).await?;
         let about = |event| Draft::new(event).visit(found.visit);
         let drafts = vec![
             about(EventType::ParticipantRemoved).subject("participant", row.participant()),

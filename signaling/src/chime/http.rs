@@ -1,6 +1,7 @@
 //! The operations of `chime-sdk-meetings` and `chime-sdk-media-pipelines` at the root of the HTTP address: a request is read, its
 //! signature is checked, and it goes to the operation that method, path and `operation` parameter name.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::Router;
@@ -8,9 +9,10 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::any;
-use serde_json::Value;
+use axum::routing::{any, get};
+use serde_json::{Value, json};
 
+use crate::address::Address;
 use crate::app::App;
 use crate::auth::{self, Actor};
 use crate::chime::error::{Fault, Kind, Service};
@@ -18,6 +20,7 @@ use crate::chime::names::{AttendeeId, MeetingId};
 use crate::chime::sigv4::{self, Signed};
 use crate::chime::{attendees, check, client_events, keys, meetings, pipelines, tags, transcription};
 use crate::ids::OrgId;
+use crate::limit::block;
 use crate::telemetry;
 
 /// The longest body that is read: 50 tags of the longest kind fit twice.
@@ -46,7 +49,14 @@ pub(crate) fn router() -> Router<App> {
     for path in pipelines::PATHS {
         router = router.route(path, any(serve_pipelines));
     }
-    router.route("/client-events", any(client_events::take))
+    router.route("/client-events", any(client_events::take)).route("/nearest-media-region", get(nearest_region))
+}
+
+/// What pages ask to choose a region: there is one server behind all of them.
+async fn nearest_region(State(app): State<App>) -> Response {
+    let mut response = axum::Json(json!({ "region": app.config.chime_region })).into_response();
+    response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    response
 }
 
 /// One authenticated request.
@@ -80,18 +90,18 @@ pub(crate) enum Answer {
 /// What an operation gives.
 pub(crate) type Outcome = Result<Answer, Fault>;
 
-async fn serve_meetings(State(app): State<App>, request: Request) -> Response {
+async fn serve_meetings(State(app): State<App>, Address(from): Address, request: Request) -> Response {
     // Both services tag by one path; which of them is meant is in the ARN, and so is read later.
-    serve(app, request, Service::Meetings).await
+    serve(app, from, request, Service::Meetings).await
 }
 
-async fn serve_pipelines(State(app): State<App>, request: Request) -> Response {
-    serve(app, request, Service::Pipelines).await
+async fn serve_pipelines(State(app): State<App>, Address(from): Address, request: Request) -> Response {
+    serve(app, from, request, Service::Pipelines).await
 }
 
-async fn serve(app: App, request: Request, service: Service) -> Response {
+async fn serve(app: App, from: IpAddr, request: Request, service: Service) -> Response {
     let id = request_id();
-    let outcome = tokio::time::timeout(TIMEOUT, Box::pin(answer(app, request, service))).await;
+    let outcome = tokio::time::timeout(TIMEOUT, Box::pin(answer(app, from, request, service))).await;
     let (service, outcome) =
         outcome.unwrap_or_else(|_| (service, Err(Kind::Unavailable.with("The request took too long"))));
     let mut response = match outcome {
@@ -114,12 +124,22 @@ fn request_id() -> String {
     id.unwrap_or_else(uuid::Uuid::new_v4).to_string()
 }
 
-async fn answer(app: App, request: Request, service: Service) -> (Service, Outcome) {
+async fn answer(app: App, from: IpAddr, request: Request, service: Service) -> (Service, Outcome) {
     let (parts, body) = request.into_parts();
     let (path, query) = (parts.uri.path().to_owned(), parts.uri.query().unwrap_or_default().to_owned());
-    let call = match authenticate(app, &parts, (&path, &query), body).await {
+    let from = block(from);
+    if !app.chime_strangers.has_left(from, app.now()) {
+        return (service, Err(Kind::Throttling.with("Too many requests without a good signature").retry_after(1)));
+    }
+    let call = match authenticate(&app, &parts, (&path, &query), body).await {
         Ok(call) => call,
-        Err(fault) => return (service, Err(fault)),
+        Err(fault) => {
+            if matches!(fault.kind, Kind::Unauthorized | Kind::Forbidden | Kind::BadRequest) {
+                // One more or less is the same once there are too many.
+                let _ = app.chime_strangers.take(from, app.now());
+            }
+            return (service, Err(fault));
+        }
     };
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     match (service, &segments[..]) {
@@ -131,7 +151,7 @@ async fn answer(app: App, request: Request, service: Service) -> (Service, Outco
 
 /// Who asks, by the signature; then, whether they ask too often.
 async fn authenticate(
-    app: App,
+    app: &App,
     parts: &axum::http::request::Parts,
     (path, query): (&str, &str),
     body: Body,
@@ -147,7 +167,7 @@ async fn authenticate(
         return Err(Kind::Throttling.with("Rate exceeded").retry_after(1));
     }
     let actor = Actor::Service(auth::Service { org, access_key_id: claim.access_key_id });
-    Ok(Call { app, org, actor, region: claim.region, query: query.to_owned(), body })
+    Ok(Call { app: app.clone(), org, actor, region: claim.region, query: query.to_owned(), body })
 }
 
 async fn dispatch(call: &Call, method: &Method, segments: &[&str]) -> Outcome {

@@ -10,7 +10,7 @@ use crate::auth::Actor;
 use crate::chime::error::Fault;
 use crate::chime::meetings::{self, Ending};
 use crate::chime::names::MeetingId;
-use crate::chime::{notices, store};
+use crate::chime::{notices, notifications, store};
 use crate::clock::Timestamp;
 use crate::db;
 use crate::error::Result;
@@ -31,6 +31,7 @@ struct Open {
     visit: VisitId,
     created_at: Timestamp,
     attended_at: Timestamp,
+    is_visit_over: bool,
 }
 
 /// Looks after meetings until the role stops.
@@ -49,21 +50,25 @@ pub(crate) async fn run(app: App) {
     }
 }
 
-/// Notes who is attended, and ends what is due.
+/// Notes who is attended, and ends what is due. A meeting is silent when nobody has had a connection for sound, neither inside nor in the
+/// waiting room, for as long as the operator says; before the first one it counts from its creation.
 pub(super) async fn look(app: &App) -> Result<()> {
     let now = app.now();
     for open in find_open(app.db.pool()).await? {
-        // A room lives as long as somebody has a seat in it, and a little longer.
-        let is_attended = app.live.find(open.visit).is_some();
-        let has_lasted = now - open.created_at >= app.config.chime_longest;
-        let reason = if has_lasted {
+        // A room outlives the connections in it: seats are kept, and so is an empty room, for a while.
+        let seen_at = app.live.find(open.visit).and_then(|room| room.attended_at(now));
+        let is_news = seen_at.is_some_and(|at| at > open.attended_at);
+        let attended_at = seen_at.unwrap_or(open.attended_at).max(open.attended_at);
+        let reason = if open.is_visit_over {
+            "VISIT_OVER"
+        } else if now - open.created_at >= app.config.chime_longest {
             "TOO_LONG"
-        } else if is_attended {
-            note_attended(app, open, now).await?;
-            continue;
-        } else if now - open.attended_at >= app.config.chime_silence {
+        } else if now - attended_at >= app.config.chime_silence {
             "SILENT"
         } else {
+            if is_news {
+                note_attended(app, open, attended_at).await?;
+            }
             continue;
         };
         if let Err(fault) = end(app, open, reason, now).await {
@@ -80,13 +85,14 @@ async fn find_open(pool: &PgPool) -> Result<Vec<Open>> {
         visit_id: Uuid,
         created_at: Timestamp,
         attended_at: Timestamp,
+        is_visit_over: bool,
     }
     let mut tx = pool.begin().await?;
     sqlx::query!("SELECT set_config('app.sweep', 'meetings', true) AS set").fetch_one(&mut *tx).await?;
     let rows = sqlx::query_as!(
         Row,
-        "SELECT org_id, meeting_id, visit_id, created_at, attended_at FROM chime_meeting WHERE ended_at IS NULL
-         ORDER BY attended_at LIMIT $1",
+        "SELECT org_id, meeting_id, visit_id, created_at, attended_at, is_visit_over FROM chime_meeting WHERE ended_at IS NULL
+         ORDER BY is_visit_over DESC, attended_at LIMIT $1",
         MOST
     )
     .fetch_all(&mut *tx)
@@ -98,17 +104,18 @@ async fn find_open(pool: &PgPool) -> Result<Vec<Open>> {
         visit: VisitId::from_uuid(row.visit_id),
         created_at: row.created_at,
         attended_at: row.attended_at,
+        is_visit_over: row.is_visit_over,
     };
     Ok(rows.into_iter().map(open).collect())
 }
 
 /// A measurement, not an act: nobody's audit event.
-async fn note_attended(app: &App, open: Open, now: Timestamp) -> Result<()> {
+async fn note_attended(app: &App, open: Open, at: Timestamp) -> Result<()> {
     db::measured(&app.db, open.org, async |tx| {
         sqlx::query!(
             "UPDATE chime_meeting SET attended_at = greatest(attended_at, $2) WHERE meeting_id = $1 AND ended_at IS NULL",
             open.meeting.as_uuid(),
-            now
+            at
         )
         .execute(tx)
         .await?;
@@ -122,7 +129,7 @@ async fn end(app: &App, open: Open, reason: &'static str, now: Timestamp) -> std
     let ended = db::audited(&app.db, open.org, &actor, async |tx| {
         store::lock(tx, open.meeting).await?;
         let found = meetings::require(tx, open.meeting).await?;
-        meetings::end(tx, &found, Ending { reason, visit: EndReason::Timeout, by: "system", now }).await
+        meetings::end(tx, open.org, &found, Ending { reason, visit: EndReason::Timeout, by: "system", now }).await
     })
     .await;
     let ended = match ended {
@@ -130,7 +137,10 @@ async fn end(app: &App, open: Open, reason: &'static str, now: Timestamp) -> std
         // Its visit is over, or somebody was faster: then only its row is left to be closed.
         Err(fault) if fault.kind == crate::chime::error::Kind::NotFound => {
             return db::measured(&app.db, open.org, async |tx| {
-                store::end(tx, open.meeting, "VISIT_OVER", now).await?;
+                // Not, when somebody else closed it since.
+                if store::end(tx, open.meeting, "VISIT_OVER", now).await? {
+                    notifications::over(tx, open.org, open.meeting, now).await?;
+                }
                 Ok(())
             })
             .await;

@@ -11,6 +11,7 @@ use crate::chime::capability::Features;
 use crate::chime::error::{Fault, Kind};
 use crate::chime::http::{Answer, Call, Outcome};
 use crate::chime::names::{MeetingId, Resource};
+use crate::chime::notifications::{self, MeetingChange};
 use crate::chime::store::{self, Meeting, NewMeeting, Tags};
 use crate::chime::{check, notices, tags};
 use crate::clock::Timestamp;
@@ -126,7 +127,9 @@ async fn get_or_create(call: &Call, new: &NewMeeting) -> Result<Meeting, Fault> 
     let (org, now) = (call.org, call.app.now());
     db::audited(&call.app.db, org, &call.actor, async |tx| {
         store::lock_creation(tx, org).await?;
-        store::end_with_their_visits(tx, org, now).await?;
+        for over in store::end_with_their_visits(tx, org, now).await? {
+            notifications::meeting(tx, org, &over, MeetingChange::Ended, now).await?;
+        }
         if let Some(found) = store::find_by_request(tx, org, &new.request_token).await? {
             if found.request_hash != new.request_hash {
                 return Err(Kind::Conflict.with("ClientRequestToken was used for a meeting with other parameters"));
@@ -142,6 +145,7 @@ async fn get_or_create(call: &Call, new: &NewMeeting) -> Result<Meeting, Fault> 
         store::insert(tx, (org, visit), meeting, new, now).await?;
         drafts.push(Draft::new(EventType::RoomCreated).visit(visit).subject("meeting", meeting));
         let made = store::find(tx, meeting).await?.ok_or_else(|| Kind::Failure.with("A new meeting is not there"))?;
+        notifications::meeting(tx, org, &(&made).into(), MeetingChange::Started, now).await?;
         Ok((made, drafts))
     })
     .await
@@ -208,7 +212,7 @@ pub(crate) async fn delete(call: &Call, meeting: MeetingId) -> Outcome {
         store::lock(tx, meeting).await?;
         let found = require(tx, meeting).await?;
         let by = call.actor.id();
-        end(tx, &found, Ending { reason: "DELETED", visit: EndReason::Normal, by: &by, now }).await
+        end(tx, call.org, &found, Ending { reason: "DELETED", visit: EndReason::Normal, by: &by, now }).await
     })
     .await?;
     notices::ended(&call.app, &ended, Some(call.actor.clone())).await;
@@ -243,10 +247,16 @@ pub(crate) struct Ended {
 ///
 /// # Errors
 /// The database's own failures.
-pub(crate) async fn end(tx: &mut Tx, meeting: &Meeting, ending: Ending<'_>) -> Result<(Ended, Vec<Draft>), Fault> {
+pub(crate) async fn end(
+    tx: &mut Tx,
+    org: OrgId,
+    meeting: &Meeting,
+    ending: Ending<'_>,
+) -> Result<(Ended, Vec<Draft>), Fault> {
     let Ending { reason, visit: end_reason, by, now } = ending;
     let visit = meeting.visit;
     store::end(tx, meeting.id, reason, now).await?;
+    notifications::meeting(tx, org, &meeting.into(), MeetingChange::Ended, now).await?;
     let mut drafts = vec![Draft::new(EventType::RoomEnded).visit(visit).subject("meeting", meeting.id).because(reason)];
     let is_visit_over = if meeting.is_plain {
         let is_over = store::complete_visit(tx, visit, by, end_reason.as_str(), now).await?;

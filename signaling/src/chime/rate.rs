@@ -1,20 +1,25 @@
-//! How often an organisation may call the API: a bucket of tokens for each.
+//! How often an organisation may call the API, and how often an address may fail to: a bucket of tokens for each.
 
 use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
 use crate::clock::Timestamp;
-use crate::ids::OrgId;
 
-/// Organisations remembered at most. Those whose bucket is full again are forgotten first; they lose nothing by it.
+/// Requests without a good signature that one address may send at once, and in a second after that. An application whose clock or secret
+/// is wrong stays far below; each of them costs the database a look.
+const STRANGERS: (u32, u32) = (60, 2);
+
+/// Organisations or addresses remembered at most. Those whose bucket is full again are forgotten first; they lose nothing by it.
 const CAPACITY: usize = 10_000;
 
 /// Requests of late.
 #[derive(Debug)]
-pub struct Rate {
+pub struct Rate<K> {
     per_second: f64,
     burst: f64,
-    buckets: Mutex<HashMap<OrgId, Bucket>>,
+    buckets: Mutex<HashMap<K, Bucket>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +29,14 @@ struct Bucket {
     at: Timestamp,
 }
 
-impl Rate {
+/// For what nobody known has signed, by [block](crate::limit::block) of addresses.
+#[must_use]
+pub fn strangers() -> Rate<IpAddr> {
+    let (burst, per_second) = STRANGERS;
+    Rate::new(per_second, burst)
+}
+
+impl<K: Copy + Eq + Hash> Rate<K> {
     /// So many in a second, and so many at once.
     #[must_use]
     pub fn new(per_second: u32, burst: u32) -> Self {
@@ -33,19 +45,26 @@ impl Rate {
 
     /// Takes one request; false when there are too many.
     #[must_use]
-    pub(crate) fn take(&self, org: OrgId, now: Timestamp) -> bool {
+    pub(crate) fn take(&self, key: K, now: Timestamp) -> bool {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        if buckets.len() >= CAPACITY && !buckets.contains_key(&org) {
+        if buckets.len() >= CAPACITY && !buckets.contains_key(&key) {
             buckets.retain(|_, bucket| self.left(*bucket, now) < self.burst);
             if buckets.len() >= CAPACITY {
                 return false;
             }
         }
-        let bucket = buckets.entry(org).or_insert(Bucket { left: self.burst, at: now });
+        let bucket = buckets.entry(key).or_insert(Bucket { left: self.burst, at: now });
         let left = self.left(*bucket, now);
         let is_taken = left >= 1.0;
         *bucket = Bucket { left: if is_taken { left - 1.0 } else { left }, at: now };
         is_taken
+    }
+
+    /// Whether one more may come. While the table is full, whoever is not in it may.
+    #[must_use]
+    pub(crate) fn has_left(&self, key: K, now: Timestamp) -> bool {
+        let buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        buckets.get(&key).is_none_or(|bucket| self.left(*bucket, now) >= 1.0)
     }
 
     fn left(&self, bucket: Bucket, now: Timestamp) -> f64 {
@@ -56,6 +75,7 @@ impl Rate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::OrgId;
     use std::time::Duration;
     use time::macros::datetime;
 
@@ -75,8 +95,20 @@ mod tests {
     }
 
     #[test]
+    fn a_stranger_is_asked_about_first_and_counted_afterwards() {
+        let rate = strangers();
+        let (from, other): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+        for _ in 0..60 {
+            assert!(rate.has_left(from, NOW) && rate.has_left(from, NOW));
+            assert!(rate.take(from, NOW));
+        }
+        assert!(!rate.has_left(from, NOW) && rate.has_left(other, NOW));
+        assert!(rate.has_left(from, NOW + Duration::from_millis(500)));
+    }
+
+    #[test]
     fn the_table_is_bounded() {
-        let rate = Rate::new(1, 1);
+        let rate = Rate::<OrgId>::new(1, 1);
         for _ in 0..CAPACITY {
             assert!(rate.take(OrgId::random(), NOW));
         }

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::chime::capability::{Capabilities, Features};
 use crate::chime::names::{AttendeeId, MeetingId};
+use crate::chime::notifications::Scene;
 use crate::clock::Timestamp;
 use crate::db::Tx;
 use crate::error::Result;
@@ -107,18 +108,28 @@ pub(crate) async fn lock_creation(tx: &mut Tx, org: OrgId) -> Result<()> {
     Ok(())
 }
 
-/// Ends what is left of meetings whose visit is over, so that their tokens are free again.
-pub(crate) async fn end_with_their_visits(tx: &mut Tx, org: OrgId, now: Timestamp) -> Result<()> {
-    sqlx::query!(
+/// Ends what is left of meetings whose visit is over, so that their tokens are free again. Gives those that had not ended before.
+pub(crate) async fn end_with_their_visits(tx: &mut Tx, org: OrgId, now: Timestamp) -> Result<Vec<Scene>> {
+    let rows = sqlx::query!(
         "UPDATE chime_meeting m SET ended_at = $2, end_reason = 'VISIT_OVER' FROM visit v
          WHERE m.org_id = $1 AND m.ended_at IS NULL AND v.visit_id = m.visit_id
-           AND v.status IN ('COMPLETED', 'NO_SHOW', 'CANCELLED', 'TECHNICAL')",
+           AND v.status IN ('COMPLETED', 'NO_SHOW', 'CANCELLED', 'TECHNICAL')
+         RETURNING m.meeting_id, m.external_meeting_id, m.media_region, m.region",
         org.as_uuid(),
         now
     )
-    .execute(tx)
+    .fetch_all(tx)
     .await?;
-    Ok(())
+    let scene = |(meeting_id, external_id, media_region, region)| Scene {
+        meeting: MeetingId::from_uuid(meeting_id),
+        external_id,
+        media_region,
+        region,
+    };
+    Ok(rows
+        .into_iter()
+        .map(|row| scene((row.meeting_id, row.external_meeting_id, row.media_region, row.region)))
+        .collect())
 }
 
 /// The meeting that a request token made, while it lives.

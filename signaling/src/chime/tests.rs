@@ -24,13 +24,16 @@ use crate::chime::capability::Capability;
 use crate::chime::keys::{self, NewKey};
 use crate::chime::lifetime;
 use crate::chime::names::MeetingId;
+use crate::chime::notifications::writer;
 use crate::clock::{Clock, Timestamp};
 use crate::config::SignalingConfig;
 use crate::db::{self, Db};
 use crate::ids::{OrgId, ParticipantId, VisitId};
+use crate::live::notable::{Happening, What};
 use crate::organization::{self, Organization};
 use crate::participant::{self, Participant, Role};
 use crate::visit::{self, Channel, NewVisit, RecordingPolicy};
+use crate::webhook::target;
 use crate::ws::message::RoleView;
 
 const START: Timestamp = datetime!(2026-11-21 10:00 UTC);
@@ -175,7 +178,7 @@ async fn a_join_token_stands_for_a_person_until_they_are_deleted() {
     let meeting = house.meeting("one").await;
     let (attendee, token) = house.attendee(meeting, "3f2a#Maria").await;
     let found = house.find(meeting, &token).await.unwrap();
-    assert_eq!((found.org, found.meeting, found.attendee.to_string()), (house.org, meeting, attendee.clone()));
+    assert_eq!((found.org, found.attendee.to_string()), (house.org, attendee.clone()));
     assert!(found.is_plain && !found.is_share && found.may_record);
     assert_eq!((found.external_user_id.as_str(), found.person.name.reveal().as_str()), ("3f2a#Maria", "Maria"));
     assert_eq!((found.person.role, found.capabilities.audio), (RoleView::Guest, Capability::SendReceive));
@@ -373,4 +376,159 @@ async fn client_events_are_taken_from_pages_of_any_origin_with_a_token() {
     );
     assert_eq!(house.send(post("forged")).await.status, StatusCode::FORBIDDEN);
     assert!(house.app.metrics.render().contains("signaling_client_events_total 1"));
+}
+
+impl House {
+    async fn hook(&self) {
+        target::add(&self.app.db, &self.app.keys, self.org, "https://hooks.example.org/").await.unwrap();
+    }
+
+    /// What waits to be told, without the word that all begin with.
+    async fn told(&self) -> Vec<(String, Value)> {
+        let rows = sqlx::query("SELECT body FROM webhook_delivery WHERE org_id = $1 ORDER BY seq")
+            .bind(self.org.as_uuid())
+            .fetch_all(&mut self.database.owner().await)
+            .await
+            .unwrap();
+        let read = |row: &sqlx::postgres::PgRow| {
+            let body: Value = serde_json::from_str(row.get(0)).unwrap();
+            (body["detail"]["eventType"].as_str().unwrap().replace("chime:", ""), body)
+        };
+        rows.iter().map(read).collect()
+    }
+}
+
+fn names(told: &[(String, Value)]) -> Vec<&str> {
+    told.iter().map(|(name, _)| name.as_str()).collect()
+}
+
+#[tokio::test]
+async fn what_happens_is_told_once_and_with_the_change_itself() {
+    let house = House::open().await;
+    house.meeting("before").await;
+    house.hook().await;
+    let meeting = house.meeting("one").await;
+    house.meeting("one").await;
+    let (attendee, _) = house.attendee(meeting, "user").await;
+    house.attendee(meeting, "user").await;
+    let bad =
+        json!({"ExternalUserId": "other", "Capabilities": {"Audio": "None", "Video": "None", "Content": "Receive"}});
+    house.ask("POST", &format!("/meetings/{meeting}/attendees"), bad).await;
+    house.ask("DELETE", &format!("/meetings/{meeting}/attendees/{attendee}"), Value::Null).await;
+    house.ask("DELETE", &format!("/meetings/{meeting}"), Value::Null).await;
+    house.ask("DELETE", &format!("/meetings/{meeting}"), Value::Null).await;
+    let told = house.told().await;
+    assert_eq!(names(&told), ["MeetingStarted", "AttendeeAdded", "AttendeeDeleted", "MeetingEnded"]);
+    for (_, body) in &told {
+        let detail = &body["detail"];
+        assert_eq!(
+            (detail["meetingId"].as_str().unwrap(), &detail["externalMeetingId"]),
+            (meeting.to_string().as_str(), &json!("one"))
+        );
+        assert_eq!(
+            (body["region"].as_str(), detail["timestamp"].as_i64()),
+            (Some("us-east-1"), Some(START.unix_timestamp() * 1000))
+        );
+    }
+    assert_eq!(
+        (&told[1].1["detail"]["attendeeId"], &told[1].1["detail"]["externalUserId"]),
+        (&json!(attendee), &json!("user"))
+    );
+}
+
+#[tokio::test]
+async fn what_happens_in_rooms_is_told_with_the_names_of_the_api() {
+    let house = House::open().await;
+    let meeting = house.meeting("one").await;
+    let (attendee, _) = house.attendee(meeting, "user").await;
+    let happen = |id: &str, is_share, what| {
+        house.app.happenings.put(house.org, Happening { id: id.into(), is_share, what, at: START });
+    };
+    happen(&attendee, false, What::Joined);
+    writer::write_now(&house.app).await;
+    assert!(house.told().await.is_empty(), "nobody asked to be told");
+    house.hook().await;
+    happen(&attendee, false, What::Authorized);
+    happen(&attendee, false, What::Joined);
+    happen(&attendee, false, What::PictureOn);
+    happen(&format!("{attendee}#content"), true, What::Joined);
+    happen(&format!("{attendee}#content"), true, What::PictureOff);
+    happen(&ParticipantId::random().to_string(), false, What::Joined);
+    // Also of a meeting that is over by the time of writing.
+    house.ask("DELETE", &format!("/meetings/{meeting}"), Value::Null).await;
+    happen(&attendee, false, What::Left);
+    writer::write_now(&house.app).await;
+    let told = house.told().await;
+    assert_eq!(
+        names(&told),
+        [
+            "MeetingEnded",
+            "AttendeeAuthorized",
+            "AttendeeJoined",
+            "AttendeeVideoStarted",
+            "AttendeeContentJoined",
+            "AttendeeContentVideoStopped",
+            "AttendeeLeft",
+        ]
+    );
+    for (_, body) in &told[1..] {
+        let detail = &body["detail"];
+        assert_eq!((&detail["attendeeId"], &detail["externalUserId"]), (&json!(attendee), &json!("user")));
+        assert_eq!(detail["meetingId"], json!(meeting));
+    }
+}
+
+#[tokio::test]
+async fn a_meeting_ends_with_the_visit_whose_room_it_is() {
+    let house = House::open().await;
+    house.hook().await;
+    let visit = house.visit().await;
+    let meeting = house.meeting(&visit.to_string()).await;
+    let (_, token) = house.attendee(meeting, "p-1").await;
+    let actor = crate::auth::Actor::System { org: house.org };
+    db::audited(&house.app.db, house.org, &actor, async |tx| {
+        let to = visit::VisitStatus::Cancelled;
+        let moved = visit::store::move_to(tx, visit, to, None, START).await?;
+        Ok::<_, crate::Error>(((), moved.events()))
+    })
+    .await
+    .unwrap();
+    assert!(matches!(house.find(meeting, &token).await, Err(Absent::Ended)));
+    lifetime::look(&house.app).await.unwrap();
+    lifetime::look(&house.app).await.unwrap();
+    let told = house.told().await;
+    assert_eq!(names(&told), ["MeetingStarted", "AttendeeAdded", "MeetingEnded"]);
+    let row = sqlx::query("SELECT end_reason FROM chime_meeting WHERE meeting_id = $1")
+        .bind(meeting.as_uuid())
+        .fetch_one(&mut house.database.owner().await)
+        .await
+        .unwrap();
+    assert_eq!(row.get::<String, _>(0), "VISIT_OVER");
+}
+
+#[tokio::test]
+async fn who_signs_badly_too_often_is_not_looked_up_any_more() {
+    let house = House::open().await;
+    let bare = || Request::builder().uri("/meetings/x").body(Body::empty()).unwrap();
+    for _ in 0..60 {
+        assert_ne!(house.send(bare()).await.status, StatusCode::TOO_MANY_REQUESTS);
+    }
+    let refused = house.send(bare()).await;
+    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(refused.headers["x-amzn-errortype"], "ThrottlingException");
+    assert_eq!(
+        house.ask("GET", "/meetings/x", Value::Null).await.status,
+        StatusCode::TOO_MANY_REQUESTS,
+        "whoever asks"
+    );
+    house.clock.set(START + Duration::from_secs(1));
+    assert_eq!(house.ask("GET", "/meetings/x", Value::Null).await.body["Message"], "MeetingId must be a UUID");
+}
+
+#[tokio::test]
+async fn pages_of_any_origin_read_the_nearest_region() {
+    let house = House::open().await;
+    let answer = house.send(Request::builder().uri("/nearest-media-region").body(Body::empty()).unwrap()).await;
+    assert_eq!((answer.status, answer.body), (StatusCode::OK, json!({"region": "us-east-1"})));
+    assert_eq!(answer.headers["access-control-allow-origin"], "*");
 }

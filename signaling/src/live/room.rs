@@ -7,6 +7,7 @@ mod outside;
 mod relay;
 #[cfg(test)]
 mod tests;
+mod told_outside;
 mod translated;
 
 use std::time::Duration;
@@ -18,7 +19,8 @@ use wire::{ParticipantId, Redacted, RoomId};
 use crate::auth::Actor;
 use crate::consent::{ConsentStatus, ConsentText};
 use crate::live::board::Board;
-use crate::live::face::{Face, Side};
+use crate::live::face::{Face, Gallery, Side};
+use crate::live::notable::{Noted, What};
 use crate::live::roster::{Line, Moment, Outgoing, Person, Roster, Seat, SocketId};
 use crate::live::streams::{Numbers, Streams};
 use crate::problem::Code;
@@ -114,6 +116,8 @@ pub(crate) struct RoomState<O> {
     told: translated::Told,
     /// Numbers of connections that ended without a goodbye since the last time people were told.
     dropped: Vec<u32>,
+    /// What was told outside.
+    noted: Noted,
 }
 
 impl<O: Outside> RoomState<O> {
@@ -135,12 +139,18 @@ impl<O: Outside> RoomState<O> {
             board: Board::default(),
             told: translated::Told::default(),
             dropped: Vec::new(),
+            noted: Noted::default(),
         }
     }
 
     /// True when the task should end.
     pub(crate) const fn is_over(&self) -> bool {
         self.is_over
+    }
+
+    /// True while somebody, waiting or inside, has a connection for sound.
+    pub(crate) fn is_attended(&self) -> bool {
+        self.roster.iter().any(|seat| seat.peer().is_some())
     }
 
     /// When `handle_time` must run next, on the steady clock.
@@ -171,13 +181,20 @@ impl<O: Outside> RoomState<O> {
                 self.join_share(who, newcomer, joining.line).await?;
             }
             Face::Native | Face::Translated(_) => {
-                if let Face::Translated(newcomer) = face {
-                    self.bring_rights(who, newcomer.rights).await?;
-                }
+                let news = match face {
+                    Face::Translated(newcomer) => {
+                        self.bring_rights(who, newcomer.rights).await?;
+                        self.is_new_client(who, newcomer.client).then(|| newcomer.alias.id.clone())
+                    }
+                    Face::Native | Face::Share(_) => None,
+                };
                 if self.roster.find(who).is_some() {
                     self.take_over(joining).await;
                 } else {
                     self.take_seat(joining).await?;
+                }
+                if let Some(id) = news {
+                    self.tell_one(id, What::Authorized);
                 }
             }
         }
@@ -240,10 +257,13 @@ impl<O: Outside> RoomState<O> {
         };
         let (gone, unshared) = (due(Seat::kept_until), due(Seat::share_kept_until));
         for who in unshared {
+            self.dropped.extend(self.roster.find(who).and_then(Seat::share_number));
             self.drop_share(who, None).await;
         }
         for who in gone {
-            self.dropped.extend(self.roster.find(who).map(|seat| seat.number));
+            if let Some(seat) = self.roster.find(who) {
+                self.dropped.extend([Some(seat.number), seat.share_number()].into_iter().flatten());
+            }
             self.give_up_seat(who).await;
         }
         if is_due(self.empty_since.map(|at| at + self.empty_kept())) {
@@ -266,6 +286,7 @@ impl<O: Outside> RoomState<O> {
         for who in everyone {
             self.give_up_seat(who).await;
         }
+        self.tell_outside(&[], &Gallery::default());
     }
 
     /// A credential was revoked elsewhere: its holder goes.
@@ -306,6 +327,7 @@ impl<O: Outside> RoomState<O> {
         for seat in self.roster.iter_mut() {
             seat.end(now, EndReason::Failed, close::FAILED);
         }
+        self.tell_all_dropped();
         self.close().await;
     }
 
@@ -316,6 +338,7 @@ impl<O: Outside> RoomState<O> {
         for seat in self.roster.iter_mut() {
             seat.end(now, EndReason::Failed, close::FAILED);
         }
+        self.tell_all_dropped();
         self.note_capture_ended(StopReason::RoomFailed).await;
     }
 

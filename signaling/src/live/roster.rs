@@ -220,6 +220,11 @@ impl Seat {
         share.away_since.map(|at| at + TRANSLATED_SEAT_KEPT)
     }
 
+    /// The number of what they share by a connection of its own.
+    pub(crate) fn share_number(&self) -> Option<u32> {
+        Some(self.face.as_ref()?.share.as_ref()?.number)
+    }
+
     /// The Peer, while the sfu has it.
     pub(crate) fn peer(&self) -> Option<PeerId> {
         self.media.as_ref().filter(|m| !m.is_lost).map(|m| m.peer)

@@ -12,6 +12,7 @@ use crate::db::{self, Tx};
 use crate::error::{Error, Result};
 use crate::ice::Relay;
 use crate::ids::OrgId;
+use crate::live::notable::Happening;
 use crate::live::room::{Change, Outside, Stored};
 use crate::live::sfu;
 use crate::problem::Problem;
@@ -47,6 +48,10 @@ impl Outside for World {
 
     fn note(&self, sample: Sample) {
         self.app.samples.put(Place { org: self.org, visit: self.visit }, sample);
+    }
+
+    fn tell(&self, happening: Happening) {
+        self.app.happenings.put(self.org, happening);
     }
 }
 

@@ -10,6 +10,7 @@ use super::{Fault, StopReason};
 use crate::auth::Actor;
 use crate::consent::{ConsentStatus, ConsentText, Decision};
 use crate::ice::Relay;
+use crate::live::notable::Happening;
 use crate::quality::Sample;
 
 /// A durable act. Each is one transaction that also holds its audit event.
@@ -70,4 +71,6 @@ pub(crate) trait Outside: Send + Sync {
     fn relay(&self) -> Option<&Relay>;
     /// Takes a quality sample, or drops it: a Room never waits for measurements.
     fn note(&self, sample: Sample);
+    /// Takes what happened, for whoever wants to know, or drops it: a Room does not wait for that either.
+    fn tell(&self, happening: Happening);
 }

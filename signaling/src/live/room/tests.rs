@@ -3,6 +3,7 @@
 mod drain;
 mod media;
 mod relay;
+mod told_outside;
 mod translated;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,7 @@ use wire::{PeerId, RecordingId, TrackId, VisitId};
 use super::*;
 use crate::ice::Relay;
 use crate::ids::OrgId;
+use crate::live::notable::Happening;
 use crate::ws::message::{Practice, RoleView};
 
 /// What a Room did to the world, in order.
@@ -35,6 +37,7 @@ struct World {
     broken: Vec<&'static str>,
     consents: BTreeMap<ParticipantId, ConsentStatus>,
     samples: Vec<Sample>,
+    happenings: Vec<Happening>,
 }
 
 #[derive(Clone, Default)]
@@ -115,6 +118,10 @@ impl Outside for Fake {
 
     fn note(&self, sample: Sample) {
         self.world().samples.push(sample);
+    }
+
+    fn tell(&self, happening: Happening) {
+        self.world().happenings.push(happening);
     }
 }
 

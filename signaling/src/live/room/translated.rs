@@ -249,6 +249,7 @@ impl<O: Outside> RoomState<O> {
     /// Tells translated clients what changed for them since the last time. Who waits sees nobody but oneself.
     pub(super) fn tell_translated(&mut self) {
         if self.roster.iter().all(|seat| seat.face.is_none()) {
+            self.tell_outside(&[], &Gallery::default());
             self.dropped.clear();
             return;
         }
@@ -257,6 +258,9 @@ impl<O: Outside> RoomState<O> {
         let present = self.to_present(&gallery);
         let is_presence_new = present != self.told.presence.present;
         let is_gallery_new = gallery != *self.told.gallery;
+        if is_presence_new || is_gallery_new {
+            self.tell_outside(&present, &gallery);
+        }
         if is_presence_new {
             let dropped = std::mem::take(&mut self.dropped);
             self.told.presence = Arc::new(Presence { present, dropped });
