@@ -4,6 +4,8 @@ The names of operations and exceptions come from the service models that boto3 c
 somebody has thought about it.
 """
 
+import pathlib
+import re
 import unittest
 import uuid
 
@@ -370,6 +372,13 @@ class Everything(unittest.TestCase):
             self.assertEqual(set(model.operation_names) - CALLED[service], set(), service)
             exceptions = {shape.name for shape in model.error_shapes}
             self.assertEqual(exceptions - SEEN[service] - NOT_PROVOKED[service], set(), service)
+
+    def test_the_documentation_names_each_operation(self):
+        document = pathlib.Path(__file__).resolve().parents[2] / "docs" / "moving-from-chime.md"
+        words = set(re.findall(r"\w+", document.read_text(encoding="utf-8")))
+        for service in CALLED:
+            names = set(botocore.session.get_session().get_service_model(service).operation_names)
+            self.assertEqual(names - words, set(), service)
 
 
 def load_tests(loader, _tests, _pattern):

@@ -110,6 +110,7 @@ mod tests {
             who,
             alias: alias("ann"),
             is_share: *is_share,
+            is_held: false,
             group: 1,
             track: TrackId::random(),
             streams: Vec::new(),

@@ -177,7 +177,9 @@ impl<O: Outside> RoomState<O> {
             tracing::info!(participant = ?who, ?peer, ?reason, "the media connection of a share is lost");
             let Some(media) = &mut share.media else { return };
             media.lose();
+            let number = share.number;
             if media.socket.is_some() && media.socket == share.line.as_ref().map(|line| line.socket) {
+                self.dropped.push(number);
                 self.drop_share(who, Some(EndReason::Failed)).await;
             }
         }

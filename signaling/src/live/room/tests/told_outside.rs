@@ -46,6 +46,7 @@ impl Scene {
             track: TrackId::random(),
             codec: wire::control::Codec::Vp8,
             kbits: vec![500],
+            sizes: vec![None],
         };
         let tracks = shown.iter().map(track).collect();
         self.event(Event::Published { room: self.id(), tracks }).await;
