@@ -79,9 +79,16 @@ fn find_token(headers: &HeaderMap) -> Option<Redacted<String>> {
     Some(Redacted::new(token.to_owned()))
 }
 
-async fn find_attendance(app: &App, meeting: &str, token: Option<Redacted<String>>) -> Result<Attendance, Denied> {
-    let meeting: MeetingId = meeting.parse().map_err(|_| Denied::Unknown)?;
-    let token = token.ok_or(Denied::Unknown)?;
+/// What a socket came with.
+#[derive(Debug)]
+struct Credential {
+    meeting: String,
+    token: Option<Redacted<String>>,
+}
+
+async fn find_attendance(app: &App, credential: &Credential) -> Result<Attendance, Denied> {
+    let meeting: MeetingId = credential.meeting.parse().map_err(|_| Denied::Unknown)?;
+    let token = credential.token.as_ref().ok_or(Denied::Unknown)?;
     let found = timeout(LOOK_WITHIN, attendance::find(app, meeting, token.reveal())).await;
     found.map_err(|_| Denied::Failed)?.map_err(|absent| match absent {
         Absent::Unknown => Denied::Unknown,
@@ -98,13 +105,15 @@ struct Connection {
     app: App,
     socket: WebSocket,
     session: Session,
+    credential: Credential,
     attendance: Option<Attendance>,
     seat: Option<(SocketId, mpsc::Receiver<Outgoing>, RoomHandle)>,
     started: Instant,
 }
 
 async fn attend(app: App, socket: WebSocket, meeting: String, token: Option<Redacted<String>>) {
-    let found = find_attendance(&app, &meeting, token).await;
+    let credential = Credential { meeting, token };
+    let found = find_attendance(&app, &credential).await;
     let own = found.as_ref().map(|attendance| Own {
         who: attendance.person.participant,
         rights: attendance.capabilities.to_rights(),
@@ -115,7 +124,7 @@ async fn attend(app: App, socket: WebSocket, meeting: String, token: Option<Reda
     let session = Session::new(now, own.map_err(|denied| *denied));
     let metrics = app.metrics.clone();
     let _counted = metrics.count_socket();
-    let mut connection = Connection { app, socket, session, attendance: found.ok(), seat: None, started };
+    let mut connection = Connection { app, socket, session, credential, attendance: found.ok(), seat: None, started };
     let code = connection.run().await;
     if let Some((id, _, room)) = connection.seat.take() {
         // A seat that has another line by now is not touched by this.
@@ -265,11 +274,23 @@ impl Connection {
             // Otherwise the Room ended at this moment: another one opens.
             if let Ok(result) = room.join(joining).await {
                 result?;
+                look_again(&self.app, &self.credential, attendance, &room).await;
                 self.seat = Some((id, outgoing, room));
                 return Ok(());
             }
         }
         Err(Code::Unavailable.problem())
+    }
+}
+
+/// What changed since the socket opened found nobody in the Room to be told.
+async fn look_again(app: &App, credential: &Credential, before: &Attendance, room: &RoomHandle) {
+    let who = before.person.participant;
+    match find_attendance(app, credential).await {
+        Ok(now) if now.capabilities != before.capabilities => room.set_rights(who, now.capabilities.to_rights()).await,
+        Err(Denied::Unknown | Denied::Ended) => room.revoke(who).await,
+        // What cannot be looked up may be as it was.
+        Ok(_) | Err(Denied::Failed) => {}
     }
 }
 

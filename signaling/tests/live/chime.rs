@@ -226,6 +226,44 @@ async fn who_has_no_place_is_told_so_inside_the_protocol() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_changes_while_somebody_comes_in_holds_for_them() {
+    let house = House::open().await;
+    let (id, people) = meeting(&house, None, &["alice", "bob"]).await;
+    let mut owner = house.owner().await;
+    let ping =
+        || Frame { ping_pong: Some(frames::PingPong { r#type: 1, ping_id: 5 }), ..Frame::new(FrameType::PingPong, 1) };
+    let mut alice = Caller::connect(&house, &id, &people[0].token).await;
+    let mut bob = Caller::connect(&house, &id, &people[1].token).await;
+    for caller in [&mut alice, &mut bob] {
+        caller.say(ping()).await;
+        // Whose token it is was looked up by now.
+        caller.hear(FrameType::PingPong).await;
+    }
+    let capabilities = json!({"Audio": "Receive", "Video": "Receive", "Content": "None"});
+    sqlx::query("UPDATE chime_attendee SET capabilities = $1 WHERE attendee_id = $2")
+        .bind(capabilities)
+        .bind(people[0].id)
+        .execute(&mut owner)
+        .await
+        .unwrap();
+    sqlx::query("UPDATE chime_attendee SET deleted_at = now() WHERE attendee_id = $1")
+        .bind(people[1].id)
+        .execute(&mut owner)
+        .await
+        .unwrap();
+    alice.join(1).await;
+    alice.hear(FrameType::Index).await;
+    let rights = house.sfu.last(|command| match command {
+        Command::SetRights { participant, rights, .. } if *participant == people[0].who => Some(*rights),
+        _ => None,
+    });
+    assert!(!rights.sends_audio && rights.receives_audio && !rights.sends_content);
+    bob.join(2).await;
+    assert_eq!(bob.hear(FrameType::AudioStatus).await.audio_status.unwrap().audio_status, Some(411));
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rubbish_closes_its_own_socket_alone() {
     let house = House::open().await;
     let (id, people) = meeting(&house, None, &["alice", "bob"]).await;
