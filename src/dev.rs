@@ -20,7 +20,7 @@ use signaling::config::Profile;
 use signaling::db::Db;
 use signaling::recording::Vault;
 use signaling::{SignalingConfig, Stop};
-use vault::{LocalKey, StoreConfig, StoreKind};
+use vault::{Buckets, LocalKey, StoreConfig, StoreKind};
 use wire::{Redacted, settings};
 
 use crate::Error;
@@ -45,6 +45,7 @@ const NAMED: &[&str] = &[
     "webhook_retry",
     "webhook_give_up",
     "webhook_kept",
+    "chime_pipelines",
 ];
 
 /// How long requests under way may take after a stop: everything together ends within 5 s.
@@ -133,8 +134,15 @@ async fn serve(options: &Options, data_dir: &Path, postgres: &mut Postgres, stop
         store: vault::store::open(&store).await?,
         keys: Arc::new(LocalKey::open_or_create(&keys::folder(data_dir)?.join("recordings.key"))?),
     };
+    let named = vault::store::load_buckets(&store, None, settings::env)?;
+    let buckets = match named.kind {
+        StoreKind::S3 => named,
+        // Beside everything else of this directory.
+        StoreKind::Folder => StoreConfig::in_folder(data_dir.join("buckets")),
+    };
+    let buckets = Buckets::open(&buckets).await?;
     let process = ProcessConfig::load(None)?;
-    let roles = Roles { signaling, keys: signing, sfu, recorder, vault, process };
+    let roles = Roles { signaling, keys: signing, sfu, recorder, vault, buckets, process };
     let on_ready = |address: SocketAddr| {
         welcome(address, &code);
         crate::serve::announce(address);

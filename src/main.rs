@@ -1,5 +1,6 @@
 //! The `anteroom` command: every role of the product is one of its subcommands.
 
+mod chime_bucket;
 mod chime_key;
 mod dev;
 mod doctor;
@@ -40,6 +41,8 @@ enum Command {
     ChimeKey(chime_key::Options),
     /// Add, list and remove the addresses that an organisation's events are told to.
     Webhook(webhook::Options),
+    /// Allow, list and revoke the buckets that captures of the Chime API may go to.
+    ChimeBucket(chime_bucket::Options),
     /// Print a coturn configuration for this server: a relay that reaches its media ports and nothing else.
     TurnConfig(turn::Options),
     /// Say what this machine lacks, in words.
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Init(options) => in_runtime(telemetry::Format::Human, init::run(options)),
         Command::ChimeKey(options) => in_runtime(telemetry::Format::Human, chime_key::run(options)),
         Command::Webhook(options) => in_runtime(telemetry::Format::Human, webhook::run(options)),
+        Command::ChimeBucket(options) => in_runtime(telemetry::Format::Human, chime_bucket::run(options)),
         Command::Token(options) => token::run(&options),
         Command::TurnConfig(options) => turn::run(&options),
         Command::Doctor(options) => doctor::run(&options),

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use vault::Buckets;
 use wire::tap_link::TapExchange;
 
 use crate::Error;
@@ -31,6 +32,8 @@ pub(crate) struct Roles {
     pub(crate) recorder: RecorderConfig,
     /// Where recordings rest, and what wraps their keys: the recorder writes there, playback reads.
     pub(crate) vault: Vault,
+    /// Where captures are delivered.
+    pub(crate) buckets: Buckets,
     pub(crate) process: ProcessConfig,
 }
 
@@ -60,12 +63,17 @@ pub(crate) async fn run(roles: Roles, on_ready: impl FnOnce(SocketAddr), stop: S
     // Held from here on, and named to signaling: what is tapped in this process this process records.
     let spool = Spool::open(&roles.recorder.spool).map_err(|error| format!("the recorder: {error}"))?;
     let (store, kek) = (Arc::clone(&roles.vault.store), Arc::clone(&roles.vault.keys));
-    let settings = SignalingConfig { vault: Some(roles.vault), recorder: Some(spool.recorder()), ..roles.signaling };
+    let settings = SignalingConfig {
+        vault: Some(roles.vault),
+        has_bucket_keys: roles.buckets.has_keys(),
+        recorder: Some(spool.recorder()),
+        ..roles.signaling
+    };
+    let recording = RecorderConfig { buckets: Some(roles.buckets), ..roles.recorder };
     let (ready, is_ready) = oneshot::channel();
     // Signaling goes first, because it speaks to people; its end closes the rooms; what their taps held the recorder then has.
     let [stop_signaling, stop_sfu, stop_recorder] = [(); 3].map(|()| CancellationToken::new());
-    let mut recorder =
-        tokio::spawn(recorder::run(roles.recorder, spool, store, kek, taps.clone(), stop_recorder.clone()));
+    let mut recorder = tokio::spawn(recorder::run(recording, spool, store, kek, taps.clone(), stop_recorder.clone()));
     let mut sfu = tokio::spawn(sfu.run(sfu_end, taps, stop_sfu.clone()));
     let told = Stop { drain: stop.drain.clone(), now: stop_signaling.clone() };
     let mut signaling = tokio::spawn(signaling::run(settings, roles.keys, signaling_end, ready, told));

@@ -9,7 +9,7 @@ use sfu::SfuConfig;
 use signaling::SignalingConfig;
 use signaling::auth::keys::Keys;
 use signaling::recording::Vault;
-use vault::{LocalKey, StoreConfig};
+use vault::{Buckets, LocalKey, StoreConfig};
 use wire::settings;
 
 use crate::Error;
@@ -19,7 +19,7 @@ use crate::roles::{self, Roles};
 /// What `anteroom serve` may be told; the rest are settings, see docs/operations.md.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
-    /// A TOML file with the tables `signaling`, `sfu`, `recorder` and `store`. Variables named ANTEROOM_... override it.
+    /// A TOML file with the tables `signaling`, `sfu`, `recorder`, `store` and `buckets`. Variables named ANTEROOM_... override it.
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
 }
@@ -32,12 +32,14 @@ pub(crate) async fn run(options: Options) -> Result<(), Error> {
     let keys = Keys::read(&signaling.key_dir)?;
     let sfu: SfuConfig = settings::load("sfu", SfuConfig::FIELDS, file, settings::env)?;
     let recorder = RecorderConfig::load(file, settings::env)?;
+    let store = StoreConfig::load(file, settings::env)?;
+    let buckets = Buckets::open(&vault::store::load_buckets(&store, file, settings::env)?).await?;
     let vault = Vault {
-        store: vault::store::open(&StoreConfig::load(file, settings::env)?).await?,
+        store: vault::store::open(&store).await?,
         keys: Arc::new(LocalKey::open(&signaling.key_dir.join("recordings.key"))?),
     };
     let process = ProcessConfig::load(file)?;
-    let roles = Roles { signaling, keys, sfu, recorder, vault, process };
+    let roles = Roles { signaling, keys, sfu, recorder, vault, buckets, process };
     roles::run(roles, announce, stop).await
 }
 

@@ -118,7 +118,10 @@ impl Assembly {
     /// As `sink` does.
     pub fn feed<E>(&mut self, frame: TapFrame, sink: &mut impl FnMut(Piece) -> Result<(), E>) -> Result<(), E> {
         match frame {
-            TapFrame::Started { at, .. } | TapFrame::Ended { at, .. } | TapFrame::TrackEnded { at, .. } => {
+            TapFrame::Started { at, .. }
+            | TapFrame::Ended { at, .. }
+            | TapFrame::TrackEnded { at, .. }
+            | TapFrame::Note { at, .. } => {
                 self.time(at.0);
             }
             TapFrame::Gap { packets, at } => {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use vault::Buckets;
 use wire::Redacted;
 use wire::settings::{self, SettingsError};
 
@@ -17,6 +18,9 @@ pub struct RecorderConfig {
     /// Journals and sealed files until they are stored. Give it a durable disk: what is here and not yet stored exists nowhere else.
     /// 1.1 GB for each hour of a two-party visit in 720p.
     pub spool: PathBuf,
+    /// Where deliveries go; whoever starts the role opens them. Without them no delivery can be made.
+    #[serde(skip)]
+    pub buckets: Option<Buckets>,
     /// What the role counts; whoever starts it keeps a clone to show.
     #[serde(skip)]
     pub metrics: Metrics,
@@ -24,7 +28,12 @@ pub struct RecorderConfig {
 
 impl Default for RecorderConfig {
     fn default() -> Self {
-        Self { database_url: Redacted::default(), spool: PathBuf::from("spool"), metrics: Metrics::default() }
+        Self {
+            database_url: Redacted::default(),
+            spool: PathBuf::from("spool"),
+            buckets: None,
+            metrics: Metrics::default(),
+        }
     }
 }
 

@@ -53,6 +53,12 @@ pub enum Error {
     /// The data key of a begun job is missing.
     #[error("the job has no data key")]
     NoKey,
+    /// Something was ordered, and there are no buckets.
+    #[error("no buckets are configured")]
+    NoBuckets,
+    /// Other objects have all the names that a piece could have.
+    #[error("the names of a piece are taken")]
+    Taken,
     /// Another worker has the job.
     #[error("the lease was lost")]
     LeaseLost,
@@ -68,6 +74,7 @@ impl Error {
             Self::Key(_) | Self::NoKey => "KEY",
             Self::Seal(_) => "SEAL",
             Self::Store(_) | Self::Read(_) => "STORE",
+            Self::NoBuckets | Self::Taken => "BUCKET",
             Self::Mux(_) => "MUX",
             Self::Mix(_) => "MIX",
             Self::File(_) | Self::Manifest(_) | Self::Name(_) => "FILE",

@@ -1,4 +1,5 @@
-//! One job through its steps: Claimed, Capturing, Sealing, Uploading, Stored. Each step can be taken again after a crash.
+//! One job through its steps: Claimed, Capturing, Sealing, Uploading, Stored, and the delivery of what was ordered beside. Each step
+//! can be taken again after a crash.
 
 use std::fs;
 use std::io::Write as _;
@@ -7,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vault::keys::recording_context;
-use vault::{DataKey, KeyProvider, SealedObject, Store, StoreError};
+use vault::{Buckets, DataKey, KeyProvider, SealedObject, Store, StoreError};
 use wire::manifest::Manifest;
 use wire::tap_link::TapExchange;
 
+use crate::deliver;
 use crate::error::{Error, Result};
 use crate::journal::{self, Journal};
 use crate::metrics::{Ended, Metrics};
@@ -19,7 +21,7 @@ use crate::source;
 use crate::store::{Claimed, Jobs, LEASE, Step};
 
 /// After so many claims a job is given up; with the longest pause this is some hours of a store that is away.
-const MAX_ATTEMPTS: i32 = 240;
+pub(crate) const MAX_ATTEMPTS: i32 = 240;
 /// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// The manifest in the spool. Sealed files beside it are whole once it is there, and are never sealed again.
@@ -32,6 +34,8 @@ pub(crate) struct Tools {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) keys: Arc<dyn KeyProvider>,
     pub(crate) taps: TapExchange,
+    /// Where deliveries go.
+    pub(crate) buckets: Option<Buckets>,
     pub(crate) spool: PathBuf,
     pub(crate) metrics: Metrics,
 }
@@ -67,7 +71,7 @@ pub(crate) async fn run(tools: &Tools, job: Claimed) {
     }
 }
 
-fn pause_after(attempts: i32) -> Duration {
+pub(crate) fn pause_after(attempts: i32) -> Duration {
     let doublings = u32::try_from(attempts.clamp(1, 7) - 1).unwrap_or(0);
     (Duration::from_secs(1) * 2_u32.pow(doublings)).min(LONGEST_PAUSE)
 }
@@ -96,25 +100,44 @@ async fn steps(tools: &Tools, job: &Claimed) -> Result<()> {
         }
     }
 
-    let manifest = match read_manifest(&folder)? {
-        Some(manifest) => manifest,
-        None => {
-            if journal::find(&folder)?.is_empty() {
-                return Err(Error::TapGone);
-            }
-            tools.jobs.step(job, Step::Sealing).await?;
-            with_lease(tools, job, seal(job, key.clone(), folder.clone())).await?
+    // Neither waits for the other: what can be kept is kept, whichever store is away.
+    let stored = if job.is_stored { Ok(()) } else { finish(tools, job, &key, &folder).await };
+    let delivered = match &job.order {
+        Some(order) if !matches!(stored, Err(Error::LeaseLost)) => {
+            with_lease(tools, job, Box::pin(deliver::deliver(tools, job, order, &key, &folder))).await
         }
+        Some(_) | None => Ok(()),
     };
-
-    tools.jobs.step(job, Step::Uploading).await?;
-    with_lease(tools, job, upload(tools, job, &key, &folder, &manifest)).await?;
-    tools.jobs.store(job, &manifest).await?;
+    match (stored, delivered) {
+        (Ok(()), Ok(())) => {}
+        // What may still come to its place is not given up because the other cannot.
+        (Err(Error::LeaseLost), _) | (_, Err(Error::LeaseLost)) => return Err(Error::LeaseLost),
+        (Err(stored), Err(delivered)) => return Err(if stored.is_final() { delivered } else { stored }),
+        (Err(error), Ok(())) | (Ok(()), Err(error)) => return Err(error),
+    }
     // Only now is there another copy. A folder that cannot be removed costs space, nothing else.
     if let Err(error) = fs::remove_dir_all(&folder) {
         tracing::warn!(recording = ?job.recording, kind = ?error.kind(), "the spool could not be cleared");
     }
     Ok(())
+}
+
+/// From the journal to sealed files in the store.
+async fn finish(tools: &Tools, job: &Claimed, key: &DataKey, folder: &Path) -> Result<()> {
+    let manifest = match read_manifest(folder)? {
+        Some(manifest) => manifest,
+        None => {
+            if journal::find(folder)?.is_empty() {
+                return Err(Error::TapGone);
+            }
+            tools.jobs.step(job, Step::Sealing).await?;
+            with_lease(tools, job, seal(job, key.clone(), folder.to_owned())).await?
+        }
+    };
+
+    tools.jobs.step(job, Step::Uploading).await?;
+    with_lease(tools, job, upload(tools, job, key, folder, &manifest)).await?;
+    tools.jobs.store(job, &manifest).await
 }
 
 /// The recording's data key; made and kept before the first byte is written under it.

@@ -2,7 +2,8 @@
 //!
 //! `worker` claims jobs from the database; `job` takes one through its steps; `source` reads the Tap into the `journal`.
 //! Everything after that is a function of the journal: `jitter`, `timeline` and `frame` under `assembly`, then `mux` and
-//! `render`. Files are sealed and stored by package `vault`.
+//! `render`. Files are sealed and stored by package `vault`. `delivery` cuts the same journal into the pieces that an order asks for,
+//! `deliver` brings them to their bucket, and `join` makes one file of them.
 
 use std::sync::Arc;
 
@@ -12,10 +13,13 @@ use wire::tap_link::TapExchange;
 
 pub mod assembly;
 mod config;
+mod deliver;
+pub mod delivery;
 pub mod error;
 pub mod frame;
 pub mod jitter;
 mod job;
+mod join;
 pub mod journal;
 pub mod metrics;
 pub mod mux;
@@ -49,7 +53,8 @@ pub async fn run(
     let jobs = store::Jobs::connect(&config, spool.recorder()).await?;
     jobs.let_go().await?;
     let folder = spool.path().to_owned();
-    let tools = job::Tools { jobs, store, keys, taps, spool: folder, metrics: config.metrics.clone() };
+    let (buckets, metrics) = (config.buckets.clone(), config.metrics.clone());
+    let tools = job::Tools { jobs, store, keys, taps, buckets, spool: folder, metrics };
     worker::work(Arc::new(tools), stop).await;
     drop(spool);
     Ok(())

@@ -19,6 +19,7 @@ struct Figures {
     running: Gauge,
     jobs: Family<OutcomeLabels, Counter>,
     uploaded: Counter,
+    delivered: Counter,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -28,13 +29,16 @@ struct OutcomeLabels {
 
 impl Default for Figures {
     fn default() -> Self {
-        let (running, jobs, uploaded) = (Gauge::default(), Family::default(), Counter::default());
+        let (running, jobs) = (Gauge::default(), Family::default());
+        let (uploaded, delivered) = (Counter::default(), Counter::default());
         let mut registry = Registry::with_prefix("recorder");
         registry.register("jobs_running", "Recordings that are captured, sealed or uploaded now", running.clone());
         registry.register("jobs", "Attempts at a recording that ended", Family::clone(&jobs));
         let help = "Sealed files that the store has taken";
         registry.register_with_unit("uploaded", help, Unit::Bytes, uploaded.clone());
-        Self { registry, running, jobs, uploaded }
+        let help = "Objects that buckets have taken";
+        registry.register_with_unit("delivered", help, Unit::Bytes, delivered.clone());
+        Self { registry, running, jobs, uploaded, delivered }
     }
 }
 
@@ -75,6 +79,10 @@ impl Metrics {
 
     pub(crate) fn note_uploaded(&self, bytes: u64) {
         self.0.uploaded.inc_by(bytes);
+    }
+
+    pub(crate) fn note_delivered(&self, bytes: u64) {
+        self.0.delivered.inc_by(bytes);
     }
 }
 

@@ -79,7 +79,7 @@ pub struct Chunk {
 /// A whole file before it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// Its streams; video first.
+    /// Its streams.
     pub streams: Vec<Stream>,
     /// Its chunks in order.
     pub chunks: Vec<Chunk>,
@@ -109,10 +109,16 @@ pub enum MuxError {
 }
 
 impl Plan {
-    /// Plans the chunks: a new one at each keyframe of video and after a second.
+    /// Plans the chunks: a new one at each keyframe of video and after a second. Video comes first.
     #[must_use]
     pub fn new(mut streams: Vec<Stream>) -> Self {
         streams.sort_by_key(|stream| !stream.coding.is_video());
+        Self::in_order(streams)
+    }
+
+    /// The same, with the streams in the order in which they are given.
+    #[must_use]
+    pub fn in_order(streams: Vec<Stream>) -> Self {
         let mut order: Vec<(Micros, usize, usize)> = Vec::new();
         for (number, stream) in streams.iter().enumerate() {
             order.extend(stream.entries.iter().enumerate().map(|(frame, entry)| (entry.at, number, frame)));
@@ -168,4 +174,19 @@ impl Plan {
     fn entry(&self, (stream, frame): (usize, usize)) -> Option<&Entry> {
         self.streams.get(stream)?.entries.get(frame)
     }
+}
+
+/// The sets that stand before a keyframe, in 4-byte length form.
+pub(crate) fn parameter_sets(data: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let unit = |rest: &mut &[u8]| -> Option<Vec<u8>> {
+        let (length, tail) = rest.split_first_chunk::<4>()?;
+        let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+        let unit = tail.get(..length)?.to_vec();
+        *rest = tail.get(length..)?;
+        Some(unit)
+    };
+    let mut rest = data;
+    let (sps, pps) = (unit(&mut rest)?, unit(&mut rest)?);
+    let kind = |unit: &[u8]| unit.first().map_or(0, |first| first & 0x1f);
+    (kind(&sps) == 7 && kind(&pps) == 8).then_some((sps, pps))
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{Executor, PgPool};
 use vault::WrappedKey;
+use wire::delivery::{Delivered, Join, Order};
 use wire::manifest::Manifest;
 use wire::{RecorderId, RecordingId, Redacted, RoomId};
 
@@ -45,6 +46,18 @@ pub(crate) struct Claimed {
     pub(crate) tap_token: Option<Redacted<String>>,
     /// The data key, once there is one.
     pub(crate) key: Option<WrappedKey>,
+    /// The sealed files are in the store.
+    pub(crate) is_stored: bool,
+    /// What is still to be delivered.
+    pub(crate) order: Option<Order>,
+}
+
+/// One claimed joining.
+#[derive(Clone, Debug)]
+pub(crate) struct ClaimedJoin {
+    pub(crate) wanted: Join,
+    pub(crate) epoch: i32,
+    pub(crate) attempts: i32,
 }
 
 /// The job table, as `anteroom_recorder` sees it.
@@ -91,22 +104,27 @@ impl Jobs {
                  lease_until = now() + make_interval(secs => $2), updated_at = now()
              WHERE recording_id = (
                  SELECT recording_id FROM recording_job
-                 WHERE (worker = $1 OR worker IS NULL) AND state NOT IN ('STORED', 'FAILED')
+                 WHERE (worker = $1 OR worker IS NULL) AND (state NOT IN ('STORED', 'FAILED') OR delivery_state = 'DUE')
                      AND (lease_until IS NULL OR lease_until < now())
                  ORDER BY created_at LIMIT 1 FOR UPDATE SKIP LOCKED)
-             RETURNING recording_id, room_id, epoch, attempts, tap_token, dek_wrapped, kek_id",
+             RETURNING recording_id, room_id, state, epoch, attempts, tap_token, dek_wrapped, kek_id,
+                 CASE delivery_state WHEN 'DUE' THEN delivery_order END AS delivery_order",
             self.worker,
             LEASE.as_secs_f64(),
         )
         .fetch_optional(&self.pool)
         .await?;
-        Ok(row.map(|row| Claimed {
+        let Some(row) = row else { return Ok(None) };
+        let order = row.delivery_order.map(serde_json::from_value).transpose()?;
+        Ok(Some(Claimed {
             recording: RecordingId::from_uuid(row.recording_id),
             room: RoomId::from_uuid(row.room_id),
             epoch: row.epoch,
             attempts: row.attempts,
             tap_token: row.tap_token.map(Redacted::new),
             key: row.dek_wrapped.zip(row.kek_id).map(|(bytes, kek_id)| WrappedKey { kek_id, bytes }),
+            is_stored: row.state == "STORED",
+            order,
         }))
     }
 
@@ -145,7 +163,7 @@ impl Jobs {
     pub(crate) async fn renew(&self, job: &Claimed) -> Result<()> {
         let done = sqlx::query!(
             "UPDATE recording_job SET lease_until = now() + make_interval(secs => $3)
-             WHERE recording_id = $1 AND epoch = $2 AND state NOT IN ('STORED', 'FAILED')",
+             WHERE recording_id = $1 AND epoch = $2 AND (state NOT IN ('STORED', 'FAILED') OR delivery_state = 'DUE')",
             job.recording.as_uuid(),
             job.epoch,
             LEASE.as_secs_f64(),
@@ -158,7 +176,8 @@ impl Jobs {
     /// The recording is stored: playback finds it by this manifest.
     pub(crate) async fn store(&self, job: &Claimed, manifest: &Manifest) -> Result<()> {
         let done = sqlx::query!(
-            "UPDATE recording_job SET state = 'STORED', manifest = $3, error = NULL, lease_until = NULL, updated_at = now()
+            "UPDATE recording_job SET state = 'STORED', manifest = $3, error = NULL, updated_at = now(),
+                 lease_until = CASE delivery_state WHEN 'DUE' THEN lease_until END
              WHERE recording_id = $1 AND epoch = $2 AND state NOT IN ('STORED', 'FAILED')",
             job.recording.as_uuid(),
             job.epoch,
@@ -169,11 +188,74 @@ impl Jobs {
         held(done.rows_affected())
     }
 
+    /// Everything that was ordered is in its bucket.
+    pub(crate) async fn delivered(&self, job: &Claimed, delivered: &Delivered) -> Result<()> {
+        let done = sqlx::query!(
+            "UPDATE recording_job SET delivery_state = 'DONE', delivered = $3, updated_at = now(),
+                 lease_until = CASE WHEN state IN ('STORED', 'FAILED') THEN NULL ELSE lease_until END
+             WHERE recording_id = $1 AND epoch = $2 AND delivery_state = 'DUE'",
+            job.recording.as_uuid(),
+            job.epoch,
+            serde_json::to_value(delivered)?,
+        )
+        .execute(&self.pool)
+        .await?;
+        held(done.rows_affected())
+    }
+
+    /// Takes the oldest joining that nobody works on.
+    pub(crate) async fn claim_join(&self) -> Result<Option<ClaimedJoin>> {
+        let row = sqlx::query!(
+            "UPDATE join_job SET epoch = epoch + 1, attempts = attempts + 1, state = 'CLAIMED',
+                 lease_until = now() + make_interval(secs => $1), updated_at = now()
+             WHERE order_id = (
+                 SELECT order_id FROM join_job
+                 WHERE state IN ('QUEUED', 'CLAIMED') AND (lease_until IS NULL OR lease_until < now())
+                 ORDER BY created_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+             RETURNING wanted, epoch, attempts",
+            LEASE.as_secs_f64(),
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some(ClaimedJoin { wanted: serde_json::from_value(row.wanted)?, epoch: row.epoch, attempts: row.attempts }))
+    }
+
+    /// Holds a joining for so long: [`LEASE`], or the pause before it may be claimed again, with the reason.
+    pub(crate) async fn renew_join(&self, job: &ClaimedJoin, pause: Duration, error: Option<&str>) -> Result<()> {
+        let done = sqlx::query!(
+            "UPDATE join_job SET lease_until = now() + make_interval(secs => $3), error = $4, updated_at = now()
+             WHERE order_id = $1 AND epoch = $2 AND state = 'CLAIMED'",
+            job.wanted.id.as_uuid(),
+            job.epoch,
+            pause.as_secs_f64(),
+            error,
+        )
+        .execute(&self.pool)
+        .await?;
+        held(done.rows_affected())
+    }
+
+    /// A joining is done, or given up with this class of error.
+    pub(crate) async fn end_join(&self, job: &ClaimedJoin, error: Option<&str>) -> Result<()> {
+        let done = sqlx::query!(
+            "UPDATE join_job SET state = CASE WHEN $3::text IS NULL THEN 'DONE' ELSE 'FAILED' END, error = $3,
+                 lease_until = NULL, updated_at = now()
+             WHERE order_id = $1 AND epoch = $2 AND state = 'CLAIMED'",
+            job.wanted.id.as_uuid(),
+            job.epoch,
+            error,
+        )
+        .execute(&self.pool)
+        .await?;
+        held(done.rows_affected())
+    }
+
     /// Lets the job rest for a while; then it may be claimed again.
     pub(crate) async fn put_off(&self, job: &Claimed, class: &str, delay: Duration) -> Result<()> {
         let done = sqlx::query!(
             "UPDATE recording_job SET error = $3, lease_until = now() + make_interval(secs => $4), updated_at = now()
-             WHERE recording_id = $1 AND epoch = $2 AND state NOT IN ('STORED', 'FAILED')",
+             WHERE recording_id = $1 AND epoch = $2 AND (state NOT IN ('STORED', 'FAILED') OR delivery_state = 'DUE')",
             job.recording.as_uuid(),
             job.epoch,
             class,
@@ -187,8 +269,10 @@ impl Jobs {
     /// Gives the job up. What was captured stays in the spool for a person to look at.
     pub(crate) async fn fail(&self, job: &Claimed, class: &str) -> Result<()> {
         let done = sqlx::query!(
-            "UPDATE recording_job SET state = 'FAILED', error = $3, tap_token = NULL, lease_until = NULL, updated_at = now()
-             WHERE recording_id = $1 AND epoch = $2 AND state NOT IN ('STORED', 'FAILED')",
+            "UPDATE recording_job SET state = CASE state WHEN 'STORED' THEN 'STORED' ELSE 'FAILED' END, error = $3,
+                 delivery_state = CASE delivery_state WHEN 'DUE' THEN 'FAILED' ELSE delivery_state END,
+                 tap_token = NULL, lease_until = NULL, updated_at = now()
+             WHERE recording_id = $1 AND epoch = $2 AND (state NOT IN ('STORED', 'FAILED') OR delivery_state = 'DUE')",
             job.recording.as_uuid(),
             job.epoch,
             class,
@@ -202,7 +286,7 @@ impl Jobs {
     /// start, because whoever holds the spool's lock knows that the one before is dead. Signaling counts its silence from here.
     pub(crate) async fn let_go(&self) -> Result<()> {
         sqlx::query!(
-            "UPDATE recording_job SET lease_until = NULL, updated_at = now() WHERE worker = $1 AND state NOT IN ('STORED', 'FAILED')",
+            "UPDATE recording_job SET lease_until = NULL, updated_at = now() WHERE worker = $1 AND (state NOT IN ('STORED', 'FAILED') OR delivery_state = 'DUE')",
             self.worker,
         )
         .execute(&self.pool)

@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::job::{self, Tools};
+use crate::join;
 
 /// Recordings at a time; more wait in the table, their Taps in their queues.
 const MAX_JOBS: usize = 256;
@@ -58,9 +59,22 @@ async fn claim_all(tools: &Arc<Tools>, running: &mut JoinSet<()>) {
                 let tools = Arc::clone(tools);
                 running.spawn(async move { job::run(&tools, claimed).await });
             }
-            Ok(None) => return,
+            Ok(None) => break,
             Err(error) => {
                 tracing::warn!(class = error.class(), "no look for jobs now");
+                return;
+            }
+        }
+    }
+    while tools.buckets.is_some() && running.len() < MAX_JOBS {
+        match tools.jobs.claim_join().await {
+            Ok(Some(claimed)) => {
+                let tools = Arc::clone(tools);
+                running.spawn(async move { join::run(&tools, claimed).await });
+            }
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(class = error.class(), "no look for files to be joined now");
                 return;
             }
         }

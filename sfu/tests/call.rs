@@ -149,7 +149,7 @@ async fn a_visit_over_real_sockets() {
     println_figure("admit to first packet", admitted.elapsed());
 
     // Nobody has consented: no tap.
-    let start = Command::StartTap { room, recording };
+    let start = Command::StartTap { room, recording, is_cut: false };
     assert_eq!(asker.request(start.clone()).await.unwrap_err().reason, Reason::ConsentMissing);
     for participant in [clinician.participant, patient.participant] {
         asker.request(Command::SetConsent { room, participant, consented: true }).await.unwrap();

@@ -47,7 +47,7 @@ async fn commands_are_answered_and_stopping_is_prompt() {
         assert_eq!(asker.request(stranger).await.unwrap_err().reason, Reason::UnknownPeer);
     }
     let room = RoomId::random();
-    let tap = Command::StartTap { room, recording: RecordingId::random() };
+    let tap = Command::StartTap { room, recording: RecordingId::random(), is_cut: false };
     assert_eq!(asker.request(tap).await.unwrap_err().reason, Reason::UnknownRoom);
 
     stop.cancel();

@@ -47,6 +47,8 @@ pub struct Parts {
     pub chime_strangers: crate::chime::rate::Rate<std::net::IpAddr>,
     /// WebSockets that are open.
     pub sockets: Arc<Places>,
+    /// Wakes whoever looks after orders.
+    pub orders: tokio::sync::Notify,
     /// Which views are in the audit chain already.
     pub views: Memo,
     /// Quality samples on their way to the database.

@@ -4,6 +4,7 @@
 
 pub(crate) mod attendance;
 mod attendees;
+pub mod buckets;
 pub(crate) mod capability;
 mod check;
 mod client_events;
@@ -17,7 +18,7 @@ pub(crate) mod names;
 mod notices;
 pub mod notifications;
 pub(crate) mod offer;
-mod pipelines;
+pub(crate) mod pipelines;
 pub mod rate;
 pub(crate) mod session;
 mod sigv4;

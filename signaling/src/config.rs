@@ -106,6 +106,8 @@ pub struct SignalingConfig {
     /// How long delivered and given-up events are kept. Default `7days`.
     #[serde(with = "humantime_serde")]
     pub webhook_kept: Duration,
+    /// Media pipelines of one organisation at a time, at most. Default 100.
+    pub chime_pipelines: u32,
     /// The demo practice, set by `anteroom dev` alone.
     #[serde(skip)]
     pub demo: Option<Demo>,
@@ -115,6 +117,9 @@ pub struct SignalingConfig {
     /// Where recordings rest; whoever starts the role opens it. Without it nothing can be played back.
     #[serde(skip)]
     pub vault: Option<Vault>,
+    /// Buckets can encrypt by keys of their own; whoever opens them knows.
+    #[serde(skip)]
+    pub has_bucket_keys: bool,
     /// The recorder that can dial the Taps of the media node asked here: jobs are for it alone. Whoever starts the role knows both.
     /// Without it a job is for whichever recorder comes first, which is right only where there is one.
     #[serde(skip)]
@@ -186,9 +191,11 @@ impl Default for SignalingConfig {
             webhook_retry: Duration::from_secs(5),
             webhook_give_up: Duration::from_secs(3 * 24 * 60 * 60),
             webhook_kept: Duration::from_secs(7 * 24 * 60 * 60),
+            chime_pipelines: 100,
             demo: None,
             metrics: Metrics::default(),
             vault: None,
+            has_bucket_keys: false,
             recorder: None,
         }
     }
@@ -228,6 +235,7 @@ impl SignalingConfig {
         "webhook_retry",
         "webhook_give_up",
         "webhook_kept",
+        "chime_pipelines",
     ];
 
     /// Defaults, then the file, then the environment.

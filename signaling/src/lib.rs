@@ -116,6 +116,7 @@ pub fn build(
         chime_rate,
         chime_strangers: chime::rate::strangers(),
         sockets,
+        orders: tokio::sync::Notify::new(),
         views: audit::memo::Memo::default(),
         samples: quality::Samples::new(metrics.clone()),
         happenings: chime::notifications::writer::Happenings::new(metrics.clone()),
@@ -142,6 +143,7 @@ async fn serve(
     let meetings = tokio::spawn(chime::lifetime::run(app.clone()));
     let happenings = tokio::spawn(chime::notifications::writer::run(app.clone()));
     let webhooks = tokio::spawn(webhook::chore::run(app.clone()));
+    let pipelines = tokio::spawn(chime::pipelines::chore::run(app.clone()));
     let gate = server::Gate::new(&app.config);
     let server = server::serve(listener, router::router(app.clone()), &gate, stop.clone());
     tracing::info!(%address, "signaling listens");
@@ -155,7 +157,7 @@ async fn serve(
         () = server => tracing::info!("signaling drained and stopped"),
         () = drained => tracing::warn!("signaling stopped with requests still under way"),
     }
-    for task in [pump, jobs, samples, meetings, drainer, happenings, webhooks] {
+    for task in [pump, jobs, samples, meetings, drainer, happenings, webhooks, pipelines] {
         if let Err(error) = task.await {
             tracing::error!(%error, "a task of signaling failed");
         }

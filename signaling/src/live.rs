@@ -19,13 +19,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::Instrument;
 use wire::control::{Event, Rights};
-use wire::{ParticipantId, RecordingId, RoomId, VisitId};
+use wire::delivery::Order;
+use wire::{OrderId, ParticipantId, RecordingId, RoomId, VisitId};
 
 use crate::auth::Actor;
 use crate::clock::{Clock, Timestamp};
 use crate::live::attended::Attended;
 use crate::live::face::Ask;
-use crate::live::room::{Joining, Outside, RoomState};
+use crate::live::room::{Joining, Outside, RoomState, StopReason};
 use crate::live::roster::{Moment, SocketId};
 use crate::problem::{Code, Problem};
 use crate::ws::message::ClientMessage;
@@ -56,6 +57,12 @@ pub(crate) enum Request {
     Drain,
     StartRecording(Actor, oneshot::Sender<Result<RecordingId, Problem>>),
     StopRecording(Actor, oneshot::Sender<Result<RecordingId, Problem>>),
+    /// Captures for an order, if everybody agrees.
+    StartOrder(Actor, Box<Order>, oneshot::Sender<Result<RecordingId, Problem>>),
+    /// Whether that could be done.
+    MayCapture(oneshot::Sender<Result<(), Problem>>),
+    /// Ends what serves an order.
+    EndOrder(OrderId, Option<Actor>, StopReason, oneshot::Sender<()>),
     Stored(RecordingId, &'static str),
 }
 
@@ -136,6 +143,39 @@ impl RoomHandle {
         let none = || Code::NotRecording.problem();
         self.send(Request::StopRecording(actor, reply)).await.map_err(|_| none())?;
         answer.await.map_err(|_| none())?
+    }
+
+    /// Captures for an order.
+    ///
+    /// # Errors
+    /// As [`Self::start_recording`].
+    pub(crate) async fn start_order(&self, actor: Actor, order: Order) -> Result<RecordingId, Problem> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request::StartOrder(actor, Box::new(order), reply);
+        self.send(request).await.map_err(|_| nobody_here())?;
+        answer.await.map_err(|_| nobody_here())?
+    }
+
+    /// Whether a capture could be started, now or as soon as somebody is inside.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) async fn may_capture(&self) -> Result<(), Problem> {
+        let (reply, answer) = oneshot::channel();
+        // A Room that has ended holds nobody up: the next one is asked again.
+        if self.send(Request::MayCapture(reply)).await.is_err() {
+            return Ok(());
+        }
+        answer.await.unwrap_or(Ok(()))
+    }
+
+    /// Ends what serves an order, and comes back when it is written.
+    pub(crate) async fn end_order(&self, order: OrderId, actor: Option<Actor>, reason: StopReason) {
+        let (done, ended) = oneshot::channel();
+        if self.send(Request::EndOrder(order, actor, reason, done)).await.is_ok() {
+            // An error means that the Room ended, and its capture with it.
+            drop(ended.await);
+        }
     }
 
     /// A socket said hello. The outer error means that the Room ended meanwhile and another may be opened.
@@ -220,12 +260,14 @@ async fn run<O: Outside>(
             request = requests.recv() => request,
             () = tokio::time::sleep_until(deadline) => {
                 state.handle_time(clock.now()).await;
+                state.hand_over_notes().await;
                 continue;
             }
         };
         let Some(request) = request else { break };
         handle(&mut state, clock.now(), request).await;
         attended.note(state.is_attended(), clock.now().wall);
+        state.hand_over_notes().await;
     }
     // Whoever still waits for an answer hears that the Room has ended, by the dropped reply.
     requests.close();
@@ -252,6 +294,14 @@ async fn handle<O: Outside>(state: &mut RoomState<O>, now: Moment, request: Requ
         Request::Drain => Box::pin(state.handle_drain(now)).await,
         Request::StartRecording(actor, reply) => drop(reply.send(Box::pin(state.handle_start(now, actor)).await)),
         Request::StopRecording(actor, reply) => drop(reply.send(Box::pin(state.handle_stop(now, actor)).await)),
+        Request::StartOrder(actor, order, reply) => {
+            drop(reply.send(Box::pin(state.handle_order(now, actor, *order)).await));
+        }
+        Request::MayCapture(reply) => drop(reply.send(state.handle_may_capture())),
+        Request::EndOrder(order, actor, reason, reply) => {
+            Box::pin(state.handle_order_end(now, order, actor, reason)).await;
+            let _ = reply.send(());
+        }
         Request::Stored(recording, status) => state.handle_stored(now, recording, status),
     }
 }

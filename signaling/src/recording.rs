@@ -189,6 +189,8 @@ pub(crate) async fn watch_jobs(app: App) {
             {
                 tracing::warn!(%error, "recordings without a recorder could not be looked for");
             }
+            // What was recorded may be what an order waits for.
+            app.orders.notify_one();
             let news = async {
                 match &mut listener {
                     Some(listener) => listener.recv().await.map(drop),

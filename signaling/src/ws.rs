@@ -185,7 +185,7 @@ fn open_room(app: &App, guest: &Guest) -> Result<RoomHandle, Closed> {
     let visit = guest.visit.id;
     app.live.open(visit, |room: RoomId| {
         let may_record = guest.visit.recording_policy == RecordingPolicy::OptIn;
-        let facts = RoomFacts { room, card: guest.card.clone(), may_record, is_door_open: false };
+        let facts = RoomFacts { room, card: guest.card.clone(), may_record, is_door_open: false, needs_consent: true };
         let world = World { app: app.clone(), org: guest.org, visit };
         let make = |now| RoomState::new(facts, world, now);
         live::spawn((room, visit), app.clock.clone(), make, app.live.clone())

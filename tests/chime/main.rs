@@ -6,13 +6,27 @@
     reason = "a story that cannot go on ends by a panic; helpers outside of #[test] count as well"
 )]
 
+mod attendee;
+mod capture;
 #[path = "../stories/support/http.rs"]
 #[allow(dead_code, reason = "shared with the stories")]
 mod http;
+#[path = "../stories/support/media.rs"]
+#[allow(dead_code, reason = "shared with the stories")]
+mod media;
+#[path = "../stories/support/peer.rs"]
+#[allow(dead_code, reason = "shared with the stories")]
+mod peer;
+#[path = "../stories/support/person.rs"]
+#[allow(dead_code, reason = "shared with the stories")]
+mod person;
 mod rust;
 #[path = "../stories/support/server.rs"]
 #[allow(dead_code, reason = "shared with the stories")]
 mod server;
+#[path = "../stories/support/socket.rs"]
+#[allow(dead_code, reason = "shared with the stories")]
+mod socket;
 mod webhook;
 
 use std::path::{Path, PathBuf};

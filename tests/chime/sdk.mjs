@@ -84,13 +84,13 @@ test('a telehealth backend holds a visit, and then another for the same appointm
   await service.endMeeting(next.MeetingId);
 });
 
-test('a backend starts a capture and is told that there is none', async () => {
-  const meeting = await newMeeting();
-  const input = {
+/** As the same backend records: the account number is its own. */
+async function startMediaCapturePipeline(meetingId, s3BucketName, s3KeyPrefix) {
+  const command = new pipelinesSdk.CreateMediaCapturePipelineCommand({
     SourceType: 'ChimeSdkMeeting',
-    SourceArn: meeting.MeetingArn,
+    SourceArn: `arn:aws:chime:us-east-1:123456789012:meeting/${meetingId}`,
     SinkType: 'S3Bucket',
-    SinkArn: 'arn:aws:s3:::captures/of-one',
+    SinkArn: `arn:aws:s3:::${s3BucketName}/${s3KeyPrefix}`,
     ChimeSdkMeetingConfiguration: {
       ArtifactsConfiguration: {
         Audio: { MuxType: 'AudioOnly' },
@@ -98,9 +98,26 @@ test('a backend starts a capture and is told that there is none', async () => {
         Content: { State: 'Enabled', MuxType: 'ContentOnly' },
       },
     },
-  };
+  });
+  return (await pipelines.send(command)).MediaCapturePipeline;
+}
+
+test('a backend starts and stops a capture', async () => {
+  const meeting = await newMeeting();
+  const capture = await startMediaCapturePipeline(meeting.MeetingId, 'captures', 'session-1');
+  assert.equal(capture.Status, 'Initializing');
+  assert.ok(capture.CreatedTimestamp instanceof Date);
+  const { MediaPipelineId } = capture;
+  const found = await pipelines.send(new pipelinesSdk.GetMediaCapturePipelineCommand({ MediaPipelineId }));
+  assert.equal(found.MediaCapturePipeline.SinkArn, 'arn:aws:s3:::captures/session-1');
+  const ids = [];
+  for await (const page of pipelinesSdk.paginateListMediaCapturePipelines({ client: pipelines, pageSize: 1 }, {})) {
+    ids.push(...page.MediaCapturePipelines.map((item) => item.MediaPipelineId));
+  }
+  assert.ok(ids.includes(MediaPipelineId));
+  await pipelines.send(new pipelinesSdk.DeleteMediaCapturePipelineCommand({ MediaPipelineId }));
   const by = [pipelinesSdk, pipelines];
-  await refused('ServiceUnavailableException', 'CreateMediaCapturePipeline', input, ...by);
+  const input = { SourceType: 'ChimeSdkMeeting', SourceArn: meeting.MeetingArn, SinkType: 'S3Bucket' };
   await refused('ForbiddenException', 'CreateMediaCapturePipeline', { ...input, SinkArn: 'arn:aws:s3:::other' }, ...by);
   await refused('NotFoundException', 'DeleteMediaCapturePipeline', { MediaPipelineId: randomUUID() }, ...by);
   await refused('BadRequestException', 'CreateMediaStreamPipeline', { Sources: [], Sinks: [] }, ...by);

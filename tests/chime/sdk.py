@@ -4,8 +4,10 @@ The names of operations and exceptions come from the service models that boto3 c
 somebody has thought about it.
 """
 
+import datetime
 import pathlib
 import re
+import time
 import unittest
 import uuid
 
@@ -24,9 +26,8 @@ NOT_PROVOKED = {
     "chime-sdk-meetings": {"ServiceFailureException", "ServiceUnavailableException", "ThrottlingException"},
     "chime-sdk-media-pipelines": {
         "ServiceFailureException",
+        "ServiceUnavailableException",
         "ThrottledClientException",
-        "ResourceLimitExceededException",
-        "ConflictException",
     },
 }
 
@@ -302,10 +303,134 @@ class Pipelines(Case):
             **more,
         }
 
-    def test_nothing_captures_yet_and_nothing_says_so(self):
-        self.refused("ServiceUnavailableException", pipelines.create_media_capture_pipeline, **self.capture())
-        self.assertEqual(pipelines.list_media_capture_pipelines()["MediaCapturePipelines"], [])
-        self.assertEqual(pipelines.list_media_pipelines(MaxResults=5)["MediaPipelines"], [])
+    def create(self, **more):
+        made = pipelines.create_media_capture_pipeline(**self.capture(**more))
+        self.assertEqual(made["ResponseMetadata"]["HTTPStatusCode"], 201)
+        made = made["MediaCapturePipeline"]
+        self.addCleanup(pipelines.delete_media_pipeline, MediaPipelineId=made["MediaPipelineId"])
+        return made
+
+    def status(self, identity):
+        (found,) = pipelines.get_media_pipeline(MediaPipelineId=identity)["MediaPipeline"].values()
+        return found["Status"]
+
+    def becomes(self, identity, status):
+        for _ in range(300):
+            if self.status(identity) == status:
+                return
+            time.sleep(0.1)
+        self.fail(f"{identity} is {self.status(identity)} and not {status}")
+
+    def test_a_capture_is_made_shown_and_stopped(self):
+        asked = self.capture(
+            ClientRequestToken=token(),
+            ChimeSdkMeetingConfiguration={
+                "SourceConfiguration": {"SelectedVideoStreams": {"ExternalUserIds": ["somebody"]}},
+                "ArtifactsConfiguration": {
+                    "Audio": {"MuxType": "AudioOnly"},
+                    "Video": {"State": "Enabled", "MuxType": "VideoOnly"},
+                    "Content": {"State": "Disabled"},
+                },
+            },
+            SinkIamRoleArn="arn:aws:iam::123456789012:role/not-assumed",
+            Tags=[{"Key": "a", "Value": "b"}],
+        )
+        made = pipelines.create_media_capture_pipeline(**asked)["MediaCapturePipeline"]
+        identity, arn = made["MediaPipelineId"], made["MediaPipelineArn"]
+        self.assertRegex(arn, r"^arn:aws:chime:us-east-1:\d{12}:media-pipeline/" + identity + "$")
+        for name in ["SourceType", "SourceArn", "SinkType", "SinkArn", "SinkIamRoleArn", "ChimeSdkMeetingConfiguration"]:
+            self.assertEqual(made[name], asked[name], name)
+        # Nobody is there yet.
+        self.assertEqual(made["Status"], "Initializing")
+        self.assertIsInstance(made["CreatedTimestamp"], datetime.datetime)
+        self.assertEqual(made["UpdatedTimestamp"], made["CreatedTimestamp"])
+        self.assertEqual(pipelines.get_media_capture_pipeline(MediaPipelineId=identity)["MediaCapturePipeline"], made)
+        found = pipelines.get_media_pipeline(MediaPipelineId=identity)["MediaPipeline"]
+        self.assertEqual(found, {"MediaCapturePipeline": made})
+
+        self.assertEqual(pipelines.create_media_capture_pipeline(**asked)["MediaCapturePipeline"], made)
+        other = {**asked, "SinkArn": "arn:aws:s3:::captures/two"}
+        self.refused("ConflictException", pipelines.create_media_capture_pipeline, **other)
+        second = {**asked, "ClientRequestToken": token()}
+        self.refused("ResourceLimitExceededException", pipelines.create_media_capture_pipeline, **second)
+
+        pipelines.delete_media_capture_pipeline(MediaPipelineId=identity)
+        self.becomes(identity, "Stopped")
+        pipelines.delete_media_capture_pipeline(MediaPipelineId=identity)
+        again = pipelines.create_media_capture_pipeline(**second)["MediaCapturePipeline"]
+        self.assertNotEqual(again["MediaPipelineId"], identity)
+        # It ends with its meeting.
+        self.end(made["SourceArn"].rpartition("/")[2])
+        self.becomes(again["MediaPipelineId"], "Stopped")
+
+    def test_a_capture_of_the_usual_kind(self):
+        made = self.create()
+        self.assertNotIn("ChimeSdkMeetingConfiguration", made)
+        self.assertNotIn("SseAwsKeyManagementParams", made)
+
+    def test_lists_go_on_where_they_ended(self):
+        made = [self.create()["MediaPipelineId"] for _ in range(3)]
+        for operation, name in [
+            (pipelines.list_media_capture_pipelines, "MediaCapturePipelines"),
+            (pipelines.list_media_pipelines, "MediaPipelines"),
+        ]:
+            seen, parameters = [], {"MaxResults": 2}
+            while True:
+                page = operation(**parameters)
+                self.assertLessEqual(len(page[name]), 2)
+                seen += [item["MediaPipelineId"] for item in page[name]]
+                if "NextToken" not in page:
+                    break
+                parameters["NextToken"] = page["NextToken"]
+            self.assertEqual([one for one in seen if one in made], made)
+            self.assertEqual(len(set(seen)), len(seen))
+
+    def test_a_concatenation_waits_for_its_capture_and_ends_by_itself(self):
+        capture = self.create()
+        names = ["Audio", "Video", "Content", "DataChannel", "TranscriptionMessages", "MeetingEvents", "CompositedVideo"]
+        asked = {
+            "Sources": [
+                {
+                    "Type": "MediaCapturePipeline",
+                    "MediaCapturePipelineSourceConfiguration": {
+                        "MediaPipelineArn": capture["MediaPipelineArn"],
+                        "ChimeSdkMeetingConfiguration": {
+                            "ArtifactsConfiguration": {name: {"State": "Enabled"} for name in names}
+                        },
+                    },
+                }
+            ],
+            "Sinks": [{"Type": "S3Bucket", "S3BucketSinkConfiguration": {"Destination": "arn:aws:s3:::captures/joined"}}],
+            "ClientRequestToken": token(),
+        }
+        made = pipelines.create_media_concatenation_pipeline(**asked)["MediaConcatenationPipeline"]
+        self.assertEqual((made["Status"], made["Sources"], made["Sinks"]), ("NotStarted", asked["Sources"], asked["Sinks"]))
+        self.assertEqual(pipelines.create_media_concatenation_pipeline(**asked)["MediaConcatenationPipeline"], made)
+        found = pipelines.get_media_pipeline(MediaPipelineId=made["MediaPipelineId"])["MediaPipeline"]
+        self.assertEqual(found, {"MediaConcatenationPipeline": made})
+        self.refused("NotFoundException", pipelines.get_media_capture_pipeline, MediaPipelineId=made["MediaPipelineId"])
+        listed = pipelines.list_media_capture_pipelines()["MediaCapturePipelines"]
+        self.assertNotIn(made["MediaPipelineId"], [item["MediaPipelineId"] for item in listed])
+        pipelines.delete_media_pipeline(MediaPipelineId=capture["MediaPipelineId"])
+        self.becomes(made["MediaPipelineId"], "Stopped")
+        elsewhere = {**asked, "ClientRequestToken": token()}
+        elsewhere["Sinks"][0]["S3BucketSinkConfiguration"]["Destination"] = "arn:aws:s3:::elsewhere"
+        self.refused("ForbiddenException", pipelines.create_media_concatenation_pipeline, **elsewhere)
+
+    def test_what_cannot_be_done_is_refused(self):
+        by_key = self.capture(SseAwsKeyManagementParams={"AwsKmsKeyId": "alias/key"})
+        answer = self.refused("BadRequestException", pipelines.create_media_capture_pipeline, **by_key)
+        self.assertIn("SseAwsKeyManagementParams", answer["Error"]["Message"])
+        composited = {
+            "Audio": {"MuxType": "AudioWithCompositedVideo"},
+            "Video": {"State": "Disabled"},
+            "Content": {"State": "Disabled"},
+        }
+        composited = self.capture(ChimeSdkMeetingConfiguration={"ArtifactsConfiguration": composited})
+        answer = self.refused("BadRequestException", pipelines.create_media_capture_pipeline, **composited)
+        self.assertIn("not supported", answer["Error"]["Message"])
+
+    def test_what_is_not_there(self):
         for operation in [
             pipelines.get_media_capture_pipeline,
             pipelines.delete_media_capture_pipeline,
@@ -323,6 +448,10 @@ class Pipelines(Case):
         self.refused("BadRequestException", pipelines.create_media_capture_pipeline, **self.capture(SourceArn=gone))
 
     def test_tags_of_pipelines(self):
+        arn = self.create(Tags=[{"Key": "a", "Value": "b"}])["MediaPipelineArn"]
+        pipelines.tag_resource(ResourceARN=arn, Tags=[{"Key": "c", "Value": "d"}])
+        pipelines.untag_resource(ResourceARN=arn, TagKeys=["a"])
+        self.assertEqual(pipelines.list_tags_for_resource(ResourceARN=arn)["Tags"], [{"Key": "c", "Value": "d"}])
         arn = self.meeting()["MeetingArn"].replace(":meeting/", ":media-pipeline/")
         self.refused("NotFoundException", pipelines.list_tags_for_resource, ResourceARN=arn)
         self.refused("NotFoundException", pipelines.tag_resource, ResourceARN=arn, Tags=[{"Key": "a", "Value": "b"}])

@@ -4,7 +4,7 @@ use bytes::{Buf, BufMut, Bytes};
 use uuid::Uuid;
 use wire::control::{Codec, Source, TapEnd};
 use wire::tap::{NodeMicros, TapFrame};
-use wire::{RoomId, TrackId};
+use wire::{Redacted, RoomId, TrackId};
 
 const SOURCES: [Source; 4] = [Source::Microphone, Source::Camera, Source::Screen, Source::ScreenSound];
 const CODECS: [Codec; 5] = [Codec::Opus, Codec::Vp8, Codec::H264, Codec::Vp9, Codec::Av1];
@@ -59,6 +59,14 @@ pub(super) fn encode(frame: &TapFrame, out: &mut Vec<u8>) {
             head(out, 7, at);
             out.put_u8(place(reason, &ENDS));
         }
+        TapFrame::Note { note, at } => {
+            head(out, 8, at);
+            // Words of a participant have at most a few kilobytes.
+            let note = note.reveal().as_bytes();
+            let note = note.get(..usize::from(u16::MAX)).unwrap_or(note);
+            out.put_u16(u16::try_from(note.len()).unwrap_or(0));
+            out.put_slice(note);
+        }
     }
 }
 
@@ -98,6 +106,14 @@ pub(super) fn decode(rest: &mut Bytes) -> Option<TapFrame> {
         },
         5 => TapFrame::TrackEnded { track: track(rest)?, at },
         6 => TapFrame::Gap { packets: rest.try_get_u64().ok()?, at },
+        8 => {
+            let length = usize::from(rest.try_get_u16().ok()?);
+            if rest.len() < length {
+                return None;
+            }
+            let note = String::from_utf8_lossy(&rest.split_to(length)).into_owned();
+            TapFrame::Note { note: Redacted::new(note), at }
+        }
         7 => TapFrame::Ended { reason: *ENDS.get(usize::from(rest.try_get_u8().ok()?))?, at },
         _ => return None,
     })
@@ -120,6 +136,7 @@ mod tests {
             TapFrame::SenderReport { track, at, ntp: u64::MAX, rtp: 7, packets: 9 },
             TapFrame::TrackEnded { track, at },
             TapFrame::Gap { packets: 3, at },
+            TapFrame::Note { note: Redacted::new("{\"note\":\"left\",\"alias\":\"\u{e9}\"}".to_owned()), at },
         ];
         for (source, codec) in SOURCES.into_iter().cycle().zip(CODECS) {
             frames.push(TapFrame::Track { track, participant: ParticipantId::random(), source, codec, at });

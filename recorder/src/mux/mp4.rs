@@ -1,11 +1,12 @@
-//! Fragmented MP4: H.264 as `avc3` (parameter sets in band) with Opus, or Opus alone; `sidx` and durations at the front.
+//! Fragmented MP4: H.264 as `avc3` (parameter sets in band), VP8 or VP9, with Opus, or Opus alone; `sidx` and durations at the front.
 
 use bytes::Bytes;
 use mp4_atom::{
     Audio, Avc3, Avcc, Codec, Dinf, Dops, Dref, DrefEntry, Encode, FixedPoint, Ftyp, Hdlr, Mdhd, Mdia, Mehd, Mfhd,
     Minf, Moof, Moov, Mvex, Mvhd, Opus, SegmentReference, Sidx, Smhd, Stbl, Stco, Stsd, Tfdt, Tfhd, Tkhd, Traf, Trak,
-    Trex, Trun, TrunEntry, TrunSamples, Url, Visual, Vmhd,
+    Trex, Trun, TrunEntry, TrunSamples, Url, Visual, Vmhd, Vp08, Vp09,
 };
+use wire::control::Codec as Coded;
 
 use super::{Chunk, Coding, MuxError, Plan, Stream};
 use crate::packet::Micros;
@@ -29,10 +30,17 @@ fn track_id(index: usize) -> Result<u32, MuxError> {
 
 fn sample_entry(coding: &Coding) -> Result<Codec, MuxError> {
     Ok(match coding {
-        Coding::Video { width, height, sets, .. } => {
-            let (sps, pps) = sets.as_ref().ok_or(MuxError::Plan)?;
+        Coding::Video { codec, width, height, sets } => {
             let visual = Visual { data_reference_index: 1, width: *width, height: *height, ..Visual::default() };
-            Codec::Avc3(Avc3 { visual, avcc: Avcc::new(sps, pps)?, ..Avc3::default() })
+            match codec {
+                Coded::Vp8 => Codec::Vp08(Vp08 { visual, ..Vp08::default() }),
+                Coded::Vp9 => Codec::Vp09(Vp09 { visual, ..Vp09::default() }),
+                Coded::H264 => {
+                    let (sps, pps) = sets.as_ref().ok_or(MuxError::Plan)?;
+                    Codec::Avc3(Avc3 { visual, avcc: Avcc::new(sps, pps)?, ..Avc3::default() })
+                }
+                Coded::Opus | Coded::Av1 => return Err(MuxError::Plan),
+            }
         }
         Coding::Audio { channels, pre_skip } => Codec::Opus(Opus {
             audio: Audio {

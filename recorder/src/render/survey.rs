@@ -12,7 +12,7 @@ use super::File;
 use crate::assembly::{Assembly, Piece, StreamKey};
 use crate::error::{Error, Result};
 use crate::frame::is_stereo;
-use crate::mux::{Coding, Entry, Plan, Stream};
+use crate::mux::{Coding, Entry, Plan, Stream, parameter_sets};
 use crate::packet::Micros;
 
 /// The mix is made this far behind the newest arrival: past reordering, looking ahead, and slow ways.
@@ -188,19 +188,4 @@ fn timed(entries: &[Entry], offset: Micros) -> Vec<Entry> {
 
 fn samples(at: Micros) -> SamplePos {
     at * 48 / 1000
-}
-
-/// The sets that stand before a keyframe, in 4-byte length form.
-fn parameter_sets(data: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
-    let unit = |rest: &mut &[u8]| -> Option<Vec<u8>> {
-        let (length, tail) = rest.split_first_chunk::<4>()?;
-        let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
-        let unit = tail.get(..length)?.to_vec();
-        *rest = tail.get(length..)?;
-        Some(unit)
-    };
-    let mut rest = data;
-    let (sps, pps) = (unit(&mut rest)?, unit(&mut rest)?);
-    let kind = |unit: &[u8]| unit.first().map_or(0, |first| first & 0x1f);
-    (kind(&sps) == 7 && kind(&pps) == 8).then_some((sps, pps))
 }

@@ -110,6 +110,13 @@ impl Script {
         Sender { track, codec, sequence: 65_500, base: 4_294_900_000, packets: 0 }
     }
 
+    /// A note of the Room.
+    #[allow(dead_code, reason = "only deliveries have notes")]
+    pub(crate) fn note(&mut self, at: u64, note: &wire::delivery::Note) {
+        let note = wire::Redacted::new(serde_json::to_string(note).unwrap());
+        self.frames.push((at, TapFrame::Note { note, at: NodeMicros(ZERO + at) }));
+    }
+
     /// One picture or packet of sound, captured at `made` (microseconds), on its way for 20 ms.
     pub(crate) fn send(&mut self, sender: &mut Sender, made: u64, data: &[u8]) {
         let payloads = match sender.codec {

@@ -5,14 +5,17 @@
 //! - [`keys`]: [`KeyProvider`] wraps the data key that each Recording has of its own;
 //! - [`seal`]: the format, AES-256-GCM in chunks of 64 KiB that can be opened one by one;
 //! - [`store`]: a folder or a bucket that holds sealed objects and never sees a plaintext byte;
+//! - [`bucket`]: buckets of others, for what their applications read;
 //! - [`reader`]: [`SealedObject`], plaintext ranges out of a store.
 
+pub mod bucket;
 pub mod keys;
 pub mod name;
 pub mod reader;
 pub mod seal;
 pub mod store;
 
+pub use bucket::Buckets;
 pub use keys::{DataKey, KeyError, KeyProvider, LocalKey, WrappedKey};
 pub use name::{NameError, ObjectName};
 pub use reader::{ReadError, SealedObject};

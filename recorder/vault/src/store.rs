@@ -1,5 +1,6 @@
 //! `Store`: where sealed objects lie. It holds ciphertext only, and each object is written once.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use wire::Redacted;
 use wire::settings::{self, SettingsError};
 
@@ -153,6 +155,27 @@ impl StoreConfig {
     }
 }
 
+/// Settings of the buckets that captures are delivered to: table `buckets` of the settings file, or `ANTEROOM_BUCKETS_<FIELD>`. Where
+/// neither says anything they are those of the store's own server; beside a store in a folder, folders in `buckets`.
+///
+/// # Errors
+/// When a value does not fit.
+pub fn load_buckets(
+    store: &StoreConfig,
+    file: Option<&Path>,
+    env: impl Fn(&str) -> Option<String>,
+) -> Result<StoreConfig, SettingsError> {
+    let env = |name: &str| name.starts_with("ANTEROOM_BUCKETS_").then(|| env(name)).flatten();
+    let said: BTreeMap<String, IgnoredAny> = settings::load("buckets", &StoreConfig::FIELDS, file, env)?;
+    if !said.is_empty() {
+        return settings::load("buckets", &StoreConfig::FIELDS, file, env);
+    }
+    Ok(match store.kind {
+        StoreKind::S3 => store.clone(),
+        StoreKind::Folder => StoreConfig::in_folder("buckets"),
+    })
+}
+
 /// Opens the store that the settings name.
 ///
 /// # Errors
@@ -180,5 +203,16 @@ mod tests {
         let config = StoreConfig::load(None, env).unwrap();
         assert_eq!((config.kind, config.bucket.as_str(), config.region.as_str()), (StoreKind::S3, "rec", "us-east-1"));
         assert!(!format!("{config:?}").contains("hush"));
+    }
+
+    #[test]
+    fn buckets_are_the_stores_unless_told_otherwise() {
+        let store = StoreConfig { kind: StoreKind::S3, endpoint: "http://s3".to_owned(), ..StoreConfig::default() };
+        assert_eq!(load_buckets(&store, None, |_| None).unwrap().endpoint, "http://s3");
+        let beside = load_buckets(&StoreConfig::default(), None, |_| None).unwrap();
+        assert_eq!((beside.kind, beside.folder), (StoreKind::Folder, PathBuf::from("buckets")));
+        let env = |name: &str| (name == "ANTEROOM_BUCKETS_FOLDER").then(|| "elsewhere".to_owned());
+        let named = load_buckets(&store, None, env).unwrap();
+        assert_eq!((named.kind, named.folder), (StoreKind::Folder, PathBuf::from("elsewhere")));
     }
 }

@@ -278,6 +278,10 @@ impl Room {
         self.settle(ctx);
         self.tend_downlinks(ctx);
         self.renew_pictures();
+        if let Some(tap) = &mut self.tap {
+            let wanted = tap.poll_cut(ctx.now);
+            self.want_keyframes(&wanted);
+        }
         self.request_keyframes(ctx);
         if ctx.now.saturating_duration_since(self.speaker_polled) >= SPEAKER_INTERVAL {
             self.speaker_polled = ctx.now;
@@ -291,7 +295,8 @@ impl Room {
         self.is_hurried = self.is_busy();
         let receivers = self.peers.iter().map(|(_, peer)| peer).filter(|peer| peer.is_divided());
         let divisions = receivers.map(|peer| peer.downlink.next_division());
-        self.next_due = divisions.chain([self.next_beat, self.next_wishes]).min().unwrap_or(self.next_beat);
+        let cut = self.tap.as_ref().and_then(Tap::next_cut);
+        self.next_due = divisions.chain([self.next_beat, self.next_wishes]).chain(cut).min().unwrap_or(self.next_beat);
     }
 
     /// The recorder let go of the Tap.

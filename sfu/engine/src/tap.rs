@@ -1,11 +1,11 @@
 //! The recorder as one more subscriber: frames of every admitted, unmuted Track, while everybody's consent holds.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use wire::control::{Event, SlotTrack, TapEnd};
-use wire::tap::TapFrame;
-use wire::{RecordingId, RoomId, TrackId};
+use wire::control::{Event, Kind, SlotTrack, TapEnd};
+use wire::tap::{CUT, CUT_EARLY, TapFrame};
+use wire::{RecordingId, Redacted, RoomId, TrackId};
 
 use crate::context::Context;
 use crate::layer::Layer;
@@ -14,12 +14,19 @@ use crate::rtp::packet::{self, FIXED, NewHeader};
 use crate::rtp::sequence::wire;
 use crate::track::{Incoming, Live};
 
+/// How long before a piece is over the keyframes are asked for with which the next one begins. Browsers answer with their next picture.
+const ASK_BEFORE: Duration = Duration::from_millis(300);
+
+const _: () = assert!(ASK_BEFORE.as_millis() < CUT_EARLY.as_millis(), "what is asked for may begin a piece");
+
 /// A running Tap.
 #[derive(Debug)]
 pub(crate) struct Tap {
     pub(crate) recording: RecordingId,
     room: RoomId,
     is_flowing: bool,
+    /// When the next keyframes are asked for, of a capture that is cut into pieces.
+    next_cut: Option<Instant>,
     /// Tracks that the recorder was told of.
     tracks: Vec<Tapped>,
 }
@@ -29,15 +36,21 @@ struct Tapped {
     id: TrackId,
     /// Of a Track with several Layers: the best that comes in flows, as one stream.
     passage: Option<Passage>,
+    is_picture: bool,
+    /// The Layer that flows, as far as is known.
+    layer: Layer,
+    /// The next piece begins with a keyframe that has not come yet.
+    wants_keyframe: bool,
 }
 
 impl Tap {
-    pub(crate) fn start(ctx: &mut Context, room: RoomId, recording: RecordingId) -> Self {
+    pub(crate) fn start(ctx: &mut Context, room: RoomId, recording: RecordingId, is_cut: bool) -> Self {
         ctx.counters.taps += 1;
         ctx.taps.insert(recording, room);
         let at = ctx.node_time();
         ctx.tap(recording, TapFrame::Started { recording, room, at });
-        Self { recording, room, is_flowing: false, tracks: Vec::new() }
+        let next_cut = is_cut.then(|| ctx.now + CUT - ASK_BEFORE);
+        Self { recording, room, is_flowing: false, next_cut, tracks: Vec::new() }
     }
 
     /// One packet of a Track. Tells of the Track first, when it is new here. `live` is empty for a Track with one Layer.
@@ -50,7 +63,9 @@ impl Tap {
                 passage.settle(live, ctx.now);
                 passage
             });
-            self.tracks.push(Tapped { id: of.track, passage });
+            let is_picture = of.source.kind() == Kind::Video;
+            let layer = incoming.layer;
+            self.tracks.push(Tapped { id: of.track, passage, is_picture, layer, wants_keyframe: false });
             let frame = TapFrame::Track {
                 track: of.track,
                 participant: of.participant,
@@ -61,6 +76,9 @@ impl Tap {
             ctx.tap(self.recording, frame);
         }
         let Some(tapped) = self.tracks.iter_mut().find(|tapped| tapped.id == of.track) else { return };
+        if incoming.starts_run {
+            tapped.wants_keyframe = false;
+        }
         let packet = match &mut tapped.passage {
             None => plain(incoming),
             Some(passage) => match passage.pass(incoming, ctx.now) {
@@ -68,6 +86,7 @@ impl Tap {
                 Err(_) => return,
             },
         };
+        tapped.layer = incoming.layer;
         ctx.tap(self.recording, TapFrame::Rtp { track: of.track, at, packet });
         if !self.is_flowing {
             self.is_flowing = true;
@@ -86,7 +105,37 @@ impl Tap {
 
     /// The Layers of which a keyframe is waited for.
     pub(crate) fn waits_for(&self) -> impl Iterator<Item = (TrackId, Layer)> {
-        self.tracks.iter().filter_map(|tapped| Some((tapped.id, tapped.passage.as_ref()?.waits_for()?)))
+        self.tracks.iter().filter_map(|tapped| {
+            let awaited = tapped.passage.as_ref().and_then(Passage::waits_for);
+            Some((tapped.id, awaited.or_else(|| tapped.wants_keyframe.then_some(tapped.layer))?))
+        })
+    }
+
+    /// Time passed: when a piece is nearly over, every picture needs a keyframe to begin the next one with. Returns the Layers of
+    /// which one is to be asked for.
+    pub(crate) fn poll_cut(&mut self, now: Instant) -> Vec<(TrackId, Layer)> {
+        let Some(next) = self.next_cut.filter(|next| now >= *next) else { return Vec::new() };
+        // Marks are counted from the beginning, so that they stay where they are though a tick came late.
+        let missed = now.saturating_duration_since(next).as_nanos() / CUT.as_nanos();
+        self.next_cut = Some(next + CUT * u32::try_from(missed + 1).unwrap_or(1));
+        let pictures = self.tracks.iter_mut().filter(|tapped| tapped.is_picture);
+        pictures
+            .map(|tapped| {
+                tapped.wants_keyframe = true;
+                (tapped.id, tapped.layer)
+            })
+            .collect()
+    }
+
+    /// When [`Self::poll_cut`] is due.
+    pub(crate) const fn next_cut(&self) -> Option<Instant> {
+        self.next_cut
+    }
+
+    /// Words of signaling, at their place among the media.
+    pub(crate) fn note(&self, ctx: &mut Context, note: Redacted<String>) {
+        let at = ctx.node_time();
+        ctx.tap(self.recording, TapFrame::Note { note, at });
     }
 
     /// A sender report of a Layer of a Track that the recorder knows.

@@ -65,7 +65,7 @@ fn a_panic_inside_one_room_ends_that_room_alone() {
     let mut bench = Bench::new();
     let (bad, good) = (bench.open(), bench.open());
     let recording = RecordingId::random();
-    bench.command(Command::StartTap { room: bad, recording }).unwrap();
+    bench.command(Command::StartTap { room: bad, recording, is_cut: false }).unwrap();
     bench.outputs.clear();
     bench.room(bad).explodes = true;
     bench.now += Duration::from_secs(1);

@@ -296,6 +296,17 @@ pub enum Command {
         room: RoomId,
         /// The Recording that the Tap feeds.
         recording: RecordingId,
+        /// Cut into pieces: a keyframe of every picture is asked for shortly before each [`CUT`](crate::tap::CUT) ends.
+        is_cut: bool,
+    },
+    /// Puts a note into the Tap, at its place among the media. Without such a Tap it goes nowhere, which is a success. Reply: `Done`.
+    Note {
+        /// The Room.
+        room: RoomId,
+        /// The Recording.
+        recording: RecordingId,
+        /// A [`Note`](crate::delivery::Note) as JSON. The media node does not read it.
+        note: Redacted<String>,
     },
     /// Ends the Tap. Ending an ended Tap is a success. Reply: `Done`.
     StopTap {
@@ -325,6 +336,7 @@ impl Command {
             | Self::SetRights { room, .. }
             | Self::SetConsent { room, .. }
             | Self::StartTap { room, .. }
+            | Self::Note { room, .. }
             | Self::StopTap { room, .. } => *room,
         }
     }

@@ -94,6 +94,11 @@ id!(
     RecorderId, "recorder"
 );
 
+id!(
+    /// An order for what a capture should leave in a bucket.
+    OrderId, "order"
+);
+
 #[cfg(test)]
 mod tests {
     use uuid::Uuid;

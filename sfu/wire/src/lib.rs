@@ -1,6 +1,7 @@
-//! What crosses a boundary between roles: ids, commands, events, tap frames and manifests. Types only, no behaviour of any role.
+//! What crosses a boundary between roles: ids, commands, events, tap frames, manifests and deliveries. Types only, no behaviour of any role.
 
 pub mod control;
+pub mod delivery;
 pub mod ids;
 #[cfg(feature = "link")]
 pub mod link;
@@ -11,5 +12,5 @@ pub mod tap;
 #[cfg(feature = "link")]
 pub mod tap_link;
 
-pub use ids::{ParticipantId, PeerId, RecorderId, RecordingId, RoomId, TrackId, VisitId};
+pub use ids::{OrderId, ParticipantId, PeerId, RecorderId, RecordingId, RoomId, TrackId, VisitId};
 pub use redact::Redacted;

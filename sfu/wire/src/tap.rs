@@ -1,10 +1,18 @@
 //! The sfu's live feed of a Room to the recorder: frames, and their length-prefixed form on a stream.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::control::{Codec, Source, TapEnd};
-use crate::{ParticipantId, RecordingId, RoomId, TrackId};
+use crate::{ParticipantId, RecordingId, Redacted, RoomId, TrackId};
+
+/// How long a piece of a capture that is cut into pieces lasts, counted from the Tap's beginning.
+pub const CUT: Duration = Duration::from_secs(5);
+
+/// A picture may be cut this long before a piece is over: keyframes are asked for so early, and some come at once.
+pub const CUT_EARLY: Duration = Duration::from_millis(350);
 
 /// Microseconds since the Unix epoch on the media node's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -71,6 +79,13 @@ pub enum TapFrame {
         /// Dropped packets.
         packets: u64,
         /// When the queue had room again.
+        at: NodeMicros,
+    },
+    /// What signaling notes about the meeting.
+    Note {
+        /// A [`Note`](crate::delivery::Note) as JSON.
+        note: Redacted<String>,
+        /// When the media node had it.
         at: NodeMicros,
     },
     /// Last frame of every Tap that ends in order.

@@ -42,6 +42,8 @@ pub(crate) struct Attendance {
     pub(crate) visit: VisitId,
     /// A meeting of its own: everybody is let in, and nobody hosts it. Otherwise the visit's waiting room and consent hold.
     pub(crate) is_plain: bool,
+    /// Nobody is captured who has not agreed. A plain meeting follows its application, unless its organisation wants more.
+    pub(crate) needs_consent: bool,
     /// The room may be recorded at all.
     pub(crate) may_record: bool,
     /// What people of the native face read about the visit.
@@ -118,11 +120,12 @@ pub(crate) async fn find(app: &App, meeting: MeetingId, join_token: &str) -> Res
             r#"SELECT m.ended_at, m.visit_id,
                    v.kind, v.status, v.clinician_id, v.scheduled_start_at, v.recording_policy,
                    a.participant_id, a.external_user_id, a.capabilities AS "capabilities: Json<Capabilities>",
-                   a.deleted_at, p.role, p.display_name, p.removed_at
+                   a.deleted_at, p.role, p.display_name, p.removed_at, o.meetings_need_consent
                FROM chime_attendee a
                JOIN chime_meeting m USING (meeting_id)
                JOIN visit v ON v.visit_id = m.visit_id
                JOIN participant p USING (participant_id)
+               JOIN organization o ON o.org_id = m.org_id
                WHERE a.attendee_id = $1 AND a.meeting_id = $2"#,
             attendee.as_uuid(),
             meeting.as_uuid(),
@@ -152,6 +155,7 @@ pub(crate) async fn find(app: &App, meeting: MeetingId, join_token: &str) -> Res
             org,
             visit,
             is_plain: row.kind == "MEETING",
+            needs_consent: row.kind != "MEETING" || row.meetings_need_consent,
             may_record,
             card: VisitCard {
                 visit_id: visit,

@@ -81,6 +81,8 @@ pub(crate) struct Call {
 pub(crate) enum Answer {
     /// 200 with a body.
     Ok(Value),
+    /// 201 with a body.
+    Created(Value),
     /// 200 without.
     Empty,
     /// 204.
@@ -106,6 +108,7 @@ async fn serve(app: App, from: IpAddr, request: Request, service: Service) -> Re
         outcome.unwrap_or_else(|_| (service, Err(Kind::Unavailable.with("The request took too long"))));
     let mut response = match outcome {
         Ok(Answer::Ok(body)) => axum::Json(body).into_response(),
+        Ok(Answer::Created(body)) => (StatusCode::CREATED, axum::Json(body)).into_response(),
         Ok(Answer::Empty) => StatusCode::OK.into_response(),
         Ok(Answer::NoContent) => StatusCode::NO_CONTENT.into_response(),
         Err(fault) => fault.into_response(service, &id),

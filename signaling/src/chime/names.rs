@@ -50,14 +50,22 @@ impl Resource {
     /// Reads an ARN of this organisation. The region is not compared: there is one server behind all of them.
     #[must_use]
     pub(crate) fn parse(arn: &str, org: OrgId) -> Option<Self> {
+        let owner = arn.split(':').nth(4)?;
+        Self::parse_of_anybody(arn).filter(|_| owner == account(org))
+    }
+
+    /// Reads an ARN whose account is not looked at: applications write the number of their own account into those that they build
+    /// themselves. Whose the resource is says the key that signed.
+    #[must_use]
+    pub(crate) fn parse_of_anybody(arn: &str) -> Option<Self> {
         let mut parts = arn.splitn(6, ':');
-        let is_ours = parts.next()? == "arn"
+        let is_one = parts.next()? == "arn"
             && parts.next()?.starts_with("aws")
             && parts.next()? == "chime"
             && parts.next().is_some()
-            && parts.next()? == account(org);
+            && parts.next().is_some();
         let (kind, id) = parts.next()?.split_once('/')?;
-        match (is_ours, kind) {
+        match (is_one, kind) {
             (true, "meeting") => Some(Self::Meeting(id.parse().ok()?)),
             (true, "media-pipeline") => Some(Self::Pipeline(id.parse().ok()?)),
             _ => None,

@@ -46,7 +46,6 @@ pub(crate) enum AttendeeChange {
 
 /// What happens to a media pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "the owner of a pipeline's state tells of all of them")]
 pub(crate) enum PipelineChange {
     InProgress,
     Deleted,
@@ -208,7 +207,6 @@ pub(crate) async fn attendee(
 }
 
 /// Tells that a media pipeline changed, in the transaction that says so; its meeting may be over.
-#[allow(dead_code, reason = "the owner of a pipeline's state calls it")]
 pub(crate) async fn pipeline(
     tx: &mut Tx,
     org: OrgId,

@@ -312,6 +312,7 @@ fn open_room(app: &App, attendance: &Attendance) -> Result<RoomHandle, Closed> {
             card: attendance.card.clone(),
             may_record: attendance.may_record,
             is_door_open: attendance.is_plain,
+            needs_consent: attendance.needs_consent,
         };
         let world = World { app: app.clone(), org: attendance.org, visit };
         let make = |now| RoomState::new(facts, world, now);

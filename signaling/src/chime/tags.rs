@@ -7,12 +7,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::audit::{Draft, EventType};
-use crate::chime::check;
 use crate::chime::error::{Fault, Kind, Service};
 use crate::chime::http::{Answer, Call, Outcome, no_such_operation};
-use crate::chime::names::{MeetingId, Resource};
-use crate::chime::store::{self, Meeting, Tags};
+use crate::chime::names::{MeetingId, PipelineId, Resource};
+use crate::chime::store::{self, Tags};
+use crate::chime::{check, pipelines};
 use crate::db::{self, Tx};
+use crate::ids::VisitId;
 
 /// Tags of one resource at most.
 const MOST: usize = 50;
@@ -32,6 +33,19 @@ struct TagBody {
     resource_arn: Option<String>,
     tags: Option<Vec<Tag>>,
     tag_keys: Option<Vec<String>>,
+}
+
+impl Tag {
+    pub(crate) fn into_pair(self) -> (String, String) {
+        (self.key, self.value)
+    }
+}
+
+/// What tags are of.
+#[derive(Clone, Copy, Debug)]
+enum Tagged {
+    Meeting(MeetingId),
+    Pipeline(PipelineId),
 }
 
 /// Checks keys and values of one request.
@@ -83,42 +97,53 @@ pub(crate) async fn serve(call: &Call, method: &Method) -> (Service, Outcome) {
         Ok(arn) => arn,
         Err(fault) => return (Service::Meetings, Err(fault)),
     };
-    let missing = || Kind::ResourceNotFound.with("There is no such resource").resource(&arn);
-    match Resource::parse(&arn, call.org) {
-        Some(Resource::Meeting(meeting)) => {
-            let outcome = match (method.as_str(), operation.as_deref()) {
-                ("POST", Some("tag-resource")) => tag(call, meeting, &arn).await,
-                ("POST", Some("untag-resource")) => untag(call, meeting, &arn).await,
-                ("GET", None) => list(call, meeting, &arn).await,
-                _ => Err(no_such_operation()),
-            };
-            (Service::Meetings, outcome)
-        }
-        Some(Resource::Pipeline(_)) => (Service::Pipelines, Err(missing())),
+    let (service, tagged) = match Resource::parse(&arn, call.org) {
+        Some(Resource::Meeting(meeting)) => (Service::Meetings, Tagged::Meeting(meeting)),
+        Some(Resource::Pipeline(pipeline)) => (Service::Pipelines, Tagged::Pipeline(pipeline)),
         None if !arn.starts_with("arn:") => {
-            (Service::Meetings, Err(Kind::BadRequest.with("ResourceARN must be an ARN")))
+            return (Service::Meetings, Err(Kind::BadRequest.with("ResourceARN must be an ARN")));
         }
-        None => (Service::Meetings, Err(missing())),
+        None => {
+            let missing = Kind::ResourceNotFound.with("There is no such resource").resource(&arn);
+            return (Service::Meetings, Err(missing));
+        }
+    };
+    let outcome = match (method.as_str(), operation.as_deref()) {
+        ("POST", Some("tag-resource")) => tag(call, tagged, &arn).await,
+        ("POST", Some("untag-resource")) => untag(call, tagged, &arn).await,
+        ("GET", None) => list(call, tagged, &arn).await,
+        _ => Err(no_such_operation()),
+    };
+    (service, outcome)
+}
+
+/// The tags of what lives, and the visit that it belongs to.
+async fn require(tx: &mut Tx, call: &Call, tagged: Tagged, arn: &str) -> Result<(Tags, VisitId), Fault> {
+    match tagged {
+        Tagged::Meeting(meeting) => {
+            let missing = || Kind::ResourceNotFound.with("There is no such meeting, or it has ended").resource(arn);
+            let found = store::find(tx, meeting).await?.ok_or_else(missing)?;
+            Ok((found.tags, found.visit))
+        }
+        Tagged::Pipeline(pipeline) => {
+            let found = pipelines::require_tagged(tx, pipeline, arn, call.app.now()).await?;
+            Ok((found.tags, found.visit))
+        }
     }
 }
 
-async fn require(tx: &mut Tx, meeting: MeetingId, arn: &str) -> Result<Meeting, Fault> {
-    let missing = || Kind::ResourceNotFound.with("There is no such meeting, or it has ended").resource(arn);
-    store::find(tx, meeting).await?.ok_or_else(missing)
-}
-
-async fn tag(call: &Call, meeting: MeetingId, arn: &str) -> Outcome {
+async fn tag(call: &Call, tagged: Tagged, arn: &str) -> Outcome {
     let body: TagBody = check::body(&call.body)?;
     let new = check::required("Tags", body.tags)?;
     check::count("Tags", &new, 1, MOST)?;
-    change(call, meeting, arn, |there| merge(there, new).map_err(|fault| name(fault, arn))).await
+    change(call, tagged, arn, |there| merge(there, new).map_err(|fault| name(fault, arn))).await
 }
 
-async fn untag(call: &Call, meeting: MeetingId, arn: &str) -> Outcome {
+async fn untag(call: &Call, tagged: Tagged, arn: &str) -> Outcome {
     let body: TagBody = check::body(&call.body)?;
     let keys = check::required("TagKeys", body.tag_keys)?;
     check::count("TagKeys", &keys, 1, MOST)?;
-    change(call, meeting, arn, |there| {
+    change(call, tagged, arn, |there| {
         Ok(there
             .iter()
             .filter(|(key, _)| !keys.contains(key))
@@ -132,26 +157,33 @@ fn name(fault: Fault, arn: &str) -> Fault {
     if fault.kind == Kind::TooManyTags { fault.resource(arn) } else { fault }
 }
 
-async fn change(
-    call: &Call,
-    meeting: MeetingId,
-    arn: &str,
-    change: impl FnOnce(&Tags) -> Result<Tags, Fault>,
-) -> Outcome {
+async fn change(call: &Call, tagged: Tagged, arn: &str, change: impl FnOnce(&Tags) -> Result<Tags, Fault>) -> Outcome {
     db::audited(&call.app.db, call.org, &call.actor, async |tx| {
-        store::lock(tx, meeting).await?;
-        let found = require(tx, meeting, arn).await?;
-        store::set_tags(tx, meeting, &change(&found.tags)?).await?;
-        let draft = Draft::new(EventType::ConfigChanged).visit(found.visit).subject("meeting", meeting);
+        if let Tagged::Meeting(meeting) = tagged {
+            store::lock(tx, meeting).await?;
+        }
+        let (there, visit) = require(tx, call, tagged, arn).await?;
+        let tags = change(&there)?;
+        let draft = Draft::new(EventType::ConfigChanged).visit(visit);
+        let draft = match tagged {
+            Tagged::Meeting(meeting) => {
+                store::set_tags(tx, meeting, &tags).await?;
+                draft.subject("meeting", meeting)
+            }
+            Tagged::Pipeline(pipeline) => {
+                pipelines::store::set_tags(tx, pipeline, &tags).await?;
+                draft.subject("pipeline", pipeline)
+            }
+        };
         Ok::<_, Fault>(((), vec![draft.because("TAGS_CHANGED")]))
     })
     .await?;
     Ok(Answer::NoContent)
 }
 
-async fn list(call: &Call, meeting: MeetingId, arn: &str) -> Outcome {
-    let found = db::scoped(&call.app.db, call.org, async |tx| require(tx, meeting, arn).await).await?;
-    Ok(Answer::Ok(json!({ "Tags": view(&found.tags) })))
+async fn list(call: &Call, tagged: Tagged, arn: &str) -> Outcome {
+    let (tags, _) = db::scoped(&call.app.db, call.org, async |tx| require(tx, call, tagged, arn).await).await?;
+    Ok(Answer::Ok(json!({ "Tags": view(&tags) })))
 }
 
 #[cfg(test)]

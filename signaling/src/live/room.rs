@@ -3,6 +3,7 @@
 mod capture;
 mod door;
 mod media;
+mod notes;
 mod outside;
 mod relay;
 #[cfg(test)]
@@ -81,6 +82,8 @@ pub(crate) struct RoomFacts {
     pub(crate) may_record: bool,
     /// Nobody waits: whoever has a credential is inside.
     pub(crate) is_door_open: bool,
+    /// Nobody is captured who has not agreed. Otherwise the application that lets people in answers for that.
+    pub(crate) needs_consent: bool,
 }
 
 /// A socket that said hello.
@@ -114,6 +117,7 @@ pub(crate) struct RoomState<O> {
     streams: Streams,
     board: Board,
     told: translated::Told,
+    journaled: notes::Journaled,
     /// Numbers of connections that ended without a goodbye since the last time people were told.
     dropped: Vec<u32>,
     /// What was told outside.
@@ -138,6 +142,7 @@ impl<O: Outside> RoomState<O> {
             streams: Streams::default(),
             board: Board::default(),
             told: translated::Told::default(),
+            journaled: notes::Journaled::default(),
             dropped: Vec::new(),
             noted: Noted::default(),
         }
@@ -366,7 +371,7 @@ impl<O: Outside> RoomState<O> {
             ClientMessage::Consent { version, decision, .. } => self.answer_consent(who, version, decision).await,
             ClientMessage::RecordingStart { .. } => {
                 let actor = self.host(who)?;
-                self.start_capture(actor).await.map(|_| Done::Confirmed)
+                self.start_capture(actor, None).await.map(|_| Done::Confirmed)
             }
             ClientMessage::RecordingStop { .. } => {
                 let seat = self.seat(who)?;
@@ -478,7 +483,7 @@ impl<O: Outside> RoomState<O> {
         let Stored::In { since, consent } = self.outside.store(change).await? else {
             return Err(Code::Unavailable.problem());
         };
-        if door == Door::Admitted && consent != ConsentStatus::Signed {
+        if door == Door::Admitted && !self.is_agreed(consent) {
             // Whoever has not agreed may not be captured, not even for the moment until the sfu would notice.
             self.stop_if_running(StopReason::ConsentLost).await;
         }
@@ -561,6 +566,7 @@ impl<O: Outside> RoomState<O> {
         let sign = self.capture.to_message();
         self.roster.publish(self.now, &sign);
         self.tell_translated();
+        self.note_changes();
     }
 
     fn send(&mut self, who: ParticipantId, message: &ServerMessage) {

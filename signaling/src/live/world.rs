@@ -38,7 +38,10 @@ impl Outside for World {
     }
 
     async fn store(&self, change: Change) -> std::result::Result<Stored, Problem> {
-        Box::pin(self.write(change)).await.map_err(|error| {
+        let written = Box::pin(self.write(change)).await;
+        // Somebody came, agreed or began: an order that waited for it may be served now.
+        self.app.orders.notify_one();
+        written.map_err(|error| {
             if !matches!(error, Error::Refused(_)) {
                 tracing::error!(%error, "a change of a room was not written");
             }
@@ -131,9 +134,10 @@ impl World {
                 })
                 .await
             }
-            Change::RecordingRequested { recording, room, actor, tap_token, participants } => {
+            Change::RecordingRequested { recording, room, actor, tap_token, participants, needs_consent, order } => {
                 let recorder = self.app.config.recorder;
-                let new = NewRecording { recording, room, visit, tap_token, recorder, participants };
+                let new =
+                    NewRecording { recording, room, visit, tap_token, recorder, participants, needs_consent, order };
                 self.audited(&actor, async |tx| Ok((Stored::Done, recordings::insert(tx, &actor, &new, now).await?)))
                     .await
             }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use sqlx::types::Json;
 use uuid::Uuid;
+use wire::delivery::Order;
 use wire::manifest::Manifest;
 use wire::{ParticipantId, RecorderId, RecordingId, Redacted, RoomId, VisitId};
 
@@ -29,8 +30,12 @@ pub(crate) struct NewRecording {
     pub(crate) tap_token: Redacted<String>,
     /// The only recorder that can dial that Tap.
     pub(crate) recorder: Option<RecorderId>,
-    /// Everyone inside: each must have signed the text in force.
+    /// Everyone inside.
     pub(crate) participants: Vec<ParticipantId>,
+    /// Each of them must have signed the text in force.
+    pub(crate) needs_consent: bool,
+    /// What is to be delivered of it.
+    pub(crate) order: Option<Box<Order>>,
 }
 
 /// Inserts Recording and job with what everybody had agreed to, read from the consents in this very transaction.
@@ -38,21 +43,7 @@ pub(crate) struct NewRecording {
 /// # Errors
 /// `CONSENT_REQUIRED` when somebody has not, `ALREADY_RECORDING` when another capture of the visit runs.
 pub(crate) async fn insert(tx: &mut Tx, actor: &Actor, new: &NewRecording, now: Timestamp) -> Result<Vec<Draft>> {
-    let text = consent::store::current_text(tx, actor.org()).await?;
-    let answers = consent::store::newest_of_visit(tx, new.visit).await?;
-    rules::may_record(&new.participants, &answers, text.version, now)?;
-    let snapshot: Vec<Value> = answers
-        .iter()
-        .filter(|answer| new.participants.contains(&answer.participant))
-        .map(|answer| {
-            json!({
-                "participantId": answer.participant,
-                "consentId": answer.id,
-                "version": answer.version,
-                "textSha256": hex::encode(&answer.text_sha256),
-            })
-        })
-        .collect();
+    let snapshot = if new.needs_consent { agreed(tx, actor, new, now).await? } else { vouched_for(new) };
     let org = actor.org().as_uuid();
     let inserted = sqlx::query!(
         "INSERT INTO recording (recording_id, org_id, visit_id, requested_at, consent_snapshot, started_by, retain_until)
@@ -74,18 +65,46 @@ pub(crate) async fn insert(tx: &mut Tx, actor: &Actor, new: &NewRecording, now: 
         other => other?,
     };
     sqlx::query!(
-        "INSERT INTO recording_job (recording_id, org_id, room_id, tap_token, worker) VALUES ($1, $2, $3, $4, $5)",
+        "INSERT INTO recording_job (recording_id, org_id, room_id, tap_token, worker, order_id, delivery_order, delivery_state)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         new.recording.as_uuid(),
         org,
         new.room.as_uuid(),
         new.tap_token.reveal(),
-        new.recorder.map(|recorder| recorder.to_string())
+        new.recorder.map(|recorder| recorder.to_string()),
+        new.order.as_ref().map(|order| order.id.as_uuid()),
+        new.order.as_deref().map(Json) as _,
+        new.order.as_ref().map(|_| "DUE")
     )
     .execute(tx)
     .await?;
     let people = i64::try_from(new.participants.len()).unwrap_or(i64::MAX);
     let draft = Draft::new(EventType::RecordingRequested).visit(new.visit).subject("recording", new.recording);
     Ok(vec![draft.fact("participants", Fact::Number(people))])
+}
+
+/// What everybody had agreed to, read in this very transaction.
+async fn agreed(tx: &mut Tx, actor: &Actor, new: &NewRecording, now: Timestamp) -> Result<Vec<Value>> {
+    let text = consent::store::current_text(tx, actor.org()).await?;
+    let answers = consent::store::newest_of_visit(tx, new.visit).await?;
+    rules::may_record(&new.participants, &answers, text.version, now)?;
+    Ok(answers
+        .iter()
+        .filter(|answer| new.participants.contains(&answer.participant))
+        .map(|answer| {
+            json!({
+                "participantId": answer.participant,
+                "consentId": answer.id,
+                "version": answer.version,
+                "textSha256": hex::encode(&answer.text_sha256),
+            })
+        })
+        .collect())
+}
+
+/// Whom the application answers for.
+fn vouched_for(new: &NewRecording) -> Vec<Value> {
+    new.participants.iter().map(|who| json!({ "participantId": who, "basis": "APPLICATION" })).collect()
 }
 
 /// The first frame passed.

@@ -24,6 +24,8 @@ async fn request(planned: &Planned, recording: RecordingId) -> Result<()> {
         tap_token: Redacted::new("tap".to_owned()),
         recorder: Some(RecorderId::random()),
         participants: vec![planned.patient],
+        needs_consent: true,
+        order: None,
     };
     let (actor, now) = (&planned.actor, planned.now);
     db::audited(&planned.db, planned.org, actor, async |tx| Ok(((), store::insert(tx, actor, &new, now).await?))).await

@@ -70,7 +70,7 @@ impl Http {
         self.ask("POST", path, Some(body), &[]).await
     }
 
-    async fn ask(&self, method: &str, path: &str, body: Option<&Value>, headers: &[(&str, &str)]) -> Answer {
+    pub(crate) async fn ask(&self, method: &str, path: &str, body: Option<&Value>, headers: &[(&str, &str)]) -> Answer {
         soon(&format!("an answer to {method} {path}"), self.try_ask(method, path, body, headers)).await.unwrap()
     }
 

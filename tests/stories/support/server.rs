@@ -5,6 +5,7 @@ use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -190,6 +191,25 @@ impl ObjectStore {
 
 impl ObjectStore {
     pub(crate) async fn make_bucket(&self, name: &str) {
+        self.client().create_bucket().bucket(name).send().await.unwrap();
+    }
+
+    /// Every object whose name begins so, with its content.
+    #[allow(dead_code, reason = "for the stories of tests/chime")]
+    pub(crate) async fn objects(&self, bucket: &str, prefix: &str) -> Vec<(String, Bytes)> {
+        let client = self.client();
+        let mut pages = client.list_objects_v2().bucket(bucket).prefix(prefix).into_paginator().send();
+        let mut objects = Vec::new();
+        while let Some(page) = pages.next().await {
+            for name in page.unwrap().contents().iter().filter_map(|object| object.key()) {
+                let got = client.get_object().bucket(bucket).key(name).send().await.unwrap();
+                objects.push((name.to_owned(), got.body.collect().await.unwrap().into_bytes()));
+            }
+        }
+        objects
+    }
+
+    fn client(&self) -> aws_sdk_s3::Client {
         let config = aws_sdk_s3::Config::builder()
             .behavior_version_latest()
             .region(aws_sdk_s3::config::Region::new("us-east-1"))
@@ -197,7 +217,7 @@ impl ObjectStore {
             .endpoint_url(&self.endpoint)
             .force_path_style(true)
             .build();
-        aws_sdk_s3::Client::from_conf(config).create_bucket().bucket(name).send().await.unwrap();
+        aws_sdk_s3::Client::from_conf(config)
     }
 }
 

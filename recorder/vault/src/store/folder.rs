@@ -100,7 +100,7 @@ fn write_synced(from: &Path, to: &Path) -> std::io::Result<()> {
     target.sync_all()
 }
 
-fn make_private_folder(folder: &Path) -> Result<(), StoreError> {
+pub(crate) fn make_private_folder(folder: &Path) -> Result<(), StoreError> {
     use std::os::unix::fs::DirBuilderExt;
 
     Ok(std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?)
@@ -110,17 +110,49 @@ fn sync_folder(folder: &Path) -> std::io::Result<()> {
     std::fs::File::open(folder)?.sync_all()
 }
 
-fn missing(error: std::io::Error) -> StoreError {
+pub(crate) fn missing(error: std::io::Error) -> StoreError {
     if error.kind() == std::io::ErrorKind::NotFound { StoreError::NotFound } else { error.into() }
 }
 
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(_) => Err(StoreError::Unavailable("file work was cancelled".to_owned())),
     }
+}
+
+/// A file beside the one that is to be, for what is not whole yet.
+pub(crate) fn partial(target: &Path) -> Result<(std::fs::File, PathBuf), StoreError> {
+    use std::os::unix::fs::OpenOptionsExt;
+
+    let folder = target.parent().ok_or(StoreError::Settings("no folder"))?;
+    make_private_folder(folder)?;
+    let path = folder.join(format!(".partial-{}", uuid::Uuid::new_v4().simple()));
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+    Ok((file, path))
+}
+
+/// Writes a file that is not there yet, all at once.
+pub(crate) fn write_new(target: &Path, body: &[u8]) -> Result<(), StoreError> {
+    use std::io::Write;
+
+    let (mut file, path) = partial(target)?;
+    let linked = file.write_all(body).and_then(|()| file.sync_all()).and_then(|()| std::fs::hard_link(&path, target));
+    std::fs::remove_file(&path)?;
+    match linked {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Err(StoreError::Exists),
+        linked => linked?,
+    }
+    target.parent().map_or(Ok(()), |folder| Ok(sync_folder(folder)?))
+}
+
+/// Puts a whole file in its place.
+pub(crate) fn settle(file: &std::fs::File, partial: &Path, target: &Path) -> Result<(), StoreError> {
+    file.sync_all()?;
+    std::fs::rename(partial, target)?;
+    target.parent().map_or(Ok(()), |folder| Ok(sync_folder(folder)?))
 }
 
 #[cfg(test)]

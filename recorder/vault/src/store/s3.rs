@@ -49,31 +49,11 @@ impl S3Store {
     /// # Errors
     /// When bucket or credentials are missing.
     pub fn open(config: &StoreConfig) -> Result<Self, StoreError> {
-        let secret = config.secret_access_key.reveal();
         if config.bucket.is_empty() {
             return Err(StoreError::Settings("the s3 store needs a bucket"));
         }
-        if config.access_key_id.is_empty() || secret.is_empty() {
-            return Err(StoreError::Settings("the s3 store needs access_key_id and secret_access_key"));
-        }
-        let credentials = Credentials::new(&config.access_key_id, secret, None, None, "anteroom settings");
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-            .build();
-        let mut settings = aws_sdk_s3::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new(config.region.clone()))
-            .credentials_provider(credentials)
-            .force_path_style(config.path_style)
-            // Every upload here carries its SHA-256; the SDK need not add a second checksum.
-            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-            .timeout_config(timeouts);
-        if !config.endpoint.is_empty() {
-            settings = settings.endpoint_url(&config.endpoint);
-        }
         Ok(Self {
-            client: Client::from_conf(settings.build()),
+            client: client(config)?,
             bucket: config.bucket.clone(),
             prefix: config.prefix.trim_matches('/').to_owned(),
         })
@@ -133,6 +113,29 @@ impl S3Store {
             .map_err(|error| classify(&error))?;
         Ok(())
     }
+}
+
+/// A client with the settings' credentials and bounds; nothing is sent yet.
+pub(crate) fn client(config: &StoreConfig) -> Result<Client, StoreError> {
+    let secret = config.secret_access_key.reveal();
+    if config.access_key_id.is_empty() || secret.is_empty() {
+        return Err(StoreError::Settings("the s3 store needs access_key_id and secret_access_key"));
+    }
+    let credentials = Credentials::new(&config.access_key_id, secret, None, None, "anteroom settings");
+    let timeouts =
+        TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
+    let mut settings = aws_sdk_s3::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(config.region.clone()))
+        .credentials_provider(credentials)
+        .force_path_style(config.path_style)
+        // Every upload here carries its SHA-256; the SDK need not add a second checksum.
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .timeout_config(timeouts);
+    if !config.endpoint.is_empty() {
+        settings = settings.endpoint_url(&config.endpoint);
+    }
+    Ok(Client::from_conf(settings.build()))
 }
 
 #[async_trait]
@@ -233,12 +236,12 @@ impl Parts {
     }
 }
 
-fn checksum(body: &[u8]) -> String {
+pub(crate) fn checksum(body: &[u8]) -> String {
     STANDARD.encode(digest::digest(&digest::SHA256, body))
 }
 
 /// The class of a failed request. The text holds the server's code and message, never a key or credential.
-fn classify<E>(error: &SdkError<E>) -> StoreError
+pub(crate) fn classify<E>(error: &SdkError<E>) -> StoreError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {

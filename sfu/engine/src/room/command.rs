@@ -71,7 +71,13 @@ impl Room {
                 self.forget_voices();
                 result
             }
-            Command::StartTap { recording, .. } => self.start_tap(ctx, recording),
+            Command::StartTap { recording, is_cut, .. } => self.start_tap(ctx, recording, is_cut),
+            Command::Note { recording, note, .. } => {
+                if let Some(tap) = self.tap.as_ref().filter(|tap| tap.recording == recording) {
+                    tap.note(ctx, note);
+                }
+                Ok(Reply::Done)
+            }
             Command::StopTap { recording, .. } => {
                 if let Some(tap) = self.tap.take_if(|tap| tap.recording == recording) {
                     tap.end(ctx, TapEnd::Stopped);
@@ -224,7 +230,7 @@ impl Room {
         Ok(Reply::Done)
     }
 
-    fn start_tap(&mut self, ctx: &mut Context, recording: RecordingId) -> Result<Reply, Refusal> {
+    fn start_tap(&mut self, ctx: &mut Context, recording: RecordingId, is_cut: bool) -> Result<Reply, Refusal> {
         if self.tap.is_some() || ctx.taps.contains_key(&recording) {
             return Err(Refusal::new(Reason::TapBusy, "a tap runs already"));
         }
@@ -233,7 +239,7 @@ impl Room {
         }
         let token = Redacted::new(ctx.fresh_token());
         ctx.outputs.push_back(Output::TapOpened { recording, token: token.clone() });
-        self.tap = Some(Tap::start(ctx, self.id, recording));
+        self.tap = Some(Tap::start(ctx, self.id, recording, is_cut));
         self.forget_voices();
         for (_, peer) in &mut self.peers {
             for track in &mut peer.tracks {

@@ -82,7 +82,7 @@ fn asvs_17_2_7_a_recording_survives_the_flood_of_a_participant() {
     let mut net = Net::new();
     net.open_room(3);
     let recording = RecordingId::random();
-    let started = net.command(Command::StartTap { room: net.room, recording });
+    let started = net.command(Command::StartTap { room: net.room, recording, is_cut: false });
     assert!(matches!(started, Some(Ok(Reply::Tap { .. }))));
     net.run(3 * SECOND, |_| {});
     let counts = |net: &Net| {

@@ -8,7 +8,7 @@ use load::client::ClientConfig;
 use proptest::prelude::*;
 use wire::control::{Codec, Command, Door, Event, Reason, Source, TapEnd};
 use wire::tap::{NodeMicros, TapFrame};
-use wire::{ParticipantId, RecordingId};
+use wire::{ParticipantId, RecordingId, Redacted, TrackId};
 
 use crate::world::{EPOCH, World};
 
@@ -91,7 +91,11 @@ fn frames_are_the_publishers_own_packets() {
                 assert!(tracks.contains_key(track) && *ntp > 0);
                 reports += 1;
             }
-            TapFrame::Started { .. } | TapFrame::TrackEnded { .. } | TapFrame::Gap { .. } | TapFrame::Ended { .. } => {}
+            TapFrame::Started { .. }
+            | TapFrame::TrackEnded { .. }
+            | TapFrame::Gap { .. }
+            | TapFrame::Note { .. }
+            | TapFrame::Ended { .. } => {}
         }
     }
     assert_eq!(tracks.len(), 4);
@@ -247,4 +251,65 @@ proptest! {
             }
         }
     }
+}
+
+/// The first packet of a keyframe, behind the header, its extension and the payload descriptor.
+fn is_vp8_keyframe(packet: &[u8]) -> bool {
+    let words = if packet[0] & 0x10 != 0 { 1 + usize::from(u16::from_be_bytes([packet[14], packet[15]])) } else { 0 };
+    let payload = &packet[12 + 4 * words..];
+    load::client::vp8::Payload::read(payload).is_some_and(|read| read.starts_keyframe)
+}
+
+#[test]
+fn a_capture_that_is_cut_has_a_keyframe_shortly_before_each_mark() {
+    let (mut world, recording) = consented(7);
+    world.run(SECOND);
+    world.start_cut_tap(recording, true).unwrap();
+    world.run(17 * SECOND);
+    let mut keyframes: BTreeMap<TrackId, Vec<u64>> = BTreeMap::new();
+    let mut zero = 0;
+    for (_, frame) in &world.tap_frames {
+        match frame {
+            TapFrame::Started { at, .. } => zero = at.0,
+            TapFrame::Track { track, source: Source::Camera, .. } => drop(keyframes.insert(*track, Vec::new())),
+            TapFrame::Rtp { track, at, packet } if is_vp8_keyframe(packet) => {
+                if let Some(keyframes) = keyframes.get_mut(track) {
+                    keyframes.push((at.0 - zero) / 1000);
+                }
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(keyframes.len(), 2);
+    for at in keyframes.values() {
+        for mark in [5_000, 10_000, 15_000] {
+            assert!(at.iter().any(|at| (mark - 350..mark).contains(at)), "none at {mark}: {at:?}");
+        }
+        assert!(at.len() <= 5, "and no more than is needed: {at:?}");
+    }
+}
+
+#[test]
+fn a_note_has_its_place_among_the_media() {
+    let (mut world, recording) = consented(8);
+    let room = world.room;
+    let note = |text: &str| Command::Note { room, recording, note: Redacted::new(text.to_owned()) };
+    world.command(note("before there is a tap")).unwrap();
+    world.start_tap(recording).unwrap();
+    world.run(SECOND);
+    world.command(note("one")).unwrap();
+    world.run(SECOND);
+    world.command(note("two")).unwrap();
+    let noted: Vec<_> = world
+        .tap_frames
+        .iter()
+        .enumerate()
+        .filter_map(|(index, (_, frame))| match frame {
+            TapFrame::Note { note, .. } => Some((index, note.reveal().clone())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(noted.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>(), ["one", "two"]);
+    let between = &world.tap_frames[noted[0].0..noted[1].0];
+    assert!(between.iter().filter(|(_, frame)| matches!(frame, TapFrame::Rtp { .. })).count() > 50);
 }

@@ -337,7 +337,11 @@ impl World {
 
     /// The Tap's token as the shell would have heard it before the reply.
     pub(crate) fn start_tap(&mut self, recording: RecordingId) -> Result<(), Refusal> {
-        let reply = self.command(Command::StartTap { room: self.room, recording })?;
+        self.start_cut_tap(recording, false)
+    }
+
+    pub(crate) fn start_cut_tap(&mut self, recording: RecordingId, is_cut: bool) -> Result<(), Refusal> {
+        let reply = self.command(Command::StartTap { room: self.room, recording, is_cut })?;
         let Reply::Tap { token } = reply else { unreachable!("a tap is answered by a tap") };
         assert_eq!(token.reveal().len(), 64);
         assert_eq!(self.opened.last(), Some(&(recording, token)), "the place is made before the token is told");

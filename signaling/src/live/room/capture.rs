@@ -2,9 +2,10 @@
 
 use time::OffsetDateTime;
 use wire::control::{Command, Reply, TapEnd};
-use wire::{ParticipantId, RecordingId};
+use wire::delivery::Order;
+use wire::{OrderId, ParticipantId, RecordingId};
 
-use super::{Change, Done, Fault, Outside, RoomState, Stored, to_consent_request};
+use super::{Change, Done, Fault, Outside, RoomState, Seat, Stored, to_consent_request};
 use crate::auth::Actor;
 use crate::consent::{ConsentStatus, Decision};
 use crate::live::roster::Moment;
@@ -25,6 +26,8 @@ pub(crate) enum Capture {
         recording: RecordingId,
         /// When the first frame passed.
         flowing_since: Option<OffsetDateTime>,
+        /// Whose order it serves, if it is to be delivered.
+        order: Option<OrderId>,
     },
 }
 
@@ -42,11 +45,19 @@ impl Capture {
         }
     }
 
+    /// Whose order is served.
+    pub(crate) const fn order(self) -> Option<OrderId> {
+        match self {
+            Self::Off => None,
+            Self::Running { order, .. } => order,
+        }
+    }
+
     /// The recording sign. It says `on` only when frames flow.
     pub(crate) const fn to_message(self) -> ServerMessage {
         match self {
             Self::Off => ServerMessage::Recording { state: SignView::Off, recording_id: None, since: None },
-            Self::Running { recording, flowing_since } => ServerMessage::Recording {
+            Self::Running { recording, flowing_since, .. } => ServerMessage::Recording {
                 state: if flowing_since.is_some() { SignView::On } else { SignView::Starting },
                 recording_id: Some(recording),
                 since: flowing_since,
@@ -181,9 +192,59 @@ impl<O: Outside> RoomState<O> {
     /// Starts a capture from HTTP.
     pub(crate) async fn handle_start(&mut self, now: Moment, actor: Actor) -> Result<RecordingId, Fault> {
         self.now = now;
-        let started = self.start_capture(actor).await;
+        let started = self.start_capture(actor, None).await;
         self.publish();
         started
+    }
+
+    /// Starts a capture that is to be delivered.
+    pub(crate) async fn handle_order(&mut self, now: Moment, actor: Actor, order: Order) -> Result<RecordingId, Fault> {
+        self.now = now;
+        let started = self.start_capture(actor, Some(order)).await;
+        self.publish();
+        started
+    }
+
+    /// Whether a capture could be started, now or as soon as somebody is inside.
+    pub(crate) fn handle_may_capture(&self) -> Result<(), Fault> {
+        if !self.facts.may_record {
+            return Err(not_allowed());
+        }
+        if self.capture.is_running() {
+            return Err(Code::AlreadyRecording.with("This visit is being recorded already."));
+        }
+        let missing = self.not_agreed();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(to_missing("Everyone in the visit must agree to being recorded first.", &missing))
+    }
+
+    /// Stops the capture that serves an order, if it runs.
+    pub(crate) async fn handle_order_end(
+        &mut self,
+        now: Moment,
+        order: OrderId,
+        actor: Option<Actor>,
+        reason: StopReason,
+    ) {
+        self.now = now;
+        if self.capture.order() == Some(order)
+            && let Some(recording) = self.cut_capture().await
+        {
+            self.write_stop(recording, actor, reason).await;
+        }
+        self.publish();
+    }
+
+    /// Somebody agreed to being captured; or this Room is one whose application answers for everybody.
+    pub(super) fn is_agreed(&self, consent: ConsentStatus) -> bool {
+        !self.facts.needs_consent || consent == ConsentStatus::Signed
+    }
+
+    fn not_agreed(&self) -> Vec<ParticipantId> {
+        let missing = self.roster.iter().filter(|s: &&Seat| s.is_admitted() && !self.is_agreed(s.consent));
+        missing.map(|s| s.person.participant).collect()
     }
 
     /// Stops a capture from HTTP.
@@ -201,17 +262,16 @@ impl<O: Outside> RoomState<O> {
     }
 
     /// Opens a Tap when everyone inside has agreed, and writes Recording and job. Without the books there is no capture.
-    pub(super) async fn start_capture(&mut self, actor: Actor) -> Result<RecordingId, Fault> {
+    pub(super) async fn start_capture(&mut self, actor: Actor, order: Option<Order>) -> Result<RecordingId, Fault> {
         if !self.facts.may_record {
             return Err(not_allowed());
         }
         if self.capture.is_running() {
             return Err(Code::AlreadyRecording.with("This visit is being recorded already."));
         }
-        let inside: Vec<_> = self.roster.iter().filter(|s| s.is_admitted()).collect();
-        let missing: Vec<_> =
-            inside.iter().filter(|s| s.consent != ConsentStatus::Signed).map(|s| s.person.participant).collect();
-        let participants: Vec<_> = inside.iter().map(|s| s.person.participant).collect();
+        let inside = self.roster.iter().filter(|s| s.is_admitted());
+        let participants: Vec<_> = inside.map(|s| s.person.participant).collect();
+        let missing = self.not_agreed();
         if !missing.is_empty() || participants.is_empty() {
             let detail = "Everyone in the visit must agree to being recorded first.";
             return Err(to_missing(detail, &missing));
@@ -222,18 +282,22 @@ impl<O: Outside> RoomState<O> {
             self.outside.command(set).await.map_err(|refusal| self.to_fault(&refusal))?;
         }
         let recording = RecordingId::random();
-        let opened = self.outside.command(Command::StartTap { room, recording }).await;
+        let is_cut = order.is_some();
+        let opened = self.outside.command(Command::StartTap { room, recording, is_cut }).await;
         let tap_token = match opened {
             Ok(Reply::Tap { token }) => token,
             Ok(Reply::Done | Reply::Answer { .. }) => return Err(Code::Unavailable.problem()),
             Err(refusal) => return Err(self.to_fault(&refusal)),
         };
-        let change = Change::RecordingRequested { recording, room, actor, tap_token, participants };
+        let (id, needs_consent) = (order.as_ref().map(|order| order.id), self.facts.needs_consent);
+        let order = order.map(Box::new);
+        let change =
+            Change::RecordingRequested { recording, room, actor, tap_token, participants, needs_consent, order };
         if let Err(fault) = self.outside.store(change).await {
             self.try_command(Command::StopTap { room, recording }).await;
             return Err(fault);
         }
-        self.set_capture(Capture::Running { recording, flowing_since: None });
+        self.set_capture(Capture::Running { recording, flowing_since: None, order: id });
         Ok(recording)
     }
 
@@ -257,10 +321,11 @@ impl<O: Outside> RoomState<O> {
 
     /// The first frame passed: the sign may light. It lights even if the books are away: people must know.
     pub(super) async fn note_flowing(&mut self, recording: RecordingId) {
-        if self.capture != (Capture::Running { recording, flowing_since: None }) {
+        let order = self.capture.order();
+        if self.capture != (Capture::Running { recording, flowing_since: None, order }) {
             return;
         }
-        self.set_capture(Capture::Running { recording, flowing_since: Some(self.now.wall) });
+        self.set_capture(Capture::Running { recording, flowing_since: Some(self.now.wall), order });
         if let Err(fault) = self.outside.store(Change::RecordingFlowing { recording }).await {
             tracing::error!(?recording, code = ?fault.code, "the start of a capture was not written");
         }
@@ -287,6 +352,9 @@ impl<O: Outside> RoomState<O> {
     }
 
     fn set_capture(&mut self, capture: Capture) {
+        if self.capture.order() != capture.order() {
+            self.journaled.begin_anew();
+        }
         self.capture = capture;
         self.roster.tell_inside(self.now, &capture.to_message());
     }
@@ -311,7 +379,6 @@ pub(crate) fn to_missing(detail: &'static str, missing: &[ParticipantId]) -> Fau
 
 /// Who inside has not agreed; for tests of the law that nobody is captured without consent.
 #[cfg(test)]
-pub(super) fn is_captured_without_consent<O>(room: &RoomState<O>) -> bool {
-    room.capture.is_running()
-        && room.roster.iter().any(|s: &super::Seat| s.is_admitted() && s.consent != ConsentStatus::Signed)
+pub(super) fn is_captured_without_consent<O: Outside>(room: &RoomState<O>) -> bool {
+    room.capture.is_running() && room.roster.iter().any(|s: &Seat| s.is_admitted() && !room.is_agreed(s.consent))
 }

@@ -6,7 +6,6 @@ use wire::control::{Command, Door, Source};
 use super::capture::to_missing;
 use super::{Change, Done, Fault, Outside, RoomState, Seat, Stored, close, to_consent_request};
 use crate::auth::Actor;
-use crate::consent::ConsentStatus;
 use crate::problem::Code;
 use crate::ws::message::{EndReason, ServerMessage};
 
@@ -35,7 +34,7 @@ impl<O: Outside> RoomState<O> {
     pub(super) async fn admit(&mut self, by: ParticipantId, whom: ParticipantId) -> Result<Done, Fault> {
         let actor = self.host(by)?;
         let seat = self.waiting_seat(whom)?;
-        if self.capture.is_running() && seat.consent != ConsentStatus::Signed {
+        if self.capture.is_running() && !self.is_agreed(seat.consent) {
             self.ask_late_arrival(by, whom).await?;
             let detail = "This person has not agreed to being recorded. They were asked.";
             return Err(to_missing(detail, &[whom]));

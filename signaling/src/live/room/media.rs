@@ -108,7 +108,8 @@ impl<O: Outside> RoomState<O> {
         let room = self.facts.room;
         let peer = PeerId::random();
         let seat = self.seat(who)?;
-        let consented = seat.consent == ConsentStatus::Signed;
+        let is_captured_anyway = self.capture.is_running() && self.is_agreed(seat.consent);
+        let consented = seat.consent == ConsentStatus::Signed || is_captured_anyway;
         if consented {
             // Before the Peer, so that a running Tap never sees an admitted person without consent.
             self.try_command(Command::SetConsent { room, participant: who, consented }).await;
@@ -209,6 +210,7 @@ impl<O: Outside> RoomState<O> {
                 }
             }
             Event::Speaking { participant, .. } => {
+                self.note_speaking(participant);
                 self.roster.tell_inside(now, &ServerMessage::Speaking { participant_id: participant });
             }
             Event::Quality {

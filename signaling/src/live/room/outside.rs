@@ -4,6 +4,7 @@ use std::future::Future;
 
 use time::OffsetDateTime;
 use wire::control::{Command, Refusal, Reply, Source};
+use wire::delivery::Order;
 use wire::{ParticipantId, RecordingId, Redacted, RoomId};
 
 use super::{Fault, StopReason};
@@ -43,6 +44,10 @@ pub(crate) enum Change {
         actor: Actor,
         tap_token: Redacted<String>,
         participants: Vec<ParticipantId>,
+        /// Everybody's stored consent is looked at once more. Otherwise the application answers for them.
+        needs_consent: bool,
+        /// What is to be delivered of it.
+        order: Option<Box<Order>>,
     },
     /// The first frame passed.
     RecordingFlowing { recording: RecordingId },

@@ -2,6 +2,7 @@
 
 mod drain;
 mod media;
+mod order;
 mod relay;
 mod told_outside;
 mod translated;
@@ -178,7 +179,8 @@ impl Scene {
             practice: Practice { name: "Practice".to_owned(), phone: "555".to_owned() },
             recording_policy: "OPT_IN",
         };
-        let facts = RoomFacts { room: RoomId::random(), card, may_record: true, is_door_open: false };
+        let facts =
+            RoomFacts { room: RoomId::random(), card, may_record: true, is_door_open: false, needs_consent: true };
         let at = Duration::ZERO;
         let now = Moment { wall: OffsetDateTime::UNIX_EPOCH, steady: at };
         Self { room: RoomState::new(facts, world.clone(), now), world, at, sockets: 0 }

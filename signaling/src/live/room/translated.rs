@@ -228,6 +228,7 @@ impl<O: Outside> RoomState<O> {
         if told.is_empty() {
             return;
         }
+        self.note_posts(&told);
         let told: Arc<[Post]> = told.into();
         let others = self.roster.iter_mut().filter(|s| s.is_admitted() && s.face.is_some());
         for seat in others.filter(|s| s.person.participant != who) {
@@ -299,7 +300,7 @@ impl<O: Outside> RoomState<O> {
         }
     }
 
-    fn to_gallery(&self) -> Gallery {
+    pub(super) fn to_gallery(&self) -> Gallery {
         let mut pictures = Vec::new();
         for (track, group, streams) in self.streams.iter() {
             let who = track.participant;
@@ -324,7 +325,7 @@ impl<O: Outside> RoomState<O> {
         Gallery { pictures, people, is_full: cameras >= MAX_CAMERAS, codecs }
     }
 
-    fn to_present(&self, gallery: &Gallery) -> Vec<Present> {
+    pub(super) fn to_present(&self, gallery: &Gallery) -> Vec<Present> {
         let mut present = Vec::new();
         for seat in self.roster.iter().filter(|seat| seat.is_admitted()) {
             present.extend(to_own_entry(seat));
