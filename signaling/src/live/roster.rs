@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use time::OffsetDateTime;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use wire::control::{Door, Encoding, SlotTrack, Source};
 use wire::{ParticipantId, PeerId, Redacted};
 
@@ -258,10 +258,13 @@ impl Seat {
         self.let_go(now);
     }
 
-    /// Hands something to the socket. A socket that does not read is let go: the kept messages wait for its return.
+    /// Hands something to the socket. A socket that does not read is let go: the kept messages wait for its return. One that has
+    /// ended keeps its line: its last words, a leave perhaps, may still be on their way to the Room.
     pub(crate) fn put(&mut self, now: Moment, outgoing: Outgoing) {
-        if self.line.as_ref().is_some_and(|line| line.out.try_send(outgoing).is_err()) {
-            self.let_go(now);
+        match self.line.as_ref().map(|line| line.out.try_send(outgoing)) {
+            Some(Err(TrySendError::Full(_))) => self.let_go(now),
+            Some(Err(TrySendError::Closed(_))) => drop(self.away_since.get_or_insert(now.steady)),
+            Some(Ok(())) | None => {}
         }
     }
 

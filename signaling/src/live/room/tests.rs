@@ -705,6 +705,27 @@ async fn a_socket_that_does_not_read_is_let_go_and_its_seat_kept() {
     assert!(seat.is_admitted());
 }
 
+#[tokio::test]
+async fn a_leave_counts_although_the_socket_has_ended_before_the_room_hears_of_it() {
+    let (mut scene, clinician, mut patient) = Scene::with_two().await;
+    let (socket, who) = (patient.socket, patient.who);
+    patient.out.close();
+    scene.say(&clinician, r#"{"type":"state","microphone":false,"camera":true}"#).await;
+    scene.say(&patient, r#"{"type":"leave"}"#).await;
+    assert!(scene.room.roster.find(who).is_none(), "the seat is given up at once");
+    scene.room.handle_gone(scene.now(), socket);
+}
+
+#[tokio::test]
+async fn a_socket_that_ended_without_a_word_loses_its_seat_in_the_end() {
+    let (mut scene, clinician, mut patient) = Scene::with_two().await;
+    patient.out.close();
+    scene.say(&clinician, r#"{"type":"state","microphone":false,"camera":true}"#).await;
+    assert!(scene.room.roster.find(patient.who).is_some());
+    scene.pass(SEAT_KEPT).await;
+    assert!(scene.room.roster.find(patient.who).is_none());
+}
+
 /// One step of a random visit.
 #[derive(Clone, Debug)]
 enum Step {
