@@ -1,5 +1,5 @@
 //! Webhooks out: an organisation's own addresses are told of what happens, signed, and again until they have taken it. An event is
-//! written in the transaction of the change that it tells of ([`store::enqueue`]); [`chore`] delivers it.
+//! written in the transaction of the change that it tells of (`store::enqueue`); `chore` delivers it.
 
 pub(crate) mod chore;
 pub(crate) mod deliver;

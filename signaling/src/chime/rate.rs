@@ -29,7 +29,7 @@ struct Bucket {
     at: Timestamp,
 }
 
-/// For what nobody known has signed, by [block](crate::limit::block) of addresses.
+/// For what nobody known has signed, by block of addresses.
 #[must_use]
 pub fn strangers() -> Rate<IpAddr> {
     let (burst, per_second) = STRANGERS;
