@@ -577,3 +577,19 @@ fn a_relay_is_told_with_all_that_it_takes() {
     );
     assert_eq!(turn.uris, ["turn:turn.example.org:3478"]);
 }
+
+#[test]
+fn of_what_the_client_measures_the_round_trip_goes_into_the_books() {
+    let mut talk = Talk::of(Rights::default(), false).joined(frames::Join::default());
+    let mut hear = |kind: i32, value: f64| {
+        let metric = |kind, value| frames::Metric { r#type: Some(kind), value: Some(value) };
+        let global_metrics = vec![metric(2, 900_000.0), metric(kind, value)];
+        let body = frames::ClientMetric { global_metrics, ..frames::ClientMetric::default() };
+        talk.hear(Frame { client_metric: Some(body), ..Frame::new(FrameType::ClientMetric, 0) })
+    };
+    let acts = hear(STUN_RTT_MS, 41.6);
+    assert!(matches!(&acts[..], [Act::Ask(Ask::Measured { rtt_ms: 42 })]), "{acts:?}");
+    for (kind, value) in [(STUN_RTT_MS, -1.0), (STUN_RTT_MS, f64::NAN), (STUN_RTT_MS, 1e9), (4, 50.0)] {
+        assert!(hear(kind, value).is_empty(), "{kind} {value}");
+    }
+}
