@@ -6,25 +6,12 @@ import { launchChromium } from './support/browser.mjs';
 import { CLINICIAN, colourDistance, makeSources, PATIENT } from './support/media.mjs';
 import { startAnteroom } from './support/server.mjs';
 import { story } from './support/step.mjs';
-import { controlPlane, makeMeeting, serveClient, until } from './chime/support.mjs';
+import { controlPlane, makeMeeting, serveClient, until, untilHears } from './chime/support.mjs';
 
 const ROOT = new URL('./chime/components/', import.meta.url).pathname;
 
-/** A tone is heard above this and not heard below that, in decibels. */
-const HEARD = -50;
-const SILENT = -70;
-
-/** The mean colour in the middle of each picture that the page shows, its own among them. */
-const pictures = () =>
-  [...document.querySelectorAll('video')].flatMap((video) => {
-    if (!video.videoWidth) return [];
-    const canvas = document.createElement('canvas');
-    canvas.width = canvas.height = 1;
-    const paint = canvas.getContext('2d');
-    const { videoWidth: w, videoHeight: h } = video;
-    paint.drawImage(video, w / 3, h / 3, w / 3, h / 3, 0, 0, 1, 1);
-    return [[...paint.getImageData(0, 0, 1, 1).data].slice(0, 3)];
-  });
+const TONES = [CLINICIAN.tone, PATIENT.tone];
+const pictures = () => window.chime.pictures();
 
 /** A microphone without its filters, which take a steady tone for noise. */
 const rawMicrophone = () => {
@@ -48,15 +35,6 @@ describe("Chime's React components", () => {
     until(page, `the picture of ${name}`, pictures, (all) => all.some((mean) => colourDistance(mean, colour) < 60));
   const shownNot = (page, { name, colour }) =>
     until(page, `no picture of ${name}`, pictures, (all) => all.every((mean) => colourDistance(mean, colour) >= 60));
-  const hears = async (page, tone, is) => {
-    const limit = Date.now() + 20_000;
-    let last;
-    do {
-      last = (await page.evaluate((hertz) => window.page.hears([hertz]), tone))[tone];
-      if (is ? last > HEARD : last < SILENT) return;
-    } while (Date.now() < limit);
-    throw new Error(`${tone} Hz at ${last} dB`);
-  };
   const button = (page, name) => page.getByRole('button', { name, exact: true }).first();
 
   before(async () => {
@@ -84,14 +62,14 @@ describe("Chime's React components", () => {
     for (const [at, page] of [one, other].entries()) {
       await page.goto(client.url);
       await page.waitForFunction(() => document.title === 'ready');
-      await page.evaluate(([where, who]) => window.page.join(where, who), [meeting.meeting, meeting.attendees[at]]);
+      await page.evaluate(([where, who]) => window.chime.join(where, who), [meeting.meeting, meeting.attendees[at]]);
     }
     for (const page of [one, other]) {
       await page.getByTestId('status').getByText('Succeeded').waitFor();
       for (const { name } of [CLINICIAN, PATIENT]) await page.getByTestId('present').getByText(name).waitFor();
     }
-    await hears(one, PATIENT.tone, true);
-    await hears(other, CLINICIAN.tone, true);
+    await untilHears(one, TONES, [PATIENT.tone]);
+    await untilHears(other, TONES, [CLINICIAN.tone]);
   });
 
   step('the button for video puts a tile up at the other side, and takes it away', async () => {
@@ -110,10 +88,10 @@ describe("Chime's React components", () => {
     await button(one, 'Mute').click();
     const muted = other.getByTestId('present').filter({ hasText: CLINICIAN.name }).locator('title', { hasText: 'Muted microphone' });
     await muted.waitFor({ state: 'attached' });
-    await hears(other, CLINICIAN.tone, false);
+    await untilHears(other, TONES, []);
     await button(one, 'Unmute').click();
     await muted.waitFor({ state: 'detached' });
-    await hears(other, CLINICIAN.tone, true);
+    await untilHears(other, TONES, [CLINICIAN.tone]);
   });
 
   step('the button for content shares the screen', async () => {

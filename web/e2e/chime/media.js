@@ -67,3 +67,14 @@ export async function soundOf(stream, tones, forMs = 1000) {
   await own.close();
   return found;
 }
+
+/** The mean colour in the middle of a picture; nothing without one. */
+export function colourOf(video) {
+  if (!video?.videoWidth) return null;
+  const canvas = document.createElement('canvas');
+  canvas.width = canvas.height = 1;
+  const paint = canvas.getContext('2d');
+  const { videoWidth: w, videoHeight: h } = video;
+  paint.drawImage(video, w / 3, h / 3, w / 3, h / 3, 0, 0, 1, 1);
+  return [...paint.getImageData(0, 0, 1, 1).data].slice(0, 3);
+}

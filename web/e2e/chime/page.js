@@ -4,7 +4,7 @@ import {
   ConsoleLogger, DefaultDeviceController, DefaultMeetingSession, LogLevel, MeetingSessionConfiguration, MeetingSessionStatusCode,
   TargetDisplaySize, VideoCodecCapability, VideoPreference, VideoPreferences, VideoPriorityBasedPolicy,
 } from 'amazon-chime-sdk-js';
-import { soundOf, tone, picture } from './media.js';
+import { colourOf, soundOf, tone, picture } from './media.js';
 
 /** Everything that a spec asks about. */
 const seen = { events: [], roster: {}, volumes: {}, tiles: {}, paused: [], messages: [], connects: 0 };
@@ -133,16 +133,7 @@ window.chime = {
   hears: (tones, forMs) => soundOf(document.getElementById('sound').srcObject, tones, forMs),
 
   /** Mean colour of the middle of somebody's picture; nothing without one. */
-  sees(attendee) {
-    const video = tileOf(attendee);
-    if (!video?.videoWidth) return null;
-    const canvas = document.createElement('canvas');
-    canvas.width = canvas.height = 1;
-    const paint = canvas.getContext('2d');
-    const { videoWidth: w, videoHeight: h } = video;
-    paint.drawImage(video, w / 3, h / 3, w / 3, h / 3, 0, 0, 1, 1);
-    return Array.from(paint.getImageData(0, 0, 1, 1).data).slice(0, 3);
-  },
+  sees: (attendee) => colourOf(tileOf(attendee)),
 
   /** How wide somebody's picture is, how many frames of it were shown, and how many bytes of it came so far. */
   async view(attendee) {

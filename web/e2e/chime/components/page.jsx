@@ -9,7 +9,7 @@ import { MeetingSessionConfiguration } from 'amazon-chime-sdk-js';
 import { useEffect } from 'react';
 import { createRoot } from 'react-dom/client';
 import { ThemeProvider } from 'styled-components';
-import { soundOf } from '../media.js';
+import { colourOf, soundOf } from '../media.js';
 
 function Present() {
   const people = Object.values(useRosterState().roster);
@@ -33,11 +33,13 @@ function Page() {
   const { isVideoEnabled } = useLocalVideo();
   useEffect(() => {
     manager.getAttendee = async (_, name) => ({ name });
-    window.page = {
+    window.chime = {
       join: async (meeting, attendee) => {
         await manager.join(new MeetingSessionConfiguration(meeting, attendee));
         await manager.start();
       },
+      /** The colours of all pictures that the page shows, its own among them. */
+      pictures: () => [...document.querySelectorAll('video')].map(colourOf).filter(Boolean),
       hears: (tones) => soundOf(document.querySelector('audio').srcObject, tones),
     };
     document.title = 'ready';
