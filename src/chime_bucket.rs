@@ -1,14 +1,12 @@
 //! `anteroom chime-bucket`: the buckets that captures of the Chime API may go to.
 
-use std::io::Write as _;
-
 use serde_json::{Value, json};
 use signaling::chime::buckets;
 use signaling::db::Db;
 use signaling::ids::OrgId;
 
 use crate::Error;
-use crate::chime_key::{Place, in_words};
+use crate::place::{Place, in_words};
 
 /// What `anteroom chime-bucket` may be told.
 #[derive(Clone, Debug, clap::Args)]
@@ -61,11 +59,7 @@ pub(crate) async fn run(options: Options) -> Result<(), Error> {
     | Action::List(place)
     | Action::Revoke { place, .. }
     | Action::Consent { place, .. }) = &options.action;
-    let (db, _, org) = place.clone().open().await?;
-    let answer = act(&options.action, &db, org).await;
-    db.close().await;
-    writeln!(std::io::stdout().lock(), "{:#}", answer?)?;
-    Ok(())
+    place.clone().ask(async |db, _, org| act(&options.action, db, org).await).await
 }
 
 async fn act(action: &Action, db: &Db, org: OrgId) -> Result<Value, Error> {

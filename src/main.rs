@@ -7,6 +7,7 @@ mod doctor;
 mod init;
 mod load;
 mod metrics;
+mod place;
 mod roles;
 mod serve;
 mod stop;

@@ -1,7 +1,5 @@
 //! `anteroom webhook`: where an organisation is told of what happens.
 
-use std::io::Write as _;
-
 use serde_json::{Value, json};
 use signaling::auth::keys::Keys;
 use signaling::db::Db;
@@ -10,7 +8,7 @@ use signaling::webhook::target;
 use uuid::Uuid;
 
 use crate::Error;
-use crate::chime_key::{Place, in_words};
+use crate::place::{Place, in_words};
 
 /// What `anteroom webhook` may be told.
 #[derive(Clone, Debug, clap::Args)]
@@ -44,11 +42,7 @@ enum Action {
 /// Does it, and prints JSON on standard output.
 pub(crate) async fn run(options: Options) -> Result<(), Error> {
     let (Action::Add { place, .. } | Action::List(place) | Action::Remove { place, .. }) = &options.action;
-    let (db, keys, org) = place.clone().open().await?;
-    let answer = act(&options.action, &db, &keys, org).await;
-    db.close().await;
-    writeln!(std::io::stdout().lock(), "{:#}", answer?)?;
-    Ok(())
+    place.clone().ask(async |db, keys, org| act(&options.action, db, keys, org).await).await
 }
 
 async fn act(action: &Action, db: &Db, keys: &Keys, org: OrgId) -> Result<Value, Error> {
