@@ -5,6 +5,7 @@
 pub(crate) mod attendance;
 mod attendees;
 pub mod buckets;
+pub(crate) mod call;
 pub(crate) mod capability;
 mod check;
 mod client_events;

@@ -8,10 +8,10 @@ use wire::Redacted;
 
 use crate::audit::{Draft, EventType};
 use crate::chime::attendance;
+use crate::chime::call::{Answer, Call, Outcome};
 use crate::chime::capability::{Capabilities, Features};
 use crate::chime::check;
 use crate::chime::error::{Fault, Kind};
-use crate::chime::http::{Answer, Call, Outcome};
 use crate::chime::meetings;
 use crate::chime::names::{self, AttendeeId, MeetingId};
 use crate::chime::notices;

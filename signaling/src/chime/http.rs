@@ -5,21 +5,21 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::address::Address;
 use crate::app::App;
 use crate::auth::{self, Actor};
+use crate::chime::call::{Answer, Call, Outcome, no_such_operation};
 use crate::chime::error::{Fault, Kind, Service};
 use crate::chime::names::{AttendeeId, MeetingId};
 use crate::chime::sigv4::{self, Signed};
 use crate::chime::{attendees, check, client_events, keys, meetings, pipelines, tags, transcription};
-use crate::ids::OrgId;
 use crate::limit::block;
 use crate::telemetry;
 
@@ -58,39 +58,6 @@ async fn nearest_region(State(app): State<App>) -> Response {
     response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     response
 }
-
-/// One authenticated request.
-#[derive(Debug)]
-pub(crate) struct Call {
-    /// What it may reach.
-    pub(crate) app: App,
-    /// Whose key it was signed with.
-    pub(crate) org: OrgId,
-    /// Whom the audit names.
-    pub(crate) actor: Actor,
-    /// The region that the client was told to use.
-    pub(crate) region: String,
-    /// As it came.
-    pub(crate) query: String,
-    /// As it came.
-    pub(crate) body: Bytes,
-}
-
-/// What an operation answers.
-#[derive(Debug)]
-pub(crate) enum Answer {
-    /// 200 with a body.
-    Ok(Value),
-    /// 201 with a body.
-    Created(Value),
-    /// 200 without.
-    Empty,
-    /// 204.
-    NoContent,
-}
-
-/// What an operation gives.
-pub(crate) type Outcome = Result<Answer, Fault>;
 
 async fn serve_meetings(State(app): State<App>, Address(from): Address, request: Request) -> Response {
     // Both services tag by one path; which of them is meant is in the ARN, and so is read later.
@@ -205,11 +172,6 @@ async fn dispatch(call: &Call, method: &Method, segments: &[&str]) -> Outcome {
         }
         _ => Err(no_such_operation()),
     }
-}
-
-/// The path is one of the API's, and nothing is done there by this method.
-pub(crate) fn no_such_operation() -> Fault {
-    Kind::BadRequest.with("There is no such operation")
 }
 
 fn meeting_id(text: &str) -> Result<MeetingId, Fault> {

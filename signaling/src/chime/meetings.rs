@@ -7,9 +7,9 @@ use uuid::Uuid;
 
 use crate::audit::{Draft, EventType, Fact};
 use crate::chime::attendees::{self, AttendeeItem};
+use crate::chime::call::{Answer, Call, Outcome};
 use crate::chime::capability::Features;
 use crate::chime::error::{Fault, Kind};
-use crate::chime::http::{Answer, Call, Outcome};
 use crate::chime::names::{MeetingId, Resource};
 use crate::chime::notifications::{self, MeetingChange};
 use crate::chime::store::{self, Meeting, NewMeeting, Tags};

@@ -17,8 +17,8 @@ use wire::OrderId;
 use wire::delivery::{Join, Order, Place};
 
 use crate::audit::{Draft, EventType};
+use crate::chime::call::{Answer, Call, Outcome, no_such_operation};
 use crate::chime::error::{Fault, Kind};
-use crate::chime::http::{Answer, Call, Outcome, no_such_operation};
 use crate::chime::names::{PipelineId, Resource};
 use crate::chime::{buckets, check, meetings};
 use crate::clock::Timestamp;

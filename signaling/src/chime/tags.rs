@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::audit::{Draft, EventType};
+use crate::chime::call::{Answer, Call, Outcome, no_such_operation};
 use crate::chime::error::{Fault, Kind, Service};
-use crate::chime::http::{Answer, Call, Outcome, no_such_operation};
 use crate::chime::names::{MeetingId, PipelineId, Resource};
 use crate::chime::store::{self, Tags};
 use crate::chime::{check, pipelines};

@@ -4,9 +4,9 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::chime::call::{Call, Outcome};
 use crate::chime::check;
 use crate::chime::error::{Fault, Kind};
-use crate::chime::http::{Call, Outcome};
 use crate::chime::meetings;
 use crate::chime::names::MeetingId;
 
