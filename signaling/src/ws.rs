@@ -130,7 +130,7 @@ async fn find_guest(app: &App, visit: Option<VisitId>, headers: &HeaderMap) -> R
             recording_policy: visit.recording_policy.as_str(),
         };
         let person =
-            Person { participant: own.id, role: to_view(own.role), name: own.name.clone(), actor: actor.clone() };
+            Person { participant: own.id, role: own.role.into(), name: own.name.clone(), actor: actor.clone() };
         Ok(Some(Guest { person, org, visit, card }))
     })
     .await
@@ -148,12 +148,14 @@ fn find_place<'a>(actor: &Actor, visit: &Visit, people: &'a [Participant]) -> Op
     }
 }
 
-const fn to_view(role: Role) -> RoleView {
-    match role {
-        Role::Clinician => RoleView::Clinician,
-        Role::Patient => RoleView::Patient,
-        Role::Guest | Role::Interpreter | Role::Caregiver | Role::Supervisor => RoleView::Guest,
-        Role::Observer => RoleView::Observer,
+impl From<Role> for RoleView {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Clinician => Self::Clinician,
+            Role::Patient => Self::Patient,
+            Role::Guest | Role::Interpreter | Role::Caregiver | Role::Supervisor => Self::Guest,
+            Role::Observer => Self::Observer,
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::live::roster::Person;
 use crate::organization;
 use crate::participant::{self, Role};
 use crate::visit::VisitStatus;
-use crate::ws::message::{Practice, RoleView, VisitCard};
+use crate::ws::message::{Practice, VisitCard};
 
 /// What is signed of a token, in bytes: enough that nobody guesses one.
 const TAG: usize = 24;
@@ -166,7 +166,7 @@ pub(crate) async fn find(app: &App, meeting: MeetingId, join_token: &str) -> Res
             },
             person: Person {
                 participant,
-                role: to_view(role),
+                role: role.into(),
                 name: name.clone(),
                 actor: Actor::Attendee(Attendee {
                     org,
@@ -191,15 +191,6 @@ pub(crate) async fn find(app: &App, meeting: MeetingId, join_token: &str) -> Res
 /// A token holds as long as its meeting, and no meeting lives longer than a few days.
 fn far(now: Timestamp) -> Timestamp {
     now.saturating_add(time::Duration::days(7))
-}
-
-const fn to_view(role: Role) -> RoleView {
-    match role {
-        Role::Clinician => RoleView::Clinician,
-        Role::Patient => RoleView::Patient,
-        Role::Guest | Role::Interpreter | Role::Caregiver | Role::Supervisor => RoleView::Guest,
-        Role::Observer => RoleView::Observer,
-    }
 }
 
 #[cfg(test)]

@@ -429,11 +429,7 @@ impl<O: Outside> RoomState<O> {
             }
             self.set_face(who, newcomer);
             let Some(seat) = self.roster.find_mut(who) else { return };
-            seat.person = joining.person;
-            seat.resume_token = joining.token;
-            seat.sent.clear();
-            seat.attach(joining.line);
-            seat.is_fresh = true;
+            seat.begin_anew(joining.person, joining.token, joining.line);
             self.welcome(who);
             return;
         }
@@ -455,11 +451,7 @@ impl<O: Outside> RoomState<O> {
         if seat.line.is_some() {
             seat.end(now, EndReason::Superseded, close::SUPERSEDED);
         }
-        seat.person = joining.person;
-        seat.resume_token = joining.token;
-        seat.sent.clear();
-        seat.attach(joining.line);
-        seat.is_fresh = true;
+        seat.begin_anew(joining.person, joining.token, joining.line);
         self.welcome(who);
         // Only a client that was here before still has the connection that these m-lines belong to.
         if joining.resume.is_some() {

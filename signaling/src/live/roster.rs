@@ -280,6 +280,14 @@ impl Seat {
         self.away_since = None;
     }
 
+    /// A client that knows nothing yet takes the seat.
+    pub(crate) fn begin_anew(&mut self, person: Person, token: Redacted<String>, line: Line) {
+        (self.person, self.resume_token) = (person, token);
+        self.sent.clear();
+        self.attach(line);
+        self.is_fresh = true;
+    }
+
     fn to_roster_entry(&self) -> RosterEntry {
         RosterEntry {
             participant_id: self.person.participant,
