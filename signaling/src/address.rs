@@ -1,6 +1,6 @@
-//! Where a request comes from, for the limiter alone: never logged, never stored.
+//! Where a request comes from, for the limiter, and for audit events, which keep its network alone: never logged.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::HeaderMap;
@@ -37,8 +37,22 @@ pub(crate) fn is_shared(address: IpAddr, proxies: &[IpAddr]) -> bool {
     address.is_loopback() || proxies.contains(&address)
 }
 
+/// The network that an address is in, as audit events have it: a /24 of IPv4, a /48 of IPv6.
+pub(crate) fn network(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => {
+            let [a, b, c, _] = v4.octets();
+            format!("{a}.{b}.{c}.0/24")
+        }
+        IpAddr::V6(v6) => {
+            let [a, b, c, ..] = v6.segments();
+            format!("{}/48", Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0))
+        }
+    }
+}
+
 /// Walks `X-Forwarded-For` from the right, as long as trusted proxies speak. What an untrusted peer claims is not read at all.
-fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> IpAddr {
+pub(crate) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> IpAddr {
     let mut nearest = peer.to_canonical();
     let lines: Vec<&str> = headers.get_all("x-forwarded-for").iter().filter_map(|line| line.to_str().ok()).collect();
     for hop in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
@@ -57,6 +71,17 @@ fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> IpAddr {
 mod tests {
     use super::*;
     use axum::http::HeaderValue;
+
+    #[test]
+    fn a_network_does_not_tell_the_machine() {
+        for (address, expected) in [
+            ("203.0.113.77", "203.0.113.0/24"),
+            ("::ffff:203.0.113.77", "203.0.113.0/24"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1::/48"),
+        ] {
+            assert_eq!(network(address.parse().unwrap()), expected);
+        }
+    }
 
     #[test]
     fn only_trusted_proxies_are_believed() {

@@ -1,6 +1,7 @@
 //! Who did what to which record. Ids and closed words only: no name, no clinical word, no token can be put into an event.
 
 pub mod chain;
+pub mod event;
 pub mod memo;
 pub mod store;
 
@@ -11,78 +12,7 @@ use uuid::Uuid;
 
 use crate::ids::VisitId;
 
-macro_rules! events {
-    ($($name:ident = $text:literal,)*) => {
-        /// Everything that this program writes into the audit chain. A new act needs a new line here.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[expect(missing_docs, reason = "the names say it; the list is in the visit model")]
-        pub enum EventType { $($name,)* }
-
-        impl EventType {
-            /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$name,)*];
-
-            /// The stored name.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$name => $text,)* }
-            }
-        }
-    };
-}
-
-events! {
-    VisitCreated = "VISIT_CREATED",
-    VisitViewed = "VISIT_VIEWED",
-    QualityViewed = "QUALITY_VIEWED",
-    VisitListed = "VISIT_LISTED",
-    VisitStatusChanged = "VISIT_STATUS_CHANGED",
-    VisitStarted = "VISIT_STARTED",
-    VisitEnded = "VISIT_ENDED",
-    VisitCancelled = "VISIT_CANCELLED",
-    VisitNoShow = "VISIT_NO_SHOW",
-    VisitTechnical = "VISIT_TECHNICAL",
-    TokenIssued = "TOKEN_ISSUED",
-    TokenValidated = "TOKEN_VALIDATED",
-    TokenRedeemed = "TOKEN_REDEEMED",
-    TokenRevoked = "TOKEN_REVOKED",
-    SessionIssued = "SESSION_ISSUED",
-    SessionSuperseded = "SESSION_SUPERSEDED",
-    SessionRevoked = "SESSION_REVOKED",
-    Login = "LOGIN",
-    Logout = "LOGOUT",
-    AccessDenied = "ACCESS_DENIED",
-    WaitingEntered = "WAITING_ENTERED",
-    WaitingAdmitted = "WAITING_ADMITTED",
-    WaitingDenied = "WAITING_DENIED",
-    WaitingLeft = "WAITING_LEFT",
-    WaitingTimedOut = "WAITING_TIMED_OUT",
-    WaitingReturned = "WAITING_RETURNED",
-    DeviceCheckDone = "DEVICE_CHECK_DONE",
-    ParticipantJoined = "PARTICIPANT_JOINED",
-    ParticipantLeft = "PARTICIPANT_LEFT",
-    ParticipantReconnected = "PARTICIPANT_RECONNECTED",
-    ParticipantRemoved = "PARTICIPANT_REMOVED",
-    ParticipantMuted = "PARTICIPANT_MUTED",
-    ParticipantAdded = "PARTICIPANT_ADDED",
-    ParticipantRightsChanged = "PARTICIPANT_RIGHTS_CHANGED",
-    ConsentRequested = "CONSENT_REQUESTED",
-    ConsentSigned = "CONSENT_SIGNED",
-    ConsentDeclined = "CONSENT_DECLINED",
-    ConsentRevoked = "CONSENT_REVOKED",
-    ConsentViewed = "CONSENT_VIEWED",
-    RecordingRequested = "RECORDING_REQUESTED",
-    RecordingRefused = "RECORDING_REFUSED",
-    RecordingStarted = "RECORDING_STARTED",
-    RecordingStopped = "RECORDING_STOPPED",
-    RecordingStored = "RECORDING_STORED",
-    RecordingFailed = "RECORDING_FAILED",
-    RecordingAccessed = "RECORDING_ACCESSED",
-    RoomCreated = "ROOM_CREATED",
-    RoomEnded = "ROOM_ENDED",
-    ConfigChanged = "CONFIG_CHANGED",
-    AuditVerified = "AUDIT_VERIFIED",
-}
+pub use event::EventType;
 
 /// An event before it has its place in the chain.
 #[derive(Clone, Debug, PartialEq)]
@@ -161,10 +91,16 @@ impl Draft {
         self
     }
 
-    /// Adds a fact.
+    /// Adds a fact. Its name is one of [`event::KEYS`]: an event with another one is refused, and its change with it.
     #[must_use]
     pub fn fact(mut self, name: &'static str, fact: Fact) -> Self {
         self.metadata.insert(name, fact);
         self
+    }
+
+    /// The first fact whose name is not on the list.
+    #[must_use]
+    pub fn find_unknown_key(&self) -> Option<&'static str> {
+        self.metadata.keys().copied().find(|key| !event::is_known_key(key))
     }
 }

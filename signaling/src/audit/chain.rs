@@ -13,8 +13,8 @@ use crate::ids::OrgId;
 /// The hash before the first event.
 pub const GENESIS: [u8; 32] = [0; 32];
 
-/// The version of [`Entry::hash`]'s input.
-pub const SCHEMA: i16 = 1;
+/// The version of [`Entry::hash`]'s input in new rows.
+pub const SCHEMA: i16 = 2;
 
 /// How many rows the verifier holds at a time.
 const PAGE: i64 = 1000;
@@ -37,15 +37,19 @@ pub struct Entry {
     pub reason_code: Option<String>,
     pub request_id: Option<String>,
     pub metadata: Json<Value>,
+    pub ip_truncated: Option<String>,
+    pub ua_hash: Option<Vec<u8>>,
+    pub trace_id: Option<String>,
     pub schema_version: i16,
     pub prev_hash: Vec<u8>,
     pub hash: Vec<u8>,
 }
 
 impl Entry {
-    /// SHA-256 over the canonical form, version 1: every column but `hash`, in this order; texts and byte strings with a 32-bit
+    /// SHA-256 over the canonical form: every column but `hash`, in this order; texts and byte strings with a 32-bit
     /// big-endian length before them, optional ones with a byte 0 or 1 first, numbers big-endian, the time in microseconds
-    /// since 1970, metadata as JSON with sorted keys and no spaces.
+    /// since 1970, metadata as JSON with sorted keys and no spaces. Version 2 goes on with the network, the browser's hash and the
+    /// trace, which version 1 did not have.
     #[must_use]
     pub fn compute_hash(&self) -> [u8; 32] {
         let mut form = Form(Sha256::new());
@@ -68,7 +72,22 @@ impl Entry {
         let mut json = String::new();
         write_sorted(&self.metadata.0, &mut json);
         form.bytes(json.as_bytes());
+        if self.schema_version >= 2 {
+            form.optional(self.ip_truncated.as_deref().map(str::as_bytes));
+            form.optional(self.ua_hash.as_deref());
+            form.optional(self.trace_id.as_deref().map(str::as_bytes));
+        }
         form.0.finalize().into()
+    }
+
+    /// Whether the row's version covers all that is in it: nothing may stand beside the hash.
+    #[must_use]
+    pub const fn is_covered(&self) -> bool {
+        match self.schema_version {
+            1 => self.ip_truncated.is_none() && self.ua_hash.is_none() && self.trace_id.is_none(),
+            2 => true,
+            _ => false,
+        }
     }
 }
 
@@ -171,7 +190,7 @@ pub async fn verify(tx: &mut Tx, org: OrgId) -> Result<Verdict> {
                 Some(Break::Missing)
             } else if entry.prev_hash != prev {
                 Some(Break::Unlinked)
-            } else if entry.hash != hash {
+            } else if entry.hash != hash || !entry.is_covered() {
                 Some(Break::Altered)
             } else {
                 None

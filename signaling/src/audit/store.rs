@@ -16,8 +16,11 @@ use crate::telemetry;
 /// Puts events at the end of the organisation's chain. The head's row lock gives the chain one order; it is taken last in
 /// every transaction, so it cannot be part of a deadlock.
 pub(crate) async fn append(tx: &mut Tx, org: OrgId, actor: &Actor, drafts: &[Draft], now: Timestamp) -> Result<()> {
+    if let Some(key) = drafts.iter().find_map(Draft::find_unknown_key) {
+        return Err(Error::Inside(format!("an audit event with the fact {key}, which is not in audit::event::KEYS")));
+    }
     let (mut seq, mut prev) = lock_head(tx, org).await?;
-    let request_id = telemetry::request_id();
+    let origin = telemetry::origin();
     for draft in drafts {
         seq += 1;
         let metadata = draft.metadata.iter().map(|(name, fact)| ((*name).to_owned(), Value::from(fact))).collect();
@@ -34,8 +37,11 @@ pub(crate) async fn append(tx: &mut Tx, org: OrgId, actor: &Actor, drafts: &[Dra
             subject: draft.subject.clone(),
             success: draft.success,
             reason_code: draft.reason.map(ToOwned::to_owned),
-            request_id: request_id.clone(),
+            request_id: origin.request_id.clone(),
             metadata: Json(Value::Object(metadata)),
+            ip_truncated: origin.ip_truncated.clone(),
+            ua_hash: origin.ua_hash.map(|hash| hash.to_vec()),
+            trace_id: origin.trace_id.clone(),
             schema_version: SCHEMA,
             prev_hash: prev.to_vec(),
             hash: Vec::new(),
@@ -76,8 +82,8 @@ async fn lock_head(tx: &mut Tx, org: OrgId) -> Result<(i64, [u8; 32])> {
 async fn insert(tx: &mut Tx, entry: &Entry) -> Result<()> {
     sqlx::query!(
         "INSERT INTO audit_event (event_id, org_id, seq, at, event_type, actor_type, actor_id, role, visit_id, subject,
-             success, reason_code, request_id, metadata, schema_version, prev_hash, hash)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+             success, reason_code, request_id, metadata, schema_version, prev_hash, hash, ip_truncated, ua_hash, trace_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
         entry.event_id,
         entry.org_id,
         entry.seq,
@@ -95,6 +101,9 @@ async fn insert(tx: &mut Tx, entry: &Entry) -> Result<()> {
         entry.schema_version,
         entry.prev_hash,
         entry.hash,
+        entry.ip_truncated,
+        entry.ua_hash,
+        entry.trace_id,
     )
     .execute(tx)
     .await?;
@@ -106,7 +115,7 @@ pub(crate) async fn page(tx: &mut Tx, org: OrgId, seq: i64, limit: i64) -> Resul
     let entries = sqlx::query_as!(
         Entry,
         r#"SELECT event_id, org_id, seq, at, event_type, actor_type, actor_id, role, visit_id, subject, success, reason_code,
-               request_id, metadata AS "metadata: Json<Value>", schema_version, prev_hash, hash
+               request_id, metadata AS "metadata: Json<Value>", ip_truncated, ua_hash, trace_id, schema_version, prev_hash, hash
            FROM audit_event WHERE org_id = $1 AND seq > $2 ORDER BY seq LIMIT $3"#,
         org.as_uuid(),
         seq,

@@ -1,14 +1,22 @@
 //! The audit chain: it commits with its change or not at all, nobody edits it, and whoever does is named.
 
-use signaling::audit::chain::{Break, Verdict, verify};
+use std::net::SocketAddr;
+
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::{Request, StatusCode};
+use serde_json::json;
+use signaling::audit::chain::{Break, Entry, GENESIS, Verdict, verify};
 use signaling::audit::{Draft, EventType};
-use signaling::auth::Actor;
+use signaling::auth::{Actor, StaffRole};
 use signaling::db;
 use signaling::error::Error;
 use signaling::problem::Code;
 use sqlx::{Connection, Executor, Row};
 
-use crate::support::House;
+use uuid::Uuid;
+
+use crate::support::{By, House, START};
 
 async fn verdict(house: &House) -> Verdict {
     db::scoped(&house.app.db, house.ours, async |tx| verify(tx, house.ours).await).await.unwrap()
@@ -158,4 +166,134 @@ async fn swapped_events_are_found() {
             .unwrap();
     }
     assert_eq!(verdict(&house).await, Verdict::Broken { seq: 2, reason: Break::Unlinked });
+}
+
+#[tokio::test]
+async fn m_07_a_fact_with_an_unlisted_name_is_refused_with_its_change() {
+    let house = House::open().await;
+    house.visit().await;
+    let before = verdict(&house).await;
+    let actor = Actor::System { org: house.ours };
+    let refused: Result<(), Error> = db::audited(&house.app.db, house.ours, &actor, async |tx| {
+        sqlx::query("UPDATE visit SET visit_type = 'changed'").execute(&mut *tx).await?;
+        let draft = Draft::new(EventType::ConfigChanged);
+        Ok(((), vec![draft.fact("patientName", signaling::audit::Fact::Word("a word"))]))
+    })
+    .await;
+    assert!(matches!(refused, Err(Error::Inside(_))), "{refused:?}");
+    let mut owner = house.database.owner().await;
+    let changed = owner.fetch_one("SELECT count(*) FROM visit WHERE visit_type = 'changed'").await.unwrap();
+    assert_eq!(changed.get::<i64, _>(0), 0);
+    assert_eq!(verdict(&house).await, before);
+}
+
+#[tokio::test]
+async fn an_event_says_from_which_network_it_came_and_not_from_which_machine() {
+    let house = House::open().await;
+    let visit = house.visit().await;
+    let by = house.bearer("dr-a", StaffRole::Clinician);
+    let By::Bearer(token) = by else { panic!("a bearer") };
+    let request = Request::builder()
+        .uri(format!("/api/visits/{visit}"))
+        .header("authorization", format!("Bearer {token}"))
+        .header("user-agent", "Canary/1.0 (of one browser)")
+        .header("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+        .extension(ConnectInfo(SocketAddr::from(([203, 0, 113, 77], 4711))))
+        .body(Body::empty())
+        .unwrap();
+    assert_eq!(house.send(request).await.status, StatusCode::OK);
+    let mut owner = house.database.owner().await;
+    let row = owner.fetch_one("SELECT * FROM audit_event WHERE event_type = 'VISIT_VIEWED'").await.unwrap();
+    assert_eq!(row.get::<&str, _>("ip_truncated"), "203.0.113.0/24");
+    assert_eq!(row.get::<&str, _>("trace_id"), "4bf92f3577b34da6a3ce929d0e0e4736");
+    assert_eq!(row.get::<&[u8], _>("ua_hash").len(), 16);
+    let whole = owner.fetch_one("SELECT string_agg(e::text, ' ') FROM audit_event e").await.unwrap();
+    let whole = whole.get::<&str, _>(0);
+    assert!(!whole.contains("203.0.113.77") && !whole.contains("Canary"), "{whole}");
+    assert!(matches!(verdict(&house).await, Verdict::Whole { .. }));
+}
+
+#[tokio::test]
+async fn m_09_events_are_dated_in_utc_by_the_servers_clock() {
+    let house = House::open().await;
+    house.visit().await;
+    let mut owner = house.database.owner().await;
+    owner.execute("SET TIME ZONE 'Asia/Kolkata'").await.unwrap();
+    let at: time::OffsetDateTime =
+        owner.fetch_one("SELECT at FROM audit_event WHERE event_type = 'VISIT_CREATED'").await.unwrap().get(0);
+    assert_eq!(at, START);
+    assert!(at.offset().is_utc());
+}
+
+/// Rows that were written before the chain's second version have other columns under their hash, and stay valid.
+#[tokio::test]
+async fn a_chain_that_began_in_the_first_version_goes_on_in_the_second() {
+    let house = House::open().await;
+    let mut owner = house.database.owner().await;
+    let mut prev = GENESIS;
+    for seq in 1..=3_i64 {
+        let mut entry = Entry {
+            event_id: Uuid::new_v4(),
+            org_id: house.theirs.as_uuid(),
+            seq,
+            at: START,
+            event_type: "LOGIN".to_owned(),
+            actor_type: "STAFF".to_owned(),
+            actor_id: "dr-a".to_owned(),
+            role: Some("clinician".to_owned()),
+            visit_id: None,
+            subject: None,
+            success: true,
+            reason_code: None,
+            request_id: None,
+            metadata: sqlx::types::Json(json!({"b": 1, "a": [true]})),
+            ip_truncated: None,
+            ua_hash: None,
+            trace_id: None,
+            schema_version: 1,
+            prev_hash: prev.to_vec(),
+            hash: Vec::new(),
+        };
+        prev = entry.compute_hash();
+        entry.hash = prev.to_vec();
+        sqlx::query(
+            "INSERT INTO audit_event (event_id, org_id, seq, at, event_type, actor_type, actor_id, role, success, metadata,
+                 schema_version, prev_hash, hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, true, $9, 1, $10, $11)",
+        )
+        .bind(entry.event_id)
+        .bind(entry.org_id)
+        .bind(entry.seq)
+        .bind(entry.at)
+        .bind(entry.event_type)
+        .bind(entry.actor_type)
+        .bind(entry.actor_id)
+        .bind(entry.role)
+        .bind(entry.metadata)
+        .bind(entry.prev_hash)
+        .bind(entry.hash)
+        .execute(&mut owner)
+        .await
+        .unwrap();
+    }
+    sqlx::query("INSERT INTO audit_head (org_id, seq, hash) VALUES ($1, 3, $2) ON CONFLICT (org_id) DO UPDATE SET seq = 3, hash = $2")
+        .bind(house.theirs.as_uuid())
+        .bind(prev.as_slice())
+        .execute(&mut owner)
+        .await
+        .unwrap();
+    let actor = Actor::System { org: house.theirs };
+    let write = db::audited(&house.app.db, house.theirs, &actor, async |_| {
+        Ok::<_, Error>(((), vec![Draft::new(EventType::ConfigChanged)]))
+    });
+    write.await.unwrap();
+    let verdict = || db::scoped(&house.app.db, house.theirs, async |tx| verify(tx, house.theirs).await);
+    assert!(matches!(verdict().await.unwrap(), Verdict::Whole { events: 4, .. }));
+    // What the first version does not cover cannot be put beside it.
+    owner.execute("ALTER TABLE audit_event DISABLE TRIGGER audit_event_append_only").await.unwrap();
+    sqlx::query("UPDATE audit_event SET ip_truncated = '192.0.2.0/24' WHERE org_id = $1 AND seq = 2")
+        .bind(house.theirs.as_uuid())
+        .execute(&mut owner)
+        .await
+        .unwrap();
+    assert_eq!(verdict().await.unwrap(), Verdict::Broken { seq: 2, reason: Break::Altered });
 }
