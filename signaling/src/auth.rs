@@ -5,6 +5,7 @@ pub mod extract;
 pub mod keys;
 pub mod origin;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use wire::Redacted;
 
@@ -15,7 +16,7 @@ use crate::participant::Role;
 use crate::problem::Code;
 
 /// The role in an AccessToken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StaffRole {
     /// Holds visits of their own.

@@ -9,6 +9,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::postgres::PgListener;
 use time::OffsetDateTime;
@@ -90,7 +91,7 @@ impl RecordingStatus {
 }
 
 /// A Recording as its people may see it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RecordingView {
     /// Which.
@@ -99,12 +100,15 @@ pub struct RecordingView {
     pub status: String,
     /// When it was asked for.
     #[serde(with = "time::serde::rfc3339")]
+    #[schemars(with = "crate::schema::Time")]
     pub requested_at: OffsetDateTime,
     /// When the first frame passed.
     #[serde(with = "time::serde::rfc3339::option")]
+    #[schemars(with = "Option<crate::schema::Time>")]
     pub started_at: Option<OffsetDateTime>,
     /// When capture ended.
     #[serde(with = "time::serde::rfc3339::option")]
+    #[schemars(with = "Option<crate::schema::Time>")]
     pub stopped_at: Option<OffsetDateTime>,
     /// Of the longest artefact.
     pub duration_ms: Option<i64>,
@@ -115,7 +119,7 @@ pub struct RecordingView {
 }
 
 /// One playable file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ArtefactView {
     /// For the playback request.

@@ -1,56 +1,185 @@
 //! Every route in one list, and the middleware in order.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state, map_response_with_state};
-use axum::routing::{get, post};
 use tower_http::timeout::TimeoutLayer;
 
 use crate::app::App;
-use crate::auth::origin;
+use crate::auth::{Permission as P, origin};
 use crate::body::MAX_BODY;
 use crate::problem::{Code, Problem};
+use crate::recording::RecordingView;
+use crate::route::{Access, Endpoint, delete, get, mount, page, post};
+use crate::schema::Object;
+use crate::visit::view::VisitView;
 use crate::{chime, health, join, pages, problem, quality, recording, sign_in, telemetry, visit, ws};
 
 /// How long an ordinary request may take. The WebSocket and playback have their own limits.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Every route but those of the Chime API, which authenticates and answers in AWS's way (`chime/http.rs`).
+#[must_use]
+pub fn endpoints() -> Vec<Endpoint> {
+    let mut all = ordinary();
+    all.extend(long());
+    all
+}
+
+/// Routes that answer within [`TIMEOUT`].
+fn ordinary() -> Vec<Endpoint> {
+    [first_face(), recordings(), signing_in(), operations(), pages()].into_iter().flatten().collect()
+}
+
+/// `/api/visits` and `/api/token`: the vocabulary of the first face.
+fn first_face() -> Vec<Endpoint> {
+    vec![
+        get("/api/visits", Access::Needs(P::ListVisits), visit::http::list)
+            .says("Visits by start time, a page at a time; a clinician's own")
+            .query::<visit::http::ListParams>()
+            .answers::<visit::http::ListView>(200),
+        post("/api/visits", Access::Needs(P::CreateVisit), visit::http::create)
+            .says("Plans a visit")
+            .takes::<visit::http::CreateBody>()
+            .answers::<VisitView>(201)
+            .answers::<VisitView>(200)
+            .refuses(&[Code::DoubleBooked]),
+        get("/api/visits/{id}", Access::Needs(P::ReadVisit), visit::http::get)
+            .says("One visit")
+            .answers::<VisitView>(200),
+        post("/api/visits/{id}/links", Access::Needs(P::IssueLinks), join::http::links)
+            .says("A link for each asked role; the role's unspent one is withdrawn")
+            .takes::<join::http::LinksBody>()
+            .answers::<BTreeMap<String, join::http::LinkView>>(200)
+            .refuses(&[Code::VisitFinal]),
+        post("/api/visits/{id}/end", Access::Needs(P::EndVisit), visit::http::end)
+            .says("Ends a visit with its links, sessions and room")
+            .may_take::<visit::http::EndBody>()
+            .answers::<visit::http::EndView>(200)
+            .refuses(&[Code::VisitFinal, Code::InvalidTransition]),
+        get("/api/visits/{id}/quality", Access::Needs(P::ReadQuality), quality::http::get)
+            .says("How the network was for each person")
+            .answers::<quality::http::QualityView>(200),
+        post("/api/token/redeem", Access::Public, join::http::redeem)
+            .says("Looks at a link, or spends it")
+            .takes::<join::http::RedeemBody>()
+            .answers::<Object>(200)
+            .refuses(&[
+                Code::TokenInvalid,
+                Code::TokenNotYetValid,
+                Code::TokenAlreadyUsed,
+                Code::TokenExpired,
+                Code::TokenRevoked,
+                Code::Draining,
+            ]),
+    ]
+}
+
+fn recordings() -> Vec<Endpoint> {
+    vec![
+        post("/api/visits/{id}/recording/start", Access::Needs(P::StartRecording), recording::http::start)
+            .says("Starts a recording, if everyone present has agreed")
+            .may_take::<recording::http::Empty>()
+            .answers::<RecordingView>(202)
+            .refuses(&[Code::ConsentRequired, Code::AlreadyRecording]),
+        post("/api/visits/{id}/recording/stop", Access::Needs(P::StopRecording), recording::http::stop)
+            .says("Stops the recording; anybody inside may")
+            .may_take::<recording::http::Empty>()
+            .answers::<RecordingView>(200)
+            .refuses(&[Code::NotRecording]),
+        get("/api/visits/{id}/recordings", Access::Needs(P::PlayRecordings), recording::http::list)
+            .says("A visit's recordings")
+            .answers::<recording::http::RecordingList>(200),
+        post("/api/recordings/{id}/playback", Access::Needs(P::PlayRecordings), recording::http::grant)
+            .says("A URL for one file and one person")
+            .takes::<recording::http::PlaybackRequest>()
+            .answers::<recording::http::PlaybackGrant>(200),
+    ]
+}
+
+fn signing_in() -> Vec<Endpoint> {
+    vec![
+        get("/api/session", Access::Staff, sign_in::get).says("Who is signed in").answers::<Object>(200),
+        post("/api/session", Access::Public, sign_in::create)
+            .says("Keeps an access token as a cookie")
+            .takes::<sign_in::SignInBody>()
+            .answers_nothing(204)
+            .refuses(&[Code::Unauthenticated]),
+        delete("/api/session", Access::Public, sign_in::delete).says("Ends the cookie").answers_nothing(204),
+        post("/dev/login", Access::Public, sign_in::demo_login)
+            .says("Signs a demo user in; in development alone")
+            .takes::<sign_in::DemoBody>()
+            .answers_nothing(204)
+            .refuses(&[Code::NotFound]),
+        get("/dev/users", Access::Public, sign_in::demo_users)
+            .says("The demo users; in development alone")
+            .answers::<Object>(200)
+            .refuses(&[Code::NotFound]),
+    ]
+}
+
+fn operations() -> Vec<Endpoint> {
+    vec![
+        get("/healthz", Access::Public, health::live).says("The process runs").answers_with(200, "text/plain"),
+        get("/readyz", Access::Public, health::ready)
+            .says("Visits can be taken")
+            .answers::<Object>(200)
+            .refuses(&[Code::Draining]),
+        get("/.well-known/jwks.json", Access::Public, health::jwks)
+            .says("The keys that our tokens verify with (RFC 7517)")
+            .answers::<Object>(200),
+        get("/openapi.json", Access::Public, page::document).says("This document").answers::<Object>(200),
+        get("/api", Access::Public, page::read).says("This document, to read").answers_with(200, "text/html"),
+        get("/api/page.css", Access::Public, page::style).says("How that page looks").answers_with(200, "text/css"),
+    ]
+}
+
+/// Inert files, all of them.
+fn pages() -> Vec<Endpoint> {
+    let page =
+        |path| get(path, Access::Public, pages::index).says("A page of the web app").answers_with(200, "text/html");
+    let mut all: Vec<Endpoint> = ["/", "/desk", "/visit", "/j/{code}"].into_iter().map(page).collect();
+    all.push(
+        get("/assets/{*path}", Access::Public, pages::asset)
+            .says("A file of the web app")
+            .answers_with(200, "application/octet-stream"),
+    );
+    all.push(
+        get("/{name}", Access::Public, pages::root_file)
+            .says("A file of the web app")
+            .answers_with(200, "application/octet-stream"),
+    );
+    all
+}
+
+/// Routes that outlive the ordinary time limit: the WebSockets and the streams of playback.
+fn long() -> Vec<Endpoint> {
+    vec![
+        get("/ws", Access::Public, ws::upgrade)
+            .says("The WebSocket of a visit; what its credential is worth it says itself")
+            .query::<ws::WsQuery>()
+            .answers_nothing(101)
+            .refuses(&[Code::CrossOrigin]),
+        get("/control/{meeting}", Access::Public, chime::socket::upgrade)
+            .says("The WebSocket of a meeting in the Chime protocol")
+            .answers_nothing(101),
+        get("/api/playback/{grant}", Access::Staff, recording::playback::play)
+            .says("A recording's bytes, in ranges")
+            .answers_with(200, "application/octet-stream")
+            .answers_with(206, "application/octet-stream")
+            .refuses(&[Code::RangeNotSatisfiable]),
+    ]
+}
+
 /// Builds the service. A request passes the layers from the last one named here to the first.
 pub fn router(app: App) -> Router {
-    let ordinary = Router::new()
-        .route("/api/session", get(sign_in::get).post(sign_in::create).delete(sign_in::delete))
-        .route("/api/visits", get(visit::http::list).post(visit::http::create))
-        .route("/api/visits/{id}", get(visit::http::get))
-        .route("/api/visits/{id}/links", post(join::http::links))
-        .route("/api/visits/{id}/end", post(visit::http::end))
-        .route("/api/visits/{id}/recording/start", post(recording::http::start))
-        .route("/api/visits/{id}/recording/stop", post(recording::http::stop))
-        .route("/api/visits/{id}/quality", get(quality::http::get))
-        .route("/api/visits/{id}/recordings", get(recording::http::list))
-        .route("/api/recordings/{id}/playback", post(recording::http::grant))
-        .route("/api/token/redeem", post(join::http::redeem))
-        .route("/dev/login", post(sign_in::demo_login))
-        .route("/dev/users", get(sign_in::demo_users))
-        .route("/healthz", get(health::live))
-        .route("/readyz", get(health::ready))
-        .route("/.well-known/jwks.json", get(health::jwks))
-        .route("/", get(pages::index))
-        .route("/desk", get(pages::index))
-        .route("/visit", get(pages::index))
-        .route("/j/{code}", get(pages::index))
-        .route("/assets/{*path}", get(pages::asset))
-        .route("/{name}", get(pages::root_file))
-        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, TIMEOUT));
-    // Routes that outlive the ordinary time limit: the WebSocket and the streams of playback.
-    let long = Router::new()
-        .route("/ws", get(ws::upgrade))
-        .route("/control/{meeting}", get(chime::socket::upgrade))
-        .route("/api/playback/{grant}", get(recording::playback::play));
+    let ordinary = mount(&app, ordinary()).layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, TIMEOUT));
     ordinary
-        .merge(long)
+        .merge(mount(&app, long()))
         .fallback(async || Problem::from(Code::NotFound))
         .method_not_allowed_fallback(async || Problem::from(Code::MethodNotAllowed))
         .layer(DefaultBodyLimit::max(MAX_BODY))

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use wire::Redacted;
@@ -25,7 +26,7 @@ use crate::problem::Code;
 const DEMO_LIFETIME: Duration = Duration::from_secs(12 * 3600);
 
 /// The token to keep.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct SignInBody {
     access_token: Redacted<String>,
@@ -83,7 +84,7 @@ pub async fn get(StaffCaller(staff): StaffCaller) -> Result<Response> {
 }
 
 /// Which demo user.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DemoBody {
     role: StaffRole,

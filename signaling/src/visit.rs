@@ -6,6 +6,7 @@ pub mod store;
 mod tests;
 pub mod view;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use wire::Redacted;
 
@@ -16,7 +17,7 @@ use crate::ids::{OrgId, VisitId};
 use crate::problem::Code;
 
 /// Where a visit stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum VisitStatus {
     /// Planned; nobody is there.
@@ -97,7 +98,7 @@ impl VisitStatus {
 }
 
 /// Whether a visit may be recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum RecordingPolicy {
     /// Not at all.
@@ -118,7 +119,7 @@ impl RecordingPolicy {
 }
 
 /// How the patient is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "plain words")]
 pub enum Channel {
@@ -140,7 +141,7 @@ impl Channel {
 }
 
 /// Why a visit ended; it decides where the visit goes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[expect(missing_docs, reason = "plain words")]
 pub enum EndReason {

@@ -12,6 +12,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use wire::{Redacted, RoomId, VisitId};
 
@@ -47,7 +48,7 @@ const READ_BUFFER: usize = 4 * 1024;
 const TRIES: usize = 3;
 
 /// `?visit=` of a clinician's socket.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WsQuery {
     visit: Option<VisitId>,

@@ -7,6 +7,8 @@ pub mod ids;
 pub mod link;
 pub mod manifest;
 pub mod redact;
+#[cfg(feature = "schema")]
+mod schema;
 pub mod settings;
 pub mod tap;
 #[cfg(feature = "link")]

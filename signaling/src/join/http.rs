@@ -8,6 +8,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use time::serde::rfc3339;
@@ -31,7 +32,7 @@ use crate::problem::{Code, Problem};
 use crate::visit;
 
 /// Whom to mint links for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct LinksBody {
     roles: Vec<LinkRole>,
@@ -39,7 +40,7 @@ pub struct LinksBody {
 }
 
 /// The roles that a link can be asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum LinkRole {
     Patient,
@@ -56,15 +57,17 @@ impl LinkRole {
 }
 
 /// `Link` of the protocol. Shown once, never logged, never stored.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct LinkView {
+pub(crate) struct LinkView {
     url: String,
     short_code: String,
     token: String,
     #[serde(with = "rfc3339")]
+    #[schemars(with = "crate::schema::Time")]
     not_before: Timestamp,
     #[serde(with = "rfc3339")]
+    #[schemars(with = "crate::schema::Time")]
     expires_at: Timestamp,
 }
 
@@ -128,7 +131,7 @@ pub async fn links(
 }
 
 /// A link, and whether to look or to go in.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct RedeemBody {
     token: Option<Redacted<String>>,
@@ -137,7 +140,7 @@ pub struct RedeemBody {
     mode: Mode,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Mode {
     #[default]

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 use time::serde::rfc3339;
 use wire::{ParticipantId, VisitId};
@@ -24,26 +25,28 @@ use crate::visit;
 /// The most samples in one answer: two people for eight hours, with some to spare.
 const MAX_SAMPLES: usize = 10_000;
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct QualityView {
+pub(crate) struct QualityView {
     visit_id: VisitId,
     people: Vec<PersonView>,
     /// The visit has more samples than one answer holds; these are the first.
     truncated: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "QualityOfPerson")]
 struct PersonView {
     participant_id: ParticipantId,
     samples: Vec<SampleView>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct SampleView {
     #[serde(with = "rfc3339")]
+    #[schemars(with = "crate::schema::Time")]
     at: Timestamp,
     bars: u8,
     rtt_ms: Option<u32>,

@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
@@ -25,7 +26,7 @@ use crate::recording::{RecordingStatus, RecordingView};
 use crate::visit;
 
 /// The empty body of start and stop.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Empty {}
 
@@ -62,7 +63,7 @@ pub async fn stop(
 }
 
 /// The Recordings of a visit.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct RecordingList {
     recordings: Vec<RecordingView>,
 }
@@ -82,18 +83,19 @@ pub async fn list(
 }
 
 /// What somebody wants to play.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlaybackRequest {
     artefact: String,
 }
 
 /// Where to play it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PlaybackGrant {
     url: String,
     #[serde(with = "time::serde::rfc3339")]
+    #[schemars(with = "crate::schema::Time")]
     expires_at: OffsetDateTime,
 }
 

@@ -6,6 +6,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use time::serde::rfc3339;
 use uuid::Uuid;
@@ -31,12 +32,13 @@ use crate::visit::{Channel, EndReason, NewVisit, RecordingPolicy, Visit, VisitSt
 const NO_STORE: [(header::HeaderName, &str); 1] = [(header::CACHE_CONTROL, "no-store")];
 
 /// A visit to plan. `status`, `org` and the like are not fields: they are refused.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct CreateBody {
     patient_id: String,
     clinician_id: String,
     #[serde(with = "rfc3339")]
+    #[schemars(with = "crate::schema::Time")]
     scheduled_at: Timestamp,
     duration: i32,
     visit_type: Option<String>,
@@ -131,7 +133,7 @@ fn is_same(visit: &Visit, new: &NewVisit) -> bool {
 }
 
 /// What to list.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListParams {
     from: Option<String>,
@@ -140,9 +142,9 @@ pub struct ListParams {
     cursor: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct ListView {
+pub(crate) struct ListView {
     visits: Vec<VisitView>,
     next_cursor: Option<String>,
 }
@@ -242,17 +244,18 @@ pub async fn get(State(app): State<App>, Caller(actor): Caller, Id(id): Id<Visit
 }
 
 /// Why to end.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct EndBody {
     end_reason: Option<EndReason>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct EndView {
+pub(crate) struct EndView {
     status: VisitStatus,
     #[serde(with = "rfc3339::option")]
+    #[schemars(with = "Option<crate::schema::Time>")]
     ended_at: Option<Timestamp>,
     actual_duration: Option<i64>,
 }

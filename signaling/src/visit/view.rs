@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use time::serde::rfc3339;
 
@@ -14,32 +15,36 @@ use crate::participant::{self, Participant, Role};
 use crate::visit::{RecordingPolicy, Visit, VisitStatus, store};
 
 /// `Visit` of the protocol.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "docs/protocol.md section 3 describes the fields")]
 pub struct VisitView {
     pub visit_id: VisitId,
     pub status: VisitStatus,
     #[serde(with = "rfc3339")]
+    #[schemars(with = "crate::schema::Time")]
     pub scheduled_at: Timestamp,
     pub duration: i32,
     pub visit_type: Option<String>,
     pub patient: Option<PersonView>,
     pub clinician: Option<PersonView>,
     #[serde(with = "rfc3339::option")]
+    #[schemars(with = "Option<crate::schema::Time>")]
     pub started_at: Option<Timestamp>,
     #[serde(with = "rfc3339::option")]
+    #[schemars(with = "Option<crate::schema::Time>")]
     pub ended_at: Option<Timestamp>,
     pub recording_policy: RecordingPolicy,
     pub waiting: Vec<WaitingView>,
     pub recordings: i64,
     pub row_version: i32,
     #[serde(with = "rfc3339")]
+    #[schemars(with = "crate::schema::Time")]
     pub server_time: Timestamp,
 }
 
 /// Somebody of a visit.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "docs/protocol.md section 3 describes the fields")]
 pub struct PersonView {
@@ -50,13 +55,14 @@ pub struct PersonView {
 }
 
 /// Somebody who waits.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "docs/protocol.md section 3 describes the fields")]
 pub struct WaitingView {
     pub participant_id: ParticipantId,
     pub name: String,
     #[serde(with = "rfc3339")]
+    #[schemars(with = "crate::schema::Time")]
     pub since: Timestamp,
     pub camera_ok: Option<bool>,
     pub mic_ok: Option<bool>,

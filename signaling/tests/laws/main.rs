@@ -5,6 +5,7 @@ mod audit;
 mod links;
 mod logs;
 mod problems;
+mod routes;
 mod support;
 mod tenants;
 mod visits;
