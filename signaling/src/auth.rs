@@ -68,6 +68,8 @@ pub enum Permission {
     PlayRecordings,
     /// See how the network was for the people of a visit.
     ReadQuality,
+    /// Change what the organisation decides for itself.
+    ManageOrganization,
 }
 
 impl Permission {
@@ -83,6 +85,7 @@ impl Permission {
         Self::StopRecording,
         Self::PlayRecordings,
         Self::ReadQuality,
+        Self::ManageOrganization,
     ];
 }
 
@@ -91,7 +94,7 @@ impl Permission {
 pub const fn staff_may(role: StaffRole, permission: Permission) -> bool {
     use Permission as P;
     match role {
-        StaffRole::Clinician => true,
+        StaffRole::Clinician => !matches!(permission, P::ManageOrganization),
         StaffRole::Scheduler => matches!(permission, P::CreateVisit | P::ListVisits | P::ReadVisit | P::IssueLinks),
         StaffRole::Admin => !matches!(permission, P::HostVisit | P::StartRecording | P::StopRecording),
         StaffRole::Patient => false,
@@ -288,6 +291,7 @@ mod tests {
             (P::StopRecording, [true, false, false, false]),
             (P::PlayRecordings, [true, false, false, true]),
             (P::ReadQuality, [true, false, false, true]),
+            (P::ManageOrganization, [false, false, false, true]),
         ];
         assert_eq!(rows.len(), Permission::ALL.len());
         for (permission, expected) in rows {

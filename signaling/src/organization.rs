@@ -1,5 +1,8 @@
 //! The practice that owns visits, people and texts, and the first text that its patients sign.
 
+pub mod http;
+pub mod settings;
+
 use sha2::{Digest, Sha256};
 use sqlx::types::Uuid;
 
@@ -8,6 +11,8 @@ use crate::auth::Actor;
 use crate::db::{self, Db, Tx};
 use crate::error::{Error, Result};
 use crate::ids::OrgId;
+
+pub use settings::{Settings, get as settings};
 
 /// Version 1 of the recording consent, in plain words: who asks, why, who can see it, how long it is kept, and that one can stop.
 pub const RECORDING_CONSENT_V1: &str = "\
