@@ -100,7 +100,7 @@ ramp() { printf '%s' "$(($1 * COARSE))"; }
 part_anteroom() {
     # `dev` lends its database and its signing key, and idles; what is measured is `serve`.
     start dev "$BIN/anteroom" dev --data-dir "$data/dev" --http 127.0.0.1:0 --media-port 0 || return 0
-    ANTEROOM_LOAD_TOKEN=$("$BIN/anteroom" token --role clinician --sub demo-clinician --data-dir "$data/dev")
+    ANTEROOM_LOAD_TOKEN=$("$BIN/anteroom" token --role admin --sub load --data-dir "$data/dev")
     export ANTEROOM_LOAD_TOKEN
     start serve env ANTEROOM_PROFILE=development ANTEROOM_HTTP=127.0.0.1:0 ANTEROOM_KEY_DIR="$data/dev/keys" \
         ANTEROOM_DATABASE_URL="$(cat "$data/dev/database.url")" ANTEROOM_SPOOL="$data/spool" ANTEROOM_STORE_FOLDER="$data/recordings" \

@@ -39,7 +39,7 @@ mkfifo "$data/ready"
 server=$!
 exec 3<"$data/ready"
 read -r _ url <&3 || { cat "$data/log" >&2; fail "the server did not start"; }
-token=$("$anteroom" token --role clinician --sub demo-clinician --data-dir "$data/dev")
+token=$("$anteroom" token --role admin --sub load --data-dir "$data/dev")
 
 measure() {
     "$anteroom" load --url "$url" --token "$token" --server-pid "$server" --visits "$visits" --seconds "$seconds" --json "$data/$1.json" >"$data/$1.txt" ||

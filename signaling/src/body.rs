@@ -72,6 +72,32 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Params<T> {
     }
 }
 
+/// The `rowVersion` in `If-Match: "7"`, as a strong or a weak tag; `*` and no header ask for none.
+#[derive(Clone, Copy, Debug)]
+pub struct IfMatch(pub Option<i32>);
+
+impl FromRequestParts<App> for IfMatch {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut axum::http::request::Parts, _: &App) -> Result<Self, Error> {
+        let Some(header) = parts.headers.get(header::IF_MATCH) else { return Ok(Self(None)) };
+        let text = header.to_str().unwrap_or_default().trim();
+        if text == "*" {
+            return Ok(Self(None));
+        }
+        let tag = text.strip_prefix("W/").unwrap_or(text);
+        let version = tag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).and_then(|tag| tag.parse().ok());
+        let unreadable = || Code::Malformed.with("If-Match must be a row version in quotation marks.").into();
+        version.map(|version| Self(Some(version))).ok_or_else(unreadable)
+    }
+}
+
+/// The `ETag` of a row's version.
+#[must_use]
+pub fn etag(row_version: i32) -> (header::HeaderName, String) {
+    (header::ETAG, format!("\"{row_version}\""))
+}
+
 /// The one id in a path. What is no UUID names nothing: 404.
 #[derive(Clone, Copy, Debug)]
 pub struct Id<T>(pub T);

@@ -19,3 +19,7 @@ id!(
     /// One answer to one version of one consent text.
     ConsentId, "consent"
 );
+id!(
+    /// A report of a technical problem.
+    IssueId, "issue"
+);

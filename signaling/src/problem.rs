@@ -68,8 +68,16 @@ codes! {
     TokenAlreadyUsed = "TOKEN_ALREADY_USED", CONFLICT, "This link was already used. For your safety each link works once.";
     /// The visit cannot move there from where it is.
     InvalidTransition = "INVALID_TRANSITION", CONFLICT, "The visit is not in a state that allows this.";
+    /// The clinician has another visit at this time.
+    DoubleBooked = "DOUBLE_BOOKED", CONFLICT, "The clinician has another visit at this time.";
     /// The appointment id is taken by another visit.
-    DoubleBooked = "DOUBLE_BOOKED", CONFLICT, "Another visit has this appointment id.";
+    AppointmentTaken = "APPOINTMENT_TAKEN", CONFLICT, "Another visit has this appointment id.";
+    /// A technical end before anybody said what went wrong.
+    IssueMissing = "ISSUE_MISSING", CONFLICT, "Report the technical problem first.";
+    /// Too late for a visit that broke off.
+    ReopenWindowOver = "REOPEN_WINDOW_OVER", CONFLICT, "It is too late to reopen this visit. Plan a new one.";
+    /// Somebody changed it since the caller read it.
+    VersionConflict = "VERSION_CONFLICT", PRECONDITION_FAILED, "Somebody changed this in the meantime. Load it again.";
     /// The visit is over.
     VisitFinal = "VISIT_FINAL", CONFLICT, "This visit is over.";
     /// The person is not in the waiting room.

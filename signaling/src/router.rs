@@ -14,10 +14,10 @@ use crate::auth::{Permission as P, origin};
 use crate::body::MAX_BODY;
 use crate::problem::{Code, Problem};
 use crate::recording::RecordingView;
-use crate::route::{Access, Endpoint, delete, get, mount, page, post};
+use crate::route::{Access, Endpoint, delete, get, mount, page, patch, post};
 use crate::schema::Object;
 use crate::visit::view::VisitView;
-use crate::{chime, health, join, pages, problem, quality, recording, sign_in, telemetry, visit, ws};
+use crate::{chime, health, join, organization, pages, problem, quality, recording, sign_in, telemetry, visit, ws};
 
 /// How long an ordinary request may take. The WebSocket and playback have their own limits.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -32,7 +32,34 @@ pub fn endpoints() -> Vec<Endpoint> {
 
 /// Routes that answer within [`TIMEOUT`].
 fn ordinary() -> Vec<Endpoint> {
-    [first_face(), recordings(), signing_in(), operations(), pages()].into_iter().flatten().collect()
+    [first_face(), planning(), recordings(), signing_in(), operations(), pages()].into_iter().flatten().collect()
+}
+
+/// What is planned and decided by the practice.
+fn planning() -> Vec<Endpoint> {
+    vec![
+        patch("/api/v1/telehealth/sessions/{id}", Access::Needs(P::CreateVisit), visit::http::patch)
+            .says("Changes details of a visit, or its time")
+            .header("If-Match", "The row version that the caller saw, in quotation marks")
+            .takes::<visit::http::PatchBody>()
+            .answers::<VisitView>(200)
+            .refuses(&[Code::VisitFinal, Code::InvalidTransition, Code::VersionConflict, Code::DoubleBooked]),
+        get(
+            "/api/v1/telehealth/organization/settings",
+            Access::Needs(P::ManageOrganization),
+            organization::http::get_settings,
+        )
+        .says("What the practice decides for itself")
+        .answers::<organization::Settings>(200),
+        patch(
+            "/api/v1/telehealth/organization/settings",
+            Access::Needs(P::ManageOrganization),
+            organization::http::patch_settings,
+        )
+        .says("Changes what the practice decides for itself")
+        .takes::<organization::settings::SettingsPatch>()
+        .answers::<organization::Settings>(200),
+    ]
 }
 
 /// `/api/visits` and `/api/token`: the vocabulary of the first face.
@@ -47,7 +74,7 @@ fn first_face() -> Vec<Endpoint> {
             .takes::<visit::http::CreateBody>()
             .answers::<VisitView>(201)
             .answers::<VisitView>(200)
-            .refuses(&[Code::DoubleBooked]),
+            .refuses(&[Code::DoubleBooked, Code::AppointmentTaken]),
         get("/api/visits/{id}", Access::Needs(P::ReadVisit), visit::http::get)
             .says("One visit")
             .answers::<VisitView>(200),
@@ -60,7 +87,8 @@ fn first_face() -> Vec<Endpoint> {
             .says("Ends a visit with its links, sessions and room")
             .may_take::<visit::http::EndBody>()
             .answers::<visit::http::EndView>(200)
-            .refuses(&[Code::VisitFinal, Code::InvalidTransition]),
+            .header("If-Match", "The row version that the caller saw, in quotation marks")
+            .refuses(&[Code::VisitFinal, Code::InvalidTransition, Code::VersionConflict, Code::IssueMissing]),
         get("/api/visits/{id}/quality", Access::Needs(P::ReadQuality), quality::http::get)
             .says("How the network was for each person")
             .answers::<quality::http::QualityView>(200),

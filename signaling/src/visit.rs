@@ -1,10 +1,14 @@
 //! Visit: its data, its VisitStatus and the moves that are allowed between them. No HTTP and no SQL here.
 
+pub mod command;
 pub mod http;
+pub mod issue;
+pub mod list;
 pub mod store;
 #[cfg(test)]
 mod tests;
 pub mod view;
+pub mod vocabulary;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -90,10 +94,10 @@ impl VisitStatus {
         }
     }
 
-    /// From where one can move here.
+    /// Where one can move from here.
     #[must_use]
-    pub fn sources(self) -> Vec<Self> {
-        Self::ALL.iter().copied().filter(|from| from.may_become(self)).collect()
+    pub fn targets(self) -> Vec<Self> {
+        Self::ALL.iter().copied().filter(|to| self.may_become(*to)).collect()
     }
 }
 
@@ -138,6 +142,12 @@ impl Channel {
             Self::Both => "BOTH",
         }
     }
+
+    /// Reads the database's form.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Sms, Self::Email, Self::Both].into_iter().find(|channel| channel.as_str() == text)
+    }
 }
 
 /// Why a visit ended; it decides where the visit goes.
@@ -155,6 +165,16 @@ pub enum EndReason {
 }
 
 impl EndReason {
+    /// All of them.
+    pub const ALL: &[Self] =
+        &[Self::Normal, Self::NoShow, Self::Cancelled, Self::Technical, Self::Timeout, Self::Admin];
+
+    /// Reads the database's form.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|reason| reason.as_str() == text)
+    }
+
     /// As the database and the protocol have it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -180,6 +200,42 @@ impl EndReason {
     }
 }
 
+/// Why a visit was called off: a code, because what a person writes about an appointment can be clinical.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[expect(missing_docs, reason = "plain words")]
+pub enum CancelReason {
+    PatientRequest,
+    ClinicianUnavailable,
+    Rescheduled,
+    BookedInError,
+    Other,
+}
+
+impl CancelReason {
+    /// All of them.
+    pub const ALL: &[Self] =
+        &[Self::PatientRequest, Self::ClinicianUnavailable, Self::Rescheduled, Self::BookedInError, Self::Other];
+
+    /// As the database and the protocol have it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PatientRequest => "PATIENT_REQUEST",
+            Self::ClinicianUnavailable => "CLINICIAN_UNAVAILABLE",
+            Self::Rescheduled => "RESCHEDULED",
+            Self::BookedInError => "BOOKED_IN_ERROR",
+            Self::Other => "OTHER",
+        }
+    }
+
+    /// Reads that form.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|reason| reason.as_str() == text)
+    }
+}
+
 /// A scheduled encounter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Visit {
@@ -197,6 +253,8 @@ pub struct Visit {
     pub status: VisitStatus,
     /// Such as `follow_up`.
     pub visit_type: Option<String>,
+    /// How the patient is told.
+    pub channel: Channel,
     /// When it should begin.
     pub scheduled_start: Timestamp,
     /// How long it should last, minutes.
@@ -205,6 +263,14 @@ pub struct Visit {
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
+    /// Why it ended.
+    pub end_reason: Option<EndReason>,
+    /// Why it was called off, if somebody said.
+    pub cancel_reason: Option<CancelReason>,
+    /// When it went on after it had broken off.
+    pub reopened_at: Option<Timestamp>,
+    /// Made to show the product: of no patient.
+    pub demo: bool,
     /// Whether it may be recorded.
     pub recording_policy: RecordingPolicy,
     /// Grows with each change.
@@ -242,6 +308,8 @@ pub struct NewVisit {
     pub duration_min: i32,
     /// Whether it may be recorded.
     pub recording_policy: RecordingPolicy,
+    /// Made to show the product: of no patient, and it may share its clinician's time with others.
+    pub demo: bool,
 }
 
 impl NewVisit {
@@ -256,14 +324,34 @@ impl NewVisit {
         check_text("clinicianName", self.clinician_name.reveal(), 100)?;
         self.appointment.as_deref().map_or(Ok(()), |text| check_text("appointmentId", text, 200))?;
         self.visit_type.as_deref().map_or(Ok(()), |text| check_text("visitType", text, 100))?;
-        if !(5..=480).contains(&self.duration_min) {
-            return Err(Code::Invalid.with("duration must be 5 to 480 minutes").into());
-        }
-        Ok(())
+        check_duration(self.duration_min)?;
+        check_start(self.scheduled_start)
     }
 }
 
-fn check_text(field: &'static str, text: &str, most: usize) -> Result<()> {
+/// Refuses a length that the database would.
+///
+/// # Errors
+/// `INVALID`.
+pub fn check_duration(minutes: i32) -> Result<()> {
+    if (5..=480).contains(&minutes) {
+        return Ok(());
+    }
+    Err(Code::Invalid.with("duration must be 5 to 480 minutes").into())
+}
+
+/// Refuses a time that no appointment has, before it overflows a range of the database.
+///
+/// # Errors
+/// `INVALID`.
+pub fn check_start(start: Timestamp) -> Result<()> {
+    if (1970..=9000).contains(&start.year()) {
+        return Ok(());
+    }
+    Err(Code::Invalid.with("scheduledAt must be a time of our days").into())
+}
+
+pub(crate) fn check_text(field: &'static str, text: &str, most: usize) -> Result<()> {
     let length = text.chars().count();
     if length == 0 || length > most || text.trim().is_empty() {
         return Err(Code::Invalid.with(format!("{field} must have 1 to {most} characters")).into());
@@ -288,28 +376,36 @@ impl Moved {
     #[must_use]
     pub fn events(&self) -> Vec<Draft> {
         let to = self.visit.status;
-        let changed = Draft::new(EventType::VisitStatusChanged)
-            .visit(self.visit.id)
-            .fact("from", Fact::Word(self.from.as_str()))
-            .fact("to", Fact::Word(to.as_str()))
-            .fact("rowVersion", Fact::Number(self.visit.row_version.into()));
-        let named = match to {
-            VisitStatus::InProgress => Some(EventType::VisitStarted),
-            VisitStatus::Completed => Some(EventType::VisitEnded),
-            VisitStatus::NoShow => Some(EventType::VisitNoShow),
-            VisitStatus::Cancelled => Some(EventType::VisitCancelled),
-            VisitStatus::Technical => Some(EventType::VisitTechnical),
-            VisitStatus::Scheduled | VisitStatus::Waiting => None,
-        };
-        let mut events = vec![changed];
-        events.extend(named.map(|event| Draft::new(event).visit(self.visit.id)));
-        events
+        move_events(self.visit.id, self.from, to, self.visit.row_version)
     }
 }
 
-/// The refusal of a move that the status machine does not have.
+/// The audit events of a move: the change itself, and what the visit model calls it.
+#[must_use]
+pub fn move_events(visit: VisitId, from: VisitStatus, to: VisitStatus, row_version: i32) -> Vec<Draft> {
+    let changed = Draft::new(EventType::VisitStatusChanged)
+        .visit(visit)
+        .fact("from", Fact::Word(from.as_str()))
+        .fact("to", Fact::Word(to.as_str()))
+        .fact("rowVersion", Fact::Number(row_version.into()));
+    let named = match to {
+        VisitStatus::InProgress => Some(EventType::VisitStarted),
+        VisitStatus::Completed => Some(EventType::VisitEnded),
+        VisitStatus::NoShow => Some(EventType::VisitNoShow),
+        VisitStatus::Cancelled => Some(EventType::VisitCancelled),
+        VisitStatus::Technical => Some(EventType::VisitTechnical),
+        VisitStatus::Waiting if from == VisitStatus::Technical => Some(EventType::VisitReopened),
+        VisitStatus::Scheduled | VisitStatus::Waiting => None,
+    };
+    let mut events = vec![changed];
+    events.extend(named.map(|event| Draft::new(event).visit(visit)));
+    events
+}
+
+/// The refusal of a move that the status machine does not have, or whose guard says no.
 #[must_use]
 pub fn refuse_move(from: VisitStatus, to: VisitStatus) -> Error {
     let code = if from.is_over() { Code::VisitFinal } else { Code::InvalidTransition };
-    code.problem().member("from", from.as_str()).member("to", to.as_str()).into()
+    let allowed: Vec<&str> = from.targets().into_iter().map(VisitStatus::as_str).collect();
+    code.problem().member("from", from.as_str()).member("to", to.as_str()).member("allowed", allowed).into()
 }

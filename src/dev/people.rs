@@ -95,6 +95,7 @@ async fn seed_in(
 fn joinable(now: Timestamp) -> Filter {
     Filter {
         clinician: Some(CLINICIAN.0.to_owned()),
+        patient: None,
         from: Some(now - Duration::from_secs(20 * 60)),
         to: Some(now + Duration::from_secs(5 * 60)),
         status: vec![VisitStatus::Scheduled],
@@ -122,6 +123,7 @@ async fn plan_the_day(db: &Db, actor: &Actor, org: OrgId, now: Timestamp) -> Res
                 scheduled_start: first + time::Duration::minutes(minutes),
                 duration_min: VISIT_MINUTES,
                 recording_policy: RecordingPolicy::OptIn,
+                demo: true,
             };
             let visit = visit::store::insert(tx, org, VisitId::random(), &new, &actor.id(), now).await?;
             for (role, identity, name) in

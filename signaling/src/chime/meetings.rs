@@ -18,7 +18,6 @@ use crate::clock::Timestamp;
 use crate::config::PublicAddress;
 use crate::db::{self, Tx};
 use crate::ids::{OrgId, VisitId};
-use crate::join;
 use crate::visit::{self, EndReason, VisitStatus};
 
 /// Attendees that a meeting may be created with at once.
@@ -288,21 +287,12 @@ async fn end_clinical_visit(
     now: Timestamp,
     drafts: &mut Vec<Draft>,
 ) -> Result<bool, Fault> {
-    let status = visit::store::get(tx, visit).await?.status;
-    if status != VisitStatus::InProgress || store::count_of_visit(tx, visit).await? > 0 {
+    let found = visit::store::lock(tx, visit).await?;
+    if found.status != VisitStatus::InProgress || store::count_of_visit(tx, visit).await? > 0 {
         return Ok(false);
     }
-    let moved = visit::store::move_to(tx, visit, VisitStatus::Completed, Some((EndReason::Normal, by)), now).await?;
-    drafts.extend(moved.events());
-    for token in join::store::revoke_all_of_visit(tx, visit, "VISIT_ENDED", now).await? {
-        let revoked = Draft::new(EventType::TokenRevoked).visit(visit).subject("token", token.as_uuid());
-        drafts.push(revoked.because("VISIT_ENDED"));
-    }
-    for session in join::session::revoke_all_of_visit(tx, visit, "VISIT_ENDED", now).await? {
-        let revoked = Draft::new(EventType::SessionRevoked).visit(visit).subject("session", session.as_uuid());
-        drafts.push(revoked.because("VISIT_ENDED"));
-    }
-    visit::store::close_waiting(tx, visit, now).await?;
+    let (_, events) = visit::command::finish(tx, &found, EndReason::Normal, by, now).await?;
+    drafts.extend(events);
     Ok(true)
 }
 

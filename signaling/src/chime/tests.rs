@@ -142,6 +142,7 @@ impl House {
                 scheduled_start: START,
                 duration_min: 30,
                 recording_policy: RecordingPolicy::Never,
+                demo: false,
             };
             visit::store::insert(tx, self.org, id, &new, "test", START).await?;
             for (role, identity, name) in [(Role::Patient, "p-1", "Ana"), (Role::Clinician, "dr-a", "Dr. A")] {

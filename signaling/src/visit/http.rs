@@ -1,32 +1,32 @@
-//! `POST /api/visits`, `GET /api/visits`, `GET /api/visits/:id`, `POST /api/visits/:id/end`.
+//! `POST /api/visits`, `GET /api/visits`, `GET /api/visits/:id`, `POST /api/visits/:id/end`, and the canonical `PATCH`.
+
+use std::collections::HashMap;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use time::serde::rfc3339;
-use uuid::Uuid;
 use wire::Redacted;
 
 use crate::app::App;
-use crate::audit::{Draft, EventType, Fact};
+use crate::audit::{Draft, EventType};
 use crate::auth::extract::Caller;
-use crate::auth::{Actor, Permission, StaffRole};
-use crate::body::{Body, Id, OptionalBody, Params};
+use crate::auth::{Actor, Permission};
+use crate::body::{Body, Id, IfMatch, OptionalBody, Params, etag};
 use crate::clock::Timestamp;
 use crate::db;
 use crate::error::{Error, Result};
-use crate::ids::{ParticipantId, VisitId};
-use crate::join;
-use crate::participant::{self, Participant, Role};
+use crate::ids::VisitId;
 use crate::problem::Code;
-use crate::visit::store::{self, Filter, PAGE};
+use crate::visit::command::{self, VisitPatch};
+use crate::visit::issue::{self, NewIssue};
+use crate::visit::store::{self, Filter};
 use crate::visit::view::{self, VisitView};
-use crate::visit::{Channel, EndReason, NewVisit, RecordingPolicy, Visit, VisitStatus};
+use crate::visit::{CancelReason, Channel, EndReason, NewVisit, RecordingPolicy, Visit, VisitStatus, list, vocabulary};
 
 /// `no-store`: every answer is about people.
 const NO_STORE: [(header::HeaderName, &str); 1] = [(header::CACHE_CONTROL, "no-store")];
@@ -56,8 +56,6 @@ impl CreateBody {
             Actor::Staff(staff) if staff.sub == self.clinician_id => staff.name.clone(),
             _ => None,
         };
-        let micros =
-            self.scheduled_at.replace_nanosecond(self.scheduled_at.microsecond() * 1000).unwrap_or(self.scheduled_at);
         NewVisit {
             appointment: self.appointment_id,
             patient_name: self.patient_name.unwrap_or_else(|| Redacted::new("Patient".to_owned())),
@@ -69,9 +67,10 @@ impl CreateBody {
             clinician_id: self.clinician_id,
             visit_type: self.visit_type,
             channel: self.channel.unwrap_or(Channel::Both),
-            scheduled_start: micros.to_offset(time::UtcOffset::UTC),
+            scheduled_start: whole_micros(self.scheduled_at),
             duration_min: self.duration,
             recording_policy: self.recording_policy.unwrap_or(RecordingPolicy::OptIn),
+            demo: false,
         }
     }
 }
@@ -79,67 +78,41 @@ impl CreateBody {
 /// Plans a visit. The same appointment again answers the same visit; with other people or another time it is refused.
 ///
 /// # Errors
-/// `FORBIDDEN`, `INVALID`, `DOUBLE_BOOKED`.
+/// `FORBIDDEN`, `INVALID`, `DOUBLE_BOOKED`, `APPOINTMENT_TAKEN`.
 pub async fn create(State(app): State<App>, Caller(actor): Caller, Body(body): Body<CreateBody>) -> Result<Response> {
-    actor.require(Permission::CreateVisit)?;
-    let new = body.into_visit(&actor);
-    new.validate()?;
-    // A clinician plans visits of their own.
-    if matches!(&actor, Actor::Staff(staff) if staff.role == StaffRole::Clinician && staff.sub != new.clinician_id) {
-        return Err(Code::Forbidden.into());
-    }
-    let now = app.now();
-    if let Some(appointment) = &new.appointment {
-        let there = db::scoped(&app.db, actor.org(), async |tx| {
-            let Some(visit) = store::find_by_appointment(tx, actor.org(), appointment).await? else { return Ok(None) };
-            if !is_same(&visit, &new) {
-                return Err(Error::from(Code::DoubleBooked));
-            }
-            Ok(view::of(tx, &actor, vec![visit], now).await?.pop())
-        })
-        .await?;
-        if let Some(view) = there {
-            return Ok((StatusCode::OK, NO_STORE, Json(view)).into_response());
-        }
-    }
-    let view = db::audited(&app.db, actor.org(), &actor, async |tx| {
-        let visit = store::insert(tx, actor.org(), VisitId::random(), &new, &actor.id(), now).await?;
-        for (role, identity, name) in [
-            (Role::Patient, &new.patient_id, &new.patient_name),
-            (Role::Clinician, &new.clinician_id, &new.clinician_name),
-        ] {
-            let person = Participant {
-                id: ParticipantId::random(),
-                visit: visit.id,
-                role,
-                identity: identity.clone(),
-                name: name.clone(),
-            };
-            participant::store::insert(tx, actor.org(), &person).await?;
-        }
-        let event = Draft::new(EventType::VisitCreated).visit(visit.id);
-        let view = view::of(tx, &actor, vec![visit], now).await?.pop();
-        Ok::<_, Error>((view.ok_or_else(|| Error::Inside("a new visit has no view".to_owned()))?, vec![event]))
-    })
-    .await?;
-    Ok((StatusCode::CREATED, NO_STORE, Json(view)).into_response())
+    let created = command::create(&app, &actor, body.into_visit(&actor)).await?;
+    let status = if created.is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, NO_STORE, Json(show(&app, &actor, created.visit).await?)).into_response())
 }
 
-fn is_same(visit: &Visit, new: &NewVisit) -> bool {
-    visit.patient_id == new.patient_id
-        && visit.clinician_id == new.clinician_id
-        && visit.scheduled_start == new.scheduled_start
-        && visit.duration_min == new.duration_min
+/// A visit as the caller may see it.
+async fn show(app: &App, actor: &Actor, visit: Visit) -> Result<VisitView> {
+    let now = app.now();
+    let views = db::scoped(&app.db, actor.org(), async |tx| view::of(tx, actor, vec![visit], now).await).await?;
+    views.into_iter().next().ok_or_else(|| Error::Inside("a visit has no view".to_owned()))
 }
 
 /// What to list.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ListParams {
     from: Option<String>,
     to: Option<String>,
     status: Option<String>,
     cursor: Option<String>,
+    clinician_id: Option<String>,
+    patient_id: Option<String>,
+    view: Option<ListKind>,
+    /// Minutes ahead that `view=upcoming` shows.
+    window: Option<u32>,
+}
+
+/// A list with a name.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ListKind {
+    /// What is not over and begins within the window.
+    Upcoming,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -149,48 +122,47 @@ pub(crate) struct ListView {
     next_cursor: Option<String>,
 }
 
+impl ListParams {
+    /// The filter that the query asks for.
+    ///
+    /// # Errors
+    /// `MALFORMED`.
+    fn into_filter(self, now: Timestamp) -> Result<Filter> {
+        let words = self.status.as_deref().unwrap_or_default().split(',').filter(|word| !word.is_empty());
+        let mut filter = Filter {
+            clinician: self.clinician_id,
+            patient: self.patient_id,
+            from: self.from.as_deref().map(parse_time).transpose()?,
+            to: self.to.as_deref().map(parse_time).transpose()?,
+            status: words.map(|word| vocabulary::parse(word).ok_or_else(unreadable)).collect::<Result<_>>()?,
+            after: self.cursor.as_deref().map(|text| list::parse_cursor(text).ok_or_else(unreadable)).transpose()?,
+        };
+        match (self.view, self.window) {
+            (Some(ListKind::Upcoming), window) => {
+                let minutes = window.unwrap_or(list::UPCOMING_MINUTES);
+                if !list::UPCOMING_RANGE.contains(&minutes) {
+                    return Err(Code::Invalid.with("window must be 5 to 44640 minutes").into());
+                }
+                filter.upcoming(now, time::Duration::minutes(minutes.into()));
+            }
+            (None, Some(_)) => return Err(unreadable()),
+            (None, None) => {}
+        }
+        Ok(filter)
+    }
+}
+
 /// Visits by start time, a page at a time; a clinician's own.
 ///
 /// # Errors
-/// `FORBIDDEN`, `MALFORMED`.
+/// `FORBIDDEN`, `MALFORMED`, `INVALID`.
 pub async fn list(
     State(app): State<App>,
     Caller(actor): Caller,
     Params(params): Params<ListParams>,
 ) -> Result<Response> {
-    actor.require(Permission::ListVisits)?;
-    let clinician = match &actor {
-        Actor::Staff(staff) if staff.role == StaffRole::Clinician => Some(staff.sub.clone()),
-        _ => None,
-    };
-    let status = params.status.as_deref().unwrap_or_default().split(',').filter(|word| !word.is_empty());
-    let filter = Filter {
-        clinician,
-        from: params.from.as_deref().map(parse_time).transpose()?,
-        to: params.to.as_deref().map(parse_time).transpose()?,
-        status: status.map(|word| VisitStatus::parse(word).ok_or_else(unreadable)).collect::<Result<_>>()?,
-        after: params.cursor.as_deref().map(|text| parse_cursor(text).ok_or_else(unreadable)).transpose()?,
-    };
-    let now = app.now();
-    let org = actor.org();
-    let read = async |tx: &mut db::Tx| {
-        let mut visits = store::list(tx, org, &filter).await?;
-        let more = visits.len() > PAGE;
-        visits.truncate(PAGE);
-        let next_cursor = visits.last().filter(|_| more).map(cursor);
-        Ok::<_, Error>(ListView { visits: view::of(tx, &actor, visits, now).await?, next_cursor })
-    };
-    let answer = if app.views.is_new(&actor, None, now) {
-        db::audited(&app.db, org, &actor, async |tx| {
-            let answer = read(tx).await?;
-            let count = i64::try_from(answer.visits.len()).unwrap_or(i64::MAX);
-            Ok::<_, Error>((answer, vec![Draft::new(EventType::VisitListed).fact("count", Fact::Number(count))]))
-        })
-        .await?
-    } else {
-        db::scoped(&app.db, org, read).await?
-    };
-    Ok((NO_STORE, Json(answer)).into_response())
+    let page = list::page(&app, &actor, params.into_filter(app.now())?).await?;
+    Ok((NO_STORE, Json(ListView { visits: page.visits, next_cursor: page.next_cursor })).into_response())
 }
 
 fn unreadable() -> Error {
@@ -200,24 +172,6 @@ fn unreadable() -> Error {
 fn parse_time(text: &str) -> Result<Timestamp> {
     let time = Timestamp::parse(text, &time::format_description::well_known::Rfc3339).map_err(|_| unreadable())?;
     Ok(time.to_offset(time::UtcOffset::UTC))
-}
-
-/// Where a page ended: its last visit's start and id.
-fn cursor(visit: &Visit) -> String {
-    let mut bytes = [0; 24];
-    let (head, tail) = bytes.split_at_mut(8);
-    // A start time that PostgreSQL can hold fits 64 bits of microseconds.
-    let micros = i64::try_from(visit.scheduled_start.unix_timestamp_nanos() / 1000).unwrap_or(i64::MAX);
-    head.copy_from_slice(&micros.to_be_bytes());
-    tail.copy_from_slice(visit.id.as_uuid().as_bytes());
-    URL_SAFE_NO_PAD.encode(bytes)
-}
-
-fn parse_cursor(text: &str) -> Option<(Timestamp, Uuid)> {
-    let bytes: [u8; 24] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
-    let (micros, id) = bytes.split_first_chunk::<8>()?;
-    let time = Timestamp::from_unix_timestamp_nanos(i128::from(i64::from_be_bytes(*micros)) * 1000).ok()?;
-    Some((time, Uuid::from_slice(id).ok()?))
 }
 
 /// One visit.
@@ -248,6 +202,9 @@ pub async fn get(State(app): State<App>, Caller(actor): Caller, Id(id): Id<Visit
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct EndBody {
     end_reason: Option<EndReason>,
+    cancel_reason: Option<CancelReason>,
+    /// For `TECHNICAL`: what went wrong, unless somebody reported it already.
+    issue: Option<NewIssue>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -263,45 +220,94 @@ pub(crate) struct EndView {
 /// Ends a visit: its links and sessions end with it, and so does its live room.
 ///
 /// # Errors
-/// `FORBIDDEN`, `NOT_FOUND`, `VISIT_FINAL`, `INVALID_TRANSITION`.
+/// `FORBIDDEN`, `NOT_FOUND`, `VISIT_FINAL`, `INVALID_TRANSITION`, `VERSION_CONFLICT`, `ISSUE_MISSING`.
 pub async fn end(
     State(app): State<App>,
     Caller(actor): Caller,
     Id(id): Id<VisitId>,
+    IfMatch(seen): IfMatch,
     OptionalBody(body): OptionalBody<EndBody>,
 ) -> Result<Response> {
     actor.require(Permission::EndVisit)?;
     let reason = body.end_reason.unwrap_or_default();
-    let now = app.now();
-    let visit = db::audited(&app.db, actor.org(), &actor, async |tx| {
-        let visit = store::get(tx, id).await?;
-        actor.require_on(Permission::EndVisit, visit.id, &visit.clinician_id)?;
-        let by = actor.id();
-        let moved = store::move_to(tx, id, reason.status(), Some((reason, &by)), now).await?;
-        if matches!(reason, EndReason::NoShow | EndReason::Cancelled) && store::was_patient_admitted(tx, id).await? {
-            return Err(super::refuse_move(moved.from, reason.status()));
-        }
-        let mut events = moved.events();
-        for token in join::store::revoke_all_of_visit(tx, id, "VISIT_ENDED", now).await? {
-            events.push(
-                Draft::new(EventType::TokenRevoked).visit(id).subject("token", token.as_uuid()).because("VISIT_ENDED"),
-            );
-        }
-        for session in join::session::revoke_all_of_visit(tx, id, "VISIT_ENDED", now).await? {
-            events.push(
-                Draft::new(EventType::SessionRevoked)
-                    .visit(id)
-                    .subject("session", session.as_uuid())
-                    .because("VISIT_ENDED"),
-            );
-        }
-        store::close_waiting(tx, id, now).await?;
-        Ok::<_, Error>((moved.visit, events))
-    })
-    .await?;
-    if let Some(room) = app.live.find(id) {
-        room.end(Some(actor)).await;
+    if body.cancel_reason.is_some() && reason != EndReason::Cancelled {
+        return Err(Code::Invalid.with("cancelReason goes with CANCELLED alone").into());
     }
+    if let Some(new) = body.issue {
+        issue::report(&app, &actor, id, new).await?;
+    }
+    let visit = match reason {
+        EndReason::Cancelled => command::cancel(&app, &actor, id, seen, body.cancel_reason).await?,
+        EndReason::NoShow => command::mark_no_show(&app, &actor, id, seen).await?,
+        EndReason::Normal | EndReason::Technical | EndReason::Timeout | EndReason::Admin => {
+            command::end(&app, &actor, id, seen, reason).await?
+        }
+    };
     let view = EndView { status: visit.status, ended_at: visit.ended_at, actual_duration: visit.actual_minutes() };
-    Ok((NO_STORE, Json(view)).into_response())
+    Ok((NO_STORE, etag_of(&visit), Json(view)).into_response())
+}
+
+/// What to change of a visit.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct PatchBody {
+    #[serde(with = "rfc3339::option")]
+    #[schemars(with = "Option<crate::schema::Time>")]
+    scheduled_at: Option<Timestamp>,
+    duration: Option<i32>,
+    visit_type: Option<String>,
+    channel: Option<Channel>,
+    recording_policy: Option<RecordingPolicy>,
+    row_version: Option<i32>,
+}
+
+/// Changes details of a visit, or its time: `PATCH /api/v1/telehealth/sessions/:id`. The version that the caller saw comes as
+/// `If-Match` or as `rowVersion`.
+///
+/// # Errors
+/// `FORBIDDEN`, `NOT_FOUND`, `INVALID`, `VERSION_CONFLICT`, `VISIT_FINAL`, `INVALID_TRANSITION`, `DOUBLE_BOOKED`.
+pub async fn patch(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Name(id): Name,
+    IfMatch(seen): IfMatch,
+    Body(body): Body<PatchBody>,
+) -> Result<Response> {
+    let patch = VisitPatch {
+        scheduled_start: body.scheduled_at.map(whole_micros),
+        duration_min: body.duration,
+        visit_type: body.visit_type,
+        channel: body.channel,
+        recording_policy: body.recording_policy,
+    };
+    let visit = command::update(&app, &actor, id, seen.or(body.row_version), patch).await?;
+    let tag = etag_of(&visit);
+    Ok((NO_STORE, tag, Json(show(&app, &actor, visit).await?)).into_response())
+}
+
+fn etag_of(visit: &Visit) -> [(header::HeaderName, String); 1] {
+    [etag(visit.row_version)]
+}
+
+/// In UTC and in whole microseconds: what the database keeps.
+fn whole_micros(time: Timestamp) -> Timestamp {
+    time.replace_nanosecond(time.microsecond() * 1000).unwrap_or(time).to_offset(time::UtcOffset::UTC)
+}
+
+/// The visit that a path names, by its id or by its appointment, in the caller's own organisation.
+#[derive(Clone, Copy, Debug)]
+pub struct Name(pub VisitId);
+
+impl FromRequestParts<App> for Name {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
+        let Caller(actor) = Caller::from_request_parts(parts, app).await?;
+        let Ok(Path(path)) = Path::<HashMap<String, String>>::from_request_parts(parts, app).await else {
+            return Err(Code::NotFound.into());
+        };
+        let name = path.get("id").filter(|name| name.len() <= 200).ok_or(Error::from(Code::NotFound))?;
+        let id = db::scoped(&app.db, actor.org(), async |tx| store::resolve(tx, name).await).await?;
+        id.map(Self).ok_or_else(|| Code::NotFound.into())
+    }
 }

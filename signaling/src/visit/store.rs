@@ -7,10 +7,26 @@ use crate::db::Tx;
 use crate::error::{Error, Result};
 use crate::ids::{OrgId, VisitId};
 use crate::problem::Code;
-use crate::visit::{EndReason, Moved, NewVisit, RecordingPolicy, Visit, VisitStatus, refuse_move};
+use crate::visit::{
+    CancelReason, Channel, EndReason, Moved, NewVisit, RecordingPolicy, Visit, VisitStatus, refuse_move,
+};
 
 /// Visits on one page of a list.
 pub const PAGE: usize = 100;
+
+/// The one list of columns from which a [`Visit`] is read; `$tail` begins with WHERE.
+macro_rules! select_visit {
+    ($tail:literal, $($argument:expr),* $(,)?) => {
+        sqlx::query_as!(
+            Row,
+            r#"SELECT visit_id, org_id, external_appointment_id, patient_id AS "patient_id!", clinician_id AS "clinician_id!", status,
+                 visit_type, channel, scheduled_start_at, duration_min, started_at, ended_at, end_reason, cancel_reason, reopened_at,
+                 recording_policy, demo, row_version
+               FROM visit "# + $tail,
+            $($argument),*
+        )
+    };
+}
 
 struct Row {
     visit_id: Uuid,
@@ -20,11 +36,16 @@ struct Row {
     clinician_id: String,
     status: String,
     visit_type: Option<String>,
+    channel: String,
     scheduled_start_at: Timestamp,
     duration_min: i32,
     started_at: Option<Timestamp>,
     ended_at: Option<Timestamp>,
+    end_reason: Option<String>,
+    cancel_reason: Option<String>,
+    reopened_at: Option<Timestamp>,
     recording_policy: String,
+    demo: bool,
     row_version: i32,
 }
 
@@ -40,10 +61,16 @@ impl TryFrom<Row> for Visit {
             clinician_id: row.clinician_id,
             status: parse_status(&row.status)?,
             visit_type: row.visit_type,
+            channel: Channel::parse(&row.channel)
+                .ok_or_else(|| Error::Inside("a visit's channel is unknown".to_owned()))?,
             scheduled_start: row.scheduled_start_at,
             duration_min: row.duration_min,
             started_at: row.started_at,
             ended_at: row.ended_at,
+            end_reason: row.end_reason.as_deref().and_then(EndReason::parse),
+            cancel_reason: row.cancel_reason.as_deref().and_then(CancelReason::parse),
+            reopened_at: row.reopened_at,
+            demo: row.demo,
             recording_policy: if row.recording_policy == RecordingPolicy::OptIn.as_str() {
                 RecordingPolicy::OptIn
             } else {
@@ -61,15 +88,13 @@ fn parse_status(text: &str) -> Result<VisitStatus> {
 /// Writes a new visit.
 ///
 /// # Errors
-/// `DOUBLE_BOOKED` when the appointment id is taken; the database's own failures.
+/// `APPOINTMENT_TAKEN` when another visit has the appointment id; `DOUBLE_BOOKED` when the clinician has another visit at that time;
+/// the database's own failures.
 pub async fn insert(tx: &mut Tx, org: OrgId, id: VisitId, new: &NewVisit, by: &str, now: Timestamp) -> Result<Visit> {
-    let inserted = sqlx::query_as!(
-        Row,
-        r#"INSERT INTO visit (visit_id, org_id, external_appointment_id, patient_id, clinician_id, status_updated_at, visit_type,
-             channel, scheduled_start_at, duration_min, recording_policy, created_at, created_by, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $6, $12, $6)
-         RETURNING visit_id, org_id, external_appointment_id, patient_id AS "patient_id!",
-             clinician_id AS "clinician_id!", status, visit_type, scheduled_start_at, duration_min, started_at, ended_at, recording_policy, row_version"#,
+    let inserted = sqlx::query!(
+        "INSERT INTO visit (visit_id, org_id, external_appointment_id, patient_id, clinician_id, status_updated_at, visit_type,
+             channel, scheduled_start_at, duration_min, recording_policy, demo, created_at, created_by, updated_at, last_modified_by)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $6, $13, $6, $13)",
         id.as_uuid(),
         org.as_uuid(),
         new.appointment,
@@ -81,17 +106,38 @@ pub async fn insert(tx: &mut Tx, org: OrgId, id: VisitId, new: &NewVisit, by: &s
         new.scheduled_start,
         new.duration_min,
         new.recording_policy.as_str(),
+        new.demo,
         by,
     )
-    .fetch_one(tx)
+    .execute(&mut *tx)
     .await;
-    match inserted {
-        Ok(row) => row.try_into(),
-        Err(sqlx::Error::Database(error)) if error.constraint() == Some("visit_org_id_external_appointment_id_key") => {
-            Err(Code::DoubleBooked.into())
-        }
-        Err(error) => Err(error.into()),
+    inserted.map_err(refuse_constraint)?;
+    get(tx, id).await
+}
+
+/// A constraint of the table in the caller's words.
+fn refuse_constraint(error: sqlx::Error) -> Error {
+    let constraint = error.as_database_error().and_then(sqlx::error::DatabaseError::constraint);
+    match constraint {
+        Some("visit_org_id_external_appointment_id_key") => Code::AppointmentTaken.into(),
+        Some("visit_not_double_booked") => Code::DoubleBooked.into(),
+        _ => error.into(),
     }
+}
+
+/// Makes everyone who would plan a visit for one appointment wait for each other, so that it gets one.
+///
+/// # Errors
+/// The database's own failures.
+pub async fn lock_appointment(tx: &mut Tx, org: OrgId, appointment: &str) -> Result<()> {
+    sqlx::query!(
+        "SELECT pg_advisory_xact_lock(hashtextextended('visit of ' || $1 || ' ' || $2, 0))::text AS locked",
+        org.to_string(),
+        appointment
+    )
+    .fetch_one(tx)
+    .await?;
+    Ok(())
 }
 
 /// One visit of this organisation.
@@ -99,17 +145,40 @@ pub async fn insert(tx: &mut Tx, org: OrgId, id: VisitId, new: &NewVisit, by: &s
 /// # Errors
 /// The database's own failures.
 pub async fn find(tx: &mut Tx, id: VisitId) -> Result<Option<Visit>> {
-    sqlx::query_as!(
-        Row,
-        r#"SELECT visit_id, org_id, external_appointment_id, patient_id AS "patient_id!",
-             clinician_id AS "clinician_id!", status, visit_type, scheduled_start_at, duration_min, started_at, ended_at, recording_policy, row_version
-         FROM visit WHERE visit_id = $1 AND kind = 'VISIT'"#,
-        id.as_uuid()
+    select_visit!("WHERE visit_id = $1 AND kind = 'VISIT'", id.as_uuid())
+        .fetch_optional(tx)
+        .await?
+        .map(Visit::try_from)
+        .transpose()
+}
+
+/// The visit that a path names: by its own id, or else by the id of its appointment. A name that fits two visits names none.
+///
+/// # Errors
+/// The database's own failures.
+pub async fn resolve(tx: &mut Tx, name: &str) -> Result<Option<VisitId>> {
+    let id = name.parse::<Uuid>().ok();
+    let found = sqlx::query_scalar!(
+        "SELECT visit_id FROM visit WHERE kind = 'VISIT' AND (visit_id = $1 OR external_appointment_id = $2) LIMIT 2",
+        id,
+        name
     )
-    .fetch_optional(tx)
-    .await?
-    .map(Visit::try_from)
-    .transpose()
+    .fetch_all(tx)
+    .await?;
+    Ok(if let [one] = found.as_slice() { Some(VisitId::from_uuid(*one)) } else { None })
+}
+
+/// One visit, and nobody else changes it until this transaction ends.
+///
+/// # Errors
+/// `NOT_FOUND`; the database's own failures.
+pub async fn lock(tx: &mut Tx, id: VisitId) -> Result<Visit> {
+    select_visit!("WHERE visit_id = $1 AND kind = 'VISIT' FOR UPDATE", id.as_uuid())
+        .fetch_optional(tx)
+        .await?
+        .map(Visit::try_from)
+        .transpose()?
+        .ok_or_else(|| Code::NotFound.into())
 }
 
 /// One visit of this organisation that a caller asked for.
@@ -125,18 +194,11 @@ pub async fn get(tx: &mut Tx, id: VisitId) -> Result<Visit> {
 /// # Errors
 /// The database's own failures.
 pub async fn find_by_appointment(tx: &mut Tx, org: OrgId, appointment: &str) -> Result<Option<Visit>> {
-    sqlx::query_as!(
-        Row,
-        r#"SELECT visit_id, org_id, external_appointment_id, patient_id AS "patient_id!",
-             clinician_id AS "clinician_id!", status, visit_type, scheduled_start_at, duration_min, started_at, ended_at, recording_policy, row_version
-         FROM visit WHERE org_id = $1 AND external_appointment_id = $2 AND kind = 'VISIT'"#,
-        org.as_uuid(),
-        appointment
-    )
-    .fetch_optional(tx)
-    .await?
-    .map(Visit::try_from)
-    .transpose()
+    select_visit!("WHERE org_id = $1 AND external_appointment_id = $2 AND kind = 'VISIT'", org.as_uuid(), appointment)
+        .fetch_optional(tx)
+        .await?
+        .map(Visit::try_from)
+        .transpose()
 }
 
 /// What a list is asked for.
@@ -144,6 +206,8 @@ pub async fn find_by_appointment(tx: &mut Tx, org: OrgId, appointment: &str) -> 
 pub struct Filter {
     /// This clinician's only.
     pub clinician: Option<String>,
+    /// This patient's only.
+    pub patient: Option<String>,
     /// Starting then or later.
     pub from: Option<Timestamp>,
     /// Starting before.
@@ -161,18 +225,15 @@ pub struct Filter {
 pub async fn list(tx: &mut Tx, org: OrgId, filter: &Filter) -> Result<Vec<Visit>> {
     let status: Vec<String> = filter.status.iter().map(|status| status.as_str().to_owned()).collect();
     let (after_time, after_id) = filter.after.unzip();
-    sqlx::query_as!(
-        Row,
-        r#"SELECT visit_id, org_id, external_appointment_id, patient_id AS "patient_id!",
-             clinician_id AS "clinician_id!", status, visit_type, scheduled_start_at, duration_min, started_at, ended_at, recording_policy, row_version
-         FROM visit
-         WHERE org_id = $1 AND kind = 'VISIT'
+    select_visit!(
+        "WHERE org_id = $1 AND kind = 'VISIT'
            AND ($2::text IS NULL OR clinician_id = $2)
+           AND ($8::text IS NULL OR patient_id = $8)
            AND ($3::timestamptz IS NULL OR scheduled_start_at >= $3)
            AND ($4::timestamptz IS NULL OR scheduled_start_at < $4)
            AND (cardinality($5::text[]) = 0 OR status = ANY($5))
            AND ($6::timestamptz IS NULL OR (scheduled_start_at, visit_id) > ($6, $7::uuid))
-         ORDER BY scheduled_start_at, visit_id LIMIT 101"#,
+         ORDER BY scheduled_start_at, visit_id LIMIT 101",
         org.as_uuid(),
         filter.clinician,
         filter.from,
@@ -180,6 +241,7 @@ pub async fn list(tx: &mut Tx, org: OrgId, filter: &Filter) -> Result<Vec<Visit>
         &status,
         after_time,
         after_id,
+        filter.patient,
     )
     .fetch_all(tx)
     .await?
@@ -188,11 +250,11 @@ pub async fn list(tx: &mut Tx, org: OrgId, filter: &Filter) -> Result<Vec<Visit>
     .collect()
 }
 
-/// Moves a visit along its status machine: one update that finds the row in a state from which the move is allowed, or nothing.
-/// The caller appends [`Moved::events`] in the same transaction.
+/// Moves a visit along its status machine, whoever asks: the row is locked, the move is looked up, and one update that names the state
+/// and the version which were seen makes it. The caller appends [`Moved::events`] in the same transaction.
 ///
 /// # Errors
-/// `NOT_FOUND`; `VISIT_FINAL` or `INVALID_TRANSITION` with `from` and `to`; the database's own failures.
+/// `NOT_FOUND`; `VISIT_FINAL` or `INVALID_TRANSITION` with `from`, `to` and `allowed`; the database's own failures.
 pub async fn move_to(
     tx: &mut Tx,
     id: VisitId,
@@ -200,46 +262,130 @@ pub async fn move_to(
     end: Option<(EndReason, &str)>,
     now: Timestamp,
 ) -> Result<Moved> {
-    let sources: Vec<String> = to.sources().into_iter().map(|status| status.as_str().to_owned()).collect();
+    let visit = lock(tx, id).await?;
+    let from = visit.status;
+    if !from.may_become(to) {
+        return Err(refuse_move(from, to));
+    }
+    advance(tx, Standing { id, status: from, row_version: visit.row_version }, to, end, now).await?;
+    Ok(Moved { from, visit: get(tx, id).await? })
+}
+
+/// What a move has to know of a visit or a meeting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Which.
+    pub id: VisitId,
+    /// Where it stands.
+    pub status: VisitStatus,
+    /// As of this version.
+    pub row_version: i32,
+}
+
+/// Where a visit stands, or a meeting of its own, which is a visit without a patient. It is locked until the transaction ends.
+///
+/// # Errors
+/// `NOT_FOUND`; the database's own failures.
+pub async fn lock_standing(tx: &mut Tx, id: VisitId) -> Result<Standing> {
+    let row = sqlx::query!("SELECT status, row_version FROM visit WHERE visit_id = $1 FOR UPDATE", id.as_uuid())
+        .fetch_optional(tx)
+        .await?
+        .ok_or(Error::from(Code::NotFound))?;
+    Ok(Standing { id, status: parse_status(&row.status)?, row_version: row.row_version })
+}
+
+/// The one statement that changes a status. Gives the new version.
+///
+/// # Errors
+/// `INVALID_TRANSITION` when the row is not what `seen` says, or the machine has no such move; the database's own failures.
+pub async fn advance(
+    tx: &mut Tx,
+    seen: Standing,
+    to: VisitStatus,
+    end: Option<(EndReason, &str)>,
+    now: Timestamp,
+) -> Result<i32> {
+    if !seen.status.may_become(to) {
+        return Err(refuse_move(seen.status, to));
+    }
     let (reason, by) = end.map(|(reason, by)| (reason.as_str(), by)).unzip();
-    let row = sqlx::query!(
-        r#"UPDATE visit v SET status = $2, status_updated_at = $3, updated_at = $3, row_version = v.row_version + 1,
-               started_at = CASE WHEN $2 = 'IN_PROGRESS' THEN coalesce(v.started_at, $3) ELSE v.started_at END,
-               ended_at = CASE WHEN $2 IN ('COMPLETED', 'NO_SHOW', 'CANCELLED', 'TECHNICAL') THEN $3 END,
-               end_reason = $4, ended_by = $5
-           FROM (SELECT visit_id, status FROM visit WHERE visit_id = $1 AND kind = 'VISIT' FOR UPDATE) old
-           WHERE v.visit_id = old.visit_id AND old.status = ANY($6)
-           RETURNING old.status AS "was!", v.visit_id, v.org_id, v.external_appointment_id,
-               v.patient_id AS "patient_id!", v.clinician_id AS "clinician_id!", v.status,
-               v.visit_type, v.scheduled_start_at, v.duration_min, v.started_at, v.ended_at, v.recording_policy, v.row_version"#,
-        id.as_uuid(),
+    let moved = sqlx::query_scalar!(
+        "UPDATE visit SET status = $4, status_updated_at = $5, updated_at = $5, row_version = row_version + 1,
+             started_at = CASE WHEN $4 = 'IN_PROGRESS' THEN coalesce(started_at, $5) ELSE started_at END,
+             ended_at = CASE WHEN $4 IN ('COMPLETED', 'NO_SHOW', 'CANCELLED', 'TECHNICAL') THEN $5 END,
+             end_reason = $6, ended_by = $7, last_modified_by = coalesce($7, last_modified_by)
+         WHERE visit_id = $1 AND status = $2 AND row_version = $3
+         RETURNING row_version",
+        seen.id.as_uuid(),
+        seen.status.as_str(),
+        seen.row_version,
         to.as_str(),
         now,
         reason,
         by,
-        &sources,
     )
-    .fetch_optional(&mut *tx)
+    .fetch_optional(tx)
+    .await
+    .map_err(refuse_constraint)?;
+    moved.ok_or_else(|| refuse_move(seen.status, to))
+}
+
+/// Writes who called a visit off, and why.
+///
+/// # Errors
+/// The database's own failures.
+pub async fn note_cancelled(tx: &mut Tx, id: VisitId, by: &str, reason: Option<CancelReason>) -> Result<()> {
+    sqlx::query!(
+        "UPDATE visit SET cancelled_by = $2, cancel_reason = $3 WHERE visit_id = $1",
+        id.as_uuid(),
+        by,
+        reason.map(CancelReason::as_str)
+    )
+    .execute(tx)
     .await?;
-    let Some(row) = row else {
-        return Err(refuse_move(get(tx, id).await?.status, to));
-    };
-    let visit = Row {
-        visit_id: row.visit_id,
-        org_id: row.org_id,
-        external_appointment_id: row.external_appointment_id,
-        patient_id: row.patient_id,
-        clinician_id: row.clinician_id,
-        status: row.status,
-        visit_type: row.visit_type,
-        scheduled_start_at: row.scheduled_start_at,
-        duration_min: row.duration_min,
-        started_at: row.started_at,
-        ended_at: row.ended_at,
-        recording_policy: row.recording_policy,
-        row_version: row.row_version,
-    };
-    Ok(Moved { from: parse_status(&row.was)?, visit: visit.try_into()? })
+    Ok(())
+}
+
+/// Notes that a visit goes on again. Its slot may be somebody else's by now: it does not ask.
+///
+/// # Errors
+/// The database's own failures.
+pub async fn note_reopened(tx: &mut Tx, id: VisitId, by: &str, now: Timestamp) -> Result<()> {
+    sqlx::query!(
+        "UPDATE visit SET reopened_at = $2, is_slot_shared = true, last_modified_by = $3 WHERE visit_id = $1",
+        id.as_uuid(),
+        now,
+        by
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Writes the details and the time of a visit that was locked.
+///
+/// # Errors
+/// `DOUBLE_BOOKED`; the database's own failures.
+pub async fn update(tx: &mut Tx, visit: &Visit, is_moved: bool, by: &str, now: Timestamp) -> Result<Visit> {
+    sqlx::query!(
+        "UPDATE visit SET visit_type = $2, channel = $3, recording_policy = $4, scheduled_start_at = $5, duration_min = $6,
+             is_slot_shared = is_slot_shared AND NOT $7, last_modified_by = $8, updated_at = $9, row_version = row_version + 1
+         WHERE visit_id = $1 AND row_version = $10",
+        visit.id.as_uuid(),
+        visit.visit_type,
+        visit.channel.as_str(),
+        visit.recording_policy.as_str(),
+        visit.scheduled_start,
+        visit.duration_min,
+        is_moved,
+        by,
+        now,
+        visit.row_version,
+    )
+    .execute(&mut *tx)
+    .await
+    .map_err(refuse_constraint)?;
+    get(tx, visit.id).await
 }
 
 /// Whether any patient of the visit was ever let in. Then it can be neither a no-show nor called off.

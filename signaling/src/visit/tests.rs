@@ -66,6 +66,7 @@ fn new_visit() -> NewVisit {
         scheduled_start: Timestamp::UNIX_EPOCH,
         duration_min: 30,
         recording_policy: RecordingPolicy::OptIn,
+        demo: false,
     }
 }
 
@@ -83,4 +84,15 @@ fn values_that_do_not_fit_are_named() {
         assert_eq!(problem.code, Code::Invalid);
         assert!(problem.detail.starts_with(field), "{}", problem.detail);
     }
+}
+
+/// The refusal of a move names the moves that there are.
+#[test]
+fn a_refusal_says_what_is_allowed() {
+    let Error::Refused(problem) = refuse_move(S::Waiting, S::Completed) else { panic!("a refusal") };
+    let member = |name: &str| problem.members.iter().find(|(key, _)| *key == name).map(|(_, value)| value.clone());
+    assert_eq!(problem.code, Code::InvalidTransition);
+    assert_eq!(member("from"), Some("WAITING".into()));
+    let allowed = ["SCHEDULED", "IN_PROGRESS", "NO_SHOW", "CANCELLED", "TECHNICAL"];
+    assert_eq!(member("allowed"), Some(allowed.to_vec().into()));
 }

@@ -12,7 +12,7 @@ use crate::db::Tx;
 use crate::error::Result;
 use crate::ids::{ParticipantId, VisitId};
 use crate::participant::{self, Participant, Role};
-use crate::visit::{RecordingPolicy, Visit, VisitStatus, store};
+use crate::visit::{CancelReason, EndReason, RecordingPolicy, Visit, VisitStatus, store};
 
 /// `Visit` of the protocol.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -34,6 +34,12 @@ pub struct VisitView {
     #[serde(with = "rfc3339::option")]
     #[schemars(with = "Option<crate::schema::Time>")]
     pub ended_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_reason: Option<EndReason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cancel_reason: Option<CancelReason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub appointment_id: Option<String>,
     pub recording_policy: RecordingPolicy,
     pub waiting: Vec<WaitingView>,
     pub recordings: i64,
@@ -80,6 +86,7 @@ pub async fn of(tx: &mut Tx, actor: &Actor, visits: Vec<Visit>, now: Timestamp) 
     Ok(visits
         .into_iter()
         .map(|visit| {
+            let is_staff = matches!(actor, Actor::Staff(_));
             let find = |role: Role| people.iter().find(|person| person.visit == visit.id && person.role == role);
             let name_of = |id| people.iter().find(|person| person.id == id).map(|person| person.name.reveal().clone());
             VisitView {
@@ -92,6 +99,9 @@ pub async fn of(tx: &mut Tx, actor: &Actor, visits: Vec<Visit>, now: Timestamp) 
                 clinician: find(Role::Clinician).map(|person| person_view(person, matches!(actor, Actor::Staff(_)))),
                 started_at: visit.started_at,
                 ended_at: visit.ended_at,
+                end_reason: visit.end_reason,
+                cancel_reason: visit.cancel_reason.filter(|_| is_staff),
+                appointment_id: visit.appointment.clone().filter(|_| is_staff),
                 recording_policy: visit.recording_policy,
                 waiting: waiting
                     .iter()

@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::db::Tx;
 use crate::error::{Error, Result};
 use crate::problem::Code;
+use crate::visit::{self, VisitStatus};
 use crate::waiting_room::WaitingStatus;
 
 /// Where and when something happens, and who does it.
@@ -63,9 +64,7 @@ pub(crate) async fn enter(
     .await?;
     let event = if is_sent_back { EventType::WaitingReturned } else { EventType::WaitingEntered };
     let mut drafts = vec![scene.about(event, participant)];
-    if move_visit(tx, scene, &["SCHEDULED"], "WAITING").await? {
-        drafts.push(status_changed(scene, "WAITING"));
-    }
+    drafts.extend(move_visit(tx, scene, &[VisitStatus::Scheduled], VisitStatus::Waiting).await?);
     Ok((scene.now, drafts))
 }
 
@@ -81,8 +80,8 @@ pub(crate) async fn join(
 ) -> Result<(Timestamp, Vec<Draft>)> {
     require_open(tx, scene.visit).await?;
     let mut drafts = vec![mark_joined(tx, scene, participant).await?];
-    if is_queue_empty && move_visit(tx, scene, &["SCHEDULED"], "IN_PROGRESS").await? {
-        drafts.push(scene.draft(EventType::VisitStarted));
+    if is_queue_empty {
+        drafts.extend(move_visit(tx, scene, &[VisitStatus::Scheduled], VisitStatus::InProgress).await?);
     }
     Ok((scene.now, drafts))
 }
@@ -126,9 +125,8 @@ pub(crate) async fn admit(tx: &mut Tx, scene: Scene<'_>, participant: Participan
     let waited = (scene.now - since).whole_seconds().max(0);
     let admitted = scene.about(EventType::WaitingAdmitted, participant).fact("waitSeconds", Fact::Number(waited));
     let mut drafts = vec![admitted, mark_joined(tx, scene, participant).await?];
-    if move_visit(tx, scene, &["SCHEDULED", "WAITING"], "IN_PROGRESS").await? {
-        drafts.push(scene.draft(EventType::VisitStarted));
-    }
+    let from = [VisitStatus::Scheduled, VisitStatus::Waiting];
+    drafts.extend(move_visit(tx, scene, &from, VisitStatus::InProgress).await?);
     Ok(drafts)
 }
 
@@ -194,8 +192,8 @@ pub(crate) async fn leave(
         .await?;
         drafts.push(scene.about(EventType::WaitingLeft, participant));
     }
-    if is_queue_over && move_visit(tx, scene, &["WAITING"], "SCHEDULED").await? {
-        drafts.push(status_changed(scene, "SCHEDULED"));
+    if is_queue_over {
+        drafts.extend(move_visit(tx, scene, &[VisitStatus::Waiting], VisitStatus::Scheduled).await?);
     }
     Ok(drafts)
 }
@@ -243,33 +241,18 @@ async fn revoke_session(
 }
 
 async fn require_open(tx: &mut Tx, visit: VisitId) -> Result<()> {
-    let status = sqlx::query_scalar!("SELECT status FROM visit WHERE visit_id = $1 FOR UPDATE", visit.as_uuid())
-        .fetch_optional(tx)
-        .await?
-        .ok_or(Error::from(Code::NotFound))?;
-    if matches!(status.as_str(), "SCHEDULED" | "WAITING" | "IN_PROGRESS") {
-        return Ok(());
+    if visit::store::lock_standing(tx, visit).await?.status.is_over() {
+        return Err(Code::VisitFinal.into());
     }
-    Err(Code::VisitFinal.into())
+    Ok(())
 }
 
-/// Moves the visit if it is where the move begins; true when it moved.
-async fn move_visit(tx: &mut Tx, scene: Scene<'_>, from: &[&str], to: &'static str) -> Result<bool> {
-    let from: Vec<String> = from.iter().map(|&s| s.to_owned()).collect();
-    let moved = sqlx::query!(
-        "UPDATE visit SET status = $3, status_updated_at = $4, updated_at = $4, row_version = row_version + 1,
-             started_at = CASE WHEN $3 = 'IN_PROGRESS' THEN coalesce(started_at, $4) ELSE started_at END
-         WHERE visit_id = $1 AND status = ANY($2)",
-        scene.visit.as_uuid(),
-        &from,
-        to,
-        scene.now
-    )
-    .execute(tx)
-    .await?;
-    Ok(moved.rows_affected() == 1)
-}
-
-fn status_changed(scene: Scene<'_>, to: &'static str) -> Draft {
-    scene.draft(EventType::VisitStatusChanged).fact("to", Fact::Word(to))
+/// Moves the visit if it is where the move begins; gives the events of the move, or none.
+async fn move_visit(tx: &mut Tx, scene: Scene<'_>, from: &[VisitStatus], to: VisitStatus) -> Result<Vec<Draft>> {
+    let seen = visit::store::lock_standing(tx, scene.visit).await?;
+    if !from.contains(&seen.status) {
+        return Ok(Vec::new());
+    }
+    let row_version = visit::store::advance(tx, seen, to, None, scene.now).await?;
+    Ok(visit::move_events(scene.visit, seen.status, to, row_version))
 }

@@ -50,6 +50,7 @@ impl Planned {
             scheduled_start: now,
             duration_min: 30,
             recording_policy: RecordingPolicy::OptIn,
+            demo: false,
         };
         let name = new.patient_name.clone();
         let person = Participant { id: patient, visit, role: Role::Patient, identity: "p-1".to_owned(), name };

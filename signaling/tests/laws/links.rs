@@ -36,7 +36,7 @@ async fn fifty_at_once_redeem_exactly_once() {
 #[tokio::test]
 async fn a_redeemed_link_gives_a_session_for_this_visit_alone() {
     let house = House::open().await;
-    let (visit, other) = (house.visit().await, house.visit().await);
+    let (visit, other) = (house.visit().await, house.visit_at(START + Duration::hours(5)).await);
     let code = house.code(&visit, "patient").await;
     let first = house.redeem(&code).await;
     assert_eq!(first.status, StatusCode::OK);

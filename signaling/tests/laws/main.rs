@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are test code, which clippy cannot see")]
 
 mod audit;
+mod commands;
 mod links;
 mod logs;
 mod problems;
 mod routes;
+mod settings;
 mod support;
 mod tenants;
 mod visits;

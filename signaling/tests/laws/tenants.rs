@@ -26,6 +26,7 @@ const TABLES: &[&str] = &[
     "chime_key",
     "chime_meeting",
     "chime_attendee",
+    "technical_issue",
 ];
 
 /// Every route with an id in it, as a stranger with the best role there is would ask.

@@ -25,7 +25,7 @@ async fn an_appointment_has_one_visit() {
     let mut other = body.clone();
     other["patientId"] = json!("q");
     let taken = house.post("/api/visits", &by, other).await;
-    assert_eq!((taken.status, taken.code().as_str()), (StatusCode::CONFLICT, "DOUBLE_BOOKED"));
+    assert_eq!((taken.status, taken.code().as_str()), (StatusCode::CONFLICT, "APPOINTMENT_TAKEN"));
     // Another practice has its own appointments; a clinician plans their own visits.
     let theirs = house.bearer_in(house.theirs, "front-desk", StaffRole::Scheduler);
     assert_eq!(house.post("/api/visits", &theirs, body.clone()).await.status, StatusCode::CREATED);
@@ -37,7 +37,7 @@ async fn an_appointment_has_one_visit() {
 async fn lists_page_through_every_visit_once() {
     let house = House::open().await;
     for n in 0..103 {
-        house.visit_at(START + Duration::minutes(n / 2)).await;
+        house.visit_at(START + Duration::minutes(30 * n)).await;
     }
     let by = house.bearer("dr-a", StaffRole::Clinician);
     let first = house.get("/api/visits", &by).await.json();
@@ -53,7 +53,7 @@ async fn lists_page_through_every_visit_once() {
     all.dedup();
     assert_eq!(all.len(), 103);
     let few =
-        house.get("/api/visits?from=2026-11-21T10:50:00Z&to=2026-11-21T11:00:00Z&status=SCHEDULED,WAITING", &by).await;
+        house.get("/api/visits?from=2026-11-22T10:00:00Z&to=2026-11-22T11:30:00Z&status=SCHEDULED,WAITING", &by).await;
     assert_eq!(few.json()["visits"].as_array().unwrap().len(), 3);
     let none = house.get("/api/visits", &house.bearer("dr-b", StaffRole::Clinician)).await;
     assert_eq!(none.json()["visits"], json!([]));

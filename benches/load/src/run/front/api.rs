@@ -60,10 +60,13 @@ impl Api {
 
     /// Plans a visit that begins now, and makes both links: `(visit id, [clinician's token, patient's token])`.
     pub(in crate::run) async fn plan(&self, number: usize) -> Result<(String, [String; 2]), RunError> {
-        let begins = OffsetDateTime::now_utc().format(&Rfc3339).map_err(|_| RunError::Protocol("no time"))?;
+        let now = OffsetDateTime::now_utc();
+        // Nobody has two visits at the same time; a run that was broken off may have left its own behind.
+        let clinician = || format!("load-clinician-{number}-{}", now.unix_timestamp());
+        let begins = now.format(&Rfc3339).map_err(|_| RunError::Protocol("no time"))?;
         let wanted = json!({
             "patientId": format!("load-patient-{number}"),
-            "clinicianId": self.clinician.clone().unwrap_or_else(|| format!("load-clinician-{number}")),
+            "clinicianId": self.clinician.clone().unwrap_or_else(clinician),
             "scheduledAt": begins,
             "duration": 30,
         });
