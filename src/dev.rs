@@ -37,6 +37,7 @@ const NAMED: &[&str] = &[
     "chime_silence",
     "chime_longest",
     "chime_meetings",
+    "join_lease",
     "chime_rate",
     "chime_burst",
     "chime_buckets",

@@ -51,6 +51,8 @@ pub struct Parts {
     pub orders: tokio::sync::Notify,
     /// Which views are in the audit chain already.
     pub views: Memo,
+    /// Which refusals of sessions are in the audit chain already.
+    pub denials: Memo,
     /// Quality samples on their way to the database.
     pub samples: Samples,
     /// What happened in rooms, on its way to the webhooks.

@@ -1,5 +1,6 @@
 //! Who asks, and what they may do. The role comes from a credential, never from a body or an address.
 
+pub mod binding;
 pub mod claims;
 pub mod extract;
 pub mod keys;

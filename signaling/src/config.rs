@@ -49,6 +49,9 @@ pub struct SignalingConfig {
     /// How long before the scheduled start a join link opens. Default `10m`.
     #[serde(with = "humantime_serde")]
     pub join_opens_before: Duration,
+    /// How long a link that a browser has claimed is kept for it. Default `90s`; 5 s to 10 min.
+    #[serde(with = "humantime_serde")]
+    pub join_lease: Duration,
     /// How long requests under way may take after a stop was asked for. Default `3s`.
     #[serde(with = "humantime_serde")]
     pub stop_grace: Duration,
@@ -172,6 +175,7 @@ impl Default for SignalingConfig {
             key_dir: PathBuf::from("keys"),
             trusted_proxies: Vec::new(),
             join_opens_before: Duration::from_secs(10 * 60),
+            join_lease: Duration::from_secs(90),
             stop_grace: Duration::from_secs(3),
             drain_limit: Duration::from_secs(15 * 60),
             quality_kept: Duration::from_secs(90 * 24 * 60 * 60),
@@ -216,6 +220,7 @@ impl SignalingConfig {
         "websockets_per_address",
         "key_dir",
         "join_opens_before",
+        "join_lease",
         "stop_grace",
         "drain_limit",
         "turn_urls",
@@ -273,6 +278,9 @@ impl SignalingConfig {
         }
         if self.chime_buckets.iter().any(|entry| entry.split_once('/').is_none_or(|(_, bucket)| bucket.is_empty())) {
             return refuse("`chime_buckets` must hold entries such as `<organisation>/<bucket>` or `*/<bucket>`");
+        }
+        if !(Duration::from_secs(5)..=Duration::from_secs(600)).contains(&self.join_lease) {
+            return refuse("`join_lease` must be 5 s to 10 min");
         }
         Networks::parse(&self.webhook_networks)?;
         if self.webhook_retry.is_zero() {

@@ -1,5 +1,7 @@
 //! JoinToken: minted for a participant, found by its short code or its own text, redeemed exactly once.
 
+pub mod claim;
+pub mod context;
 pub mod http;
 pub mod redeem;
 pub mod session;
@@ -7,6 +9,7 @@ pub mod store;
 
 use std::time::Duration;
 
+use ::proof::Thumbprint;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
@@ -17,7 +20,7 @@ use crate::auth::claims::{ISSUER, JoinClaims, Kind};
 use crate::auth::keys::{Keys, SKEW};
 use crate::clock::Timestamp;
 use crate::error::Result;
-use crate::ids::{OrgId, ParticipantId, TokenId, VisitId};
+use crate::ids::{OrgId, ParticipantId, SessionId, TokenId, VisitId};
 use crate::organization::Organization;
 use crate::participant::Participant;
 use crate::problem::{Code, Problem};
@@ -154,6 +157,8 @@ pub struct Token {
     pub participant: ParticipantId,
     /// What happened to it.
     pub spent: Spent,
+    /// Until when a browser's claim holds, whether or not that is past.
+    pub lease_until: Option<Timestamp>,
     /// Opens then.
     pub not_before: Timestamp,
     /// Closes then.
@@ -190,6 +195,32 @@ impl Token {
     }
 }
 
+impl Token {
+    /// Why a browser that could not claim the token was refused: what the row says, else that somebody else has it.
+    #[must_use]
+    pub fn refusal(&self, now: Timestamp) -> RedeemError {
+        let left = self.lease_until.map_or(0, |until| (until - now).whole_seconds().max(0));
+        self.check(now).err().unwrap_or(RedeemError::InUse { seconds: u64::try_from(left).unwrap_or(0) + 1 })
+    }
+}
+
+/// A claim that waits for its key to prove itself.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// In which organisation.
+    pub org: OrgId,
+    /// On which token.
+    pub token: TokenId,
+    /// For which visit.
+    pub visit: VisitId,
+    /// For whom.
+    pub participant: ParticipantId,
+    /// The session that it becomes.
+    pub session: SessionId,
+    /// Whose key.
+    pub key: Thumbprint,
+}
+
 /// Why a token does not open the visit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RedeemError {
@@ -199,6 +230,11 @@ pub enum RedeemError {
     NotYetValid {
         /// Wait so long.
         minutes: u32,
+    },
+    /// Somebody else has claimed it, and not yet come in.
+    InUse {
+        /// Try again after so long, unless they come in.
+        seconds: u64,
     },
     /// Somebody used it.
     AlreadySpent,
@@ -215,6 +251,7 @@ impl RedeemError {
         match self {
             Self::Invalid => Code::TokenInvalid,
             Self::NotYetValid { .. } => Code::TokenNotYetValid,
+            Self::InUse { .. } => Code::TokenInUse,
             Self::AlreadySpent => Code::TokenAlreadyUsed,
             Self::Expired => Code::TokenExpired,
             Self::Revoked => Code::TokenRevoked,
@@ -225,8 +262,12 @@ impl RedeemError {
     #[must_use]
     pub fn problem(self, practice: Option<&Organization>) -> Problem {
         let mut problem = self.code().problem();
-        if let Self::NotYetValid { minutes } = self {
-            problem = problem.member("retryAfterMinutes", minutes);
+        match self {
+            Self::NotYetValid { minutes } => problem = problem.member("retryAfterMinutes", minutes),
+            Self::InUse { seconds } => problem.retry_after = Some(seconds),
+            // Whoever holds a real link can ask for another one.
+            Self::AlreadySpent | Self::Expired | Self::Revoked => problem = problem.member("canResend", true),
+            Self::Invalid => {}
         }
         match practice {
             Some(practice) if self != Self::Invalid => {

@@ -120,6 +120,7 @@ pub fn build(
         sockets,
         orders: tokio::sync::Notify::new(),
         views: audit::memo::Memo::default(),
+        denials: audit::memo::Memo::default(),
         samples: quality::Samples::new(metrics.clone()),
         happenings: chime::notifications::writer::Happenings::new(metrics.clone()),
         metrics,

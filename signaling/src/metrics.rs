@@ -30,6 +30,7 @@ struct Figures {
     request_seconds: Histogram,
     messages: Family<OutcomeLabels, Counter>,
     redeemed: Family<OutcomeLabels, Counter>,
+    sessions_refused: Counter,
     samples: Family<OutcomeLabels, Counter>,
     refused: Family<RefusedLabels, Counter>,
     abandoned: Counter,
@@ -68,6 +69,7 @@ impl Default for Figures {
             request_seconds: Histogram::new(SECONDS),
             messages: Family::default(),
             redeemed: Family::default(),
+            sessions_refused: Counter::default(),
             samples: Family::default(),
             refused: Family::default(),
             abandoned: Counter::default(),
@@ -84,6 +86,8 @@ impl Default for Figures {
         let help = "How long HTTP requests took, those that become streams or WebSockets left out";
         registry.register_with_unit("http_request", help, Unit::Seconds, all.request_seconds.clone());
         registry.register("messages", "WebSocket messages of clients, taken or refused", all.messages.clone());
+        let text = "Uses of a session by somebody without its key, or from elsewhere without one";
+        registry.register("sessions_refused", text, all.sessions_refused.clone());
         registry.register("join_tokens_redeemed", "Attempts to spend a join link", all.redeemed.clone());
         registry.register("quality_samples", "Quality samples, written or dropped", all.samples.clone());
         let help = "Connections turned away because there were too many, in all or from one address";
@@ -176,6 +180,10 @@ impl Metrics {
 
     pub(crate) fn note_redeem(&self, is_redeemed: bool) {
         count(&self.0.redeemed, if is_redeemed { "redeemed" } else { "refused" });
+    }
+
+    pub(crate) fn note_stolen_session(&self) {
+        self.0.sessions_refused.inc();
     }
 
     pub(crate) fn note_samples(&self, is_written: bool, samples: u64) {

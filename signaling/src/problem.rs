@@ -52,6 +52,8 @@ codes! {
     Unauthenticated = "UNAUTHENTICATED", UNAUTHORIZED, "Please sign in.";
     /// Unknown code, bad signature, wrong audience or type.
     TokenInvalid = "TOKEN_INVALID", UNAUTHORIZED, "We can't open this link. Check that the whole link was copied.";
+    /// A proof of the key is missing, stale, or for something else.
+    ProofInvalid = "PROOF_INVALID", UNAUTHORIZED, "Your browser could not prove itself. Please reload the page and try again.";
     /// The role may not do this.
     Forbidden = "FORBIDDEN", FORBIDDEN, "You are not allowed to do this.";
     /// Too early.
@@ -66,6 +68,8 @@ codes! {
     TimedOut = "TIMED_OUT", REQUEST_TIMEOUT, "The request took too long.";
     /// The link was spent.
     TokenAlreadyUsed = "TOKEN_ALREADY_USED", CONFLICT, "This link was already used. For your safety each link works once.";
+    /// Somebody else is at the door with the same link.
+    TokenInUse = "TOKEN_IN_USE", CONFLICT, "This link is being opened somewhere else right now. Please try again in a moment.";
     /// The visit cannot move there from where it is.
     InvalidTransition = "INVALID_TRANSITION", CONFLICT, "The visit is not in a state that allows this.";
     /// The clinician has another visit at this time.
@@ -98,6 +102,8 @@ codes! {
     RangeNotSatisfiable = "RANGE_NOT_SATISFIABLE", RANGE_NOT_SATISFIABLE, "The file does not reach that far.";
     /// Readable, but breaks a rule.
     Invalid = "INVALID", UNPROCESSABLE_ENTITY, "A value does not fit.";
+    /// A link is spent by a key, and the request has none.
+    KeyRequired = "KEY_REQUIRED", UNPROCESSABLE_ENTITY, "This link opens only in a browser that has a key of its own.";
     /// Recording without everyone's consent.
     ConsentRequired = "CONSENT_REQUIRED", UNPROCESSABLE_ENTITY, "Not everyone present has agreed to be recorded.";
     /// Another version of the text is in force.

@@ -93,17 +93,24 @@ fn first_face() -> Vec<Endpoint> {
             .says("How the network was for each person")
             .answers::<quality::http::QualityView>(200),
         post("/api/token/redeem", Access::Public, join::http::redeem)
-            .says("Looks at a link, or spends it")
+            .says("Looks at a link, or keeps it for a browser's key")
             .takes::<join::http::RedeemBody>()
-            .answers::<Object>(200)
+            .answers::<join::http::RedeemView>(200)
             .refuses(&[
                 Code::TokenInvalid,
+                Code::KeyRequired,
+                Code::ProofInvalid,
+                Code::TokenInUse,
                 Code::TokenNotYetValid,
                 Code::TokenAlreadyUsed,
                 Code::TokenExpired,
                 Code::TokenRevoked,
                 Code::Draining,
             ]),
+        post("/api/token/confirm", Access::Public, join::http::confirm)
+            .says("Spends a kept link by a proof of its key, for clients that open no WebSocket")
+            .answers::<join::http::ConfirmView>(200)
+            .refuses(&[Code::Unauthenticated, Code::ProofInvalid]),
     ]
 }
 

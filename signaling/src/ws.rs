@@ -6,8 +6,9 @@ pub(crate) mod session;
 
 use std::net::IpAddr;
 
+use ::proof::{Expected, Fresh};
 use axum::extract::State;
-use axum::extract::ws::{WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use base64::Engine;
@@ -18,12 +19,16 @@ use wire::{Redacted, RoomId, VisitId};
 
 use crate::address::{self, Address};
 use crate::app::App;
-use crate::auth::{Actor, Permission, extract, origin};
+use crate::auth::{Actor, Attendee, Permission, binding, extract, origin};
 use crate::body::Params;
 use crate::db;
 use crate::drain;
 use crate::error::Error;
 use crate::ids::OrgId;
+use crate::join;
+use crate::join::Claim;
+use crate::join::context::Context;
+use crate::join::session::Seat;
 use crate::live::face::Face;
 use crate::live::room::{Joining, RoomFacts, RoomState, close};
 use crate::live::roster::Person;
@@ -35,6 +40,7 @@ use crate::problem::{Code, Problem};
 use crate::server::places::{Full, Place};
 use crate::visit::{self, RecordingPolicy, Visit};
 use crate::ws::message::{EndReason, MAX_FRAME_BYTES, Practice, RoleView, ServerMessage, VisitCard};
+use crate::ws::session::Hello;
 
 /// The version of the protocol, as the upgrade names it.
 const SUBPROTOCOL: &str = "anteroom.v1";
@@ -43,6 +49,9 @@ const SUBPROTOCOL: &str = "anteroom.v1";
 /// the larger part of what a connected person cost; hardly a message but an offer is longer than this, and those just take a few
 /// reads.
 const READ_BUFFER: usize = 4 * 1024;
+
+/// How often an open socket is written down as a sign of life of its session.
+const TOUCH_EVERY: std::time::Duration = std::time::Duration::from_secs(10 * 60);
 
 /// How often a join is tried again when the Room ended at that very moment.
 const TRIES: usize = 3;
@@ -64,6 +73,7 @@ pub async fn upgrade(
     Params(query): Params<WsQuery>,
     headers: HeaderMap,
     Address(from): Address,
+    context: Context,
     ws: WebSocketUpgrade,
 ) -> Result<Response, Error> {
     if !origin::is_ours(&app, &headers) {
@@ -76,7 +86,7 @@ pub async fn upgrade(
     let ws = ws.protocols([SUBPROTOCOL]).max_message_size(2 * MAX_FRAME_BYTES).max_frame_size(2 * MAX_FRAME_BYTES);
     Ok(ws.on_upgrade(async move |mut socket| {
         match guest {
-            Some(guest) => Box::pin(attend(app, socket, guest)).await,
+            Some(guest) => Box::pin(attend(app, socket, guest, context)).await,
             None => session::end(&mut socket, close::UNAUTHENTICATED).await,
         }
         drop(place);
@@ -101,16 +111,32 @@ struct Guest {
     org: OrgId,
     visit: Visit,
     card: VisitCard,
+    bound: Bound,
+}
+
+/// What somebody has to prove before the seat is theirs.
+enum Bound {
+    /// Nothing: their credential is whole.
+    Free,
+    /// The key of their session, if it has one.
+    Seat(Box<Seat>),
+    /// The key that claimed their link, which this spends.
+    Claim(Claim),
 }
 
 /// Whose socket this is: by staff credential for the named visit, or by session cookie. The request says nothing else that
 /// counts.
 async fn find_guest(app: &App, visit: Option<VisitId>, headers: &HeaderMap) -> Result<Option<Guest>, Error> {
-    let actor = match visit {
-        Some(_) => extract::staff(app, headers).map(Actor::Staff),
-        None => extract::attendee(app, headers).await?.map(Actor::Attendee),
+    let (actor, bound) = match visit {
+        Some(_) => match extract::staff(app, headers) {
+            Some(staff) => (Actor::Staff(staff), Bound::Free),
+            None => return Ok(None),
+        },
+        None => match find_seat(app, headers).await? {
+            Some((attendee, bound)) => (Actor::Attendee(attendee), bound),
+            None => return Ok(None),
+        },
     };
-    let Some(actor) = actor else { return Ok(None) };
     let id = match (&actor, visit) {
         (Actor::Attendee(attendee), _) => attendee.visit,
         (_, Some(visit)) => visit,
@@ -132,9 +158,49 @@ async fn find_guest(app: &App, visit: Option<VisitId>, headers: &HeaderMap) -> R
         };
         let person =
             Person { participant: own.id, role: own.role.into(), name: own.name.clone(), actor: actor.clone() };
-        Ok(Some(Guest { person, org, visit, card }))
+        Ok(Some(Guest { person, org, visit, card, bound }))
     })
     .await
+}
+
+/// The session of a cookie, or the claim that becomes one.
+async fn find_seat(app: &App, headers: &HeaderMap) -> Result<Option<(Attendee, Bound)>, Error> {
+    if let Some(seat) = extract::seat(app, headers).await? {
+        return Ok(Some((seat.attendee.clone(), Bound::Seat(Box::new(seat)))));
+    }
+    let Some(token) = extract::session_token(headers) else { return Ok(None) };
+    let now = app.now();
+    db::scoped(&app.db, token.org, async |tx| {
+        let Some(claim) = join::store::find_claim(tx, &token, now).await? else { return Ok(None) };
+        let Some(visit) = visit::store::find(tx, claim.visit).await? else { return Ok(None) };
+        let people = participant::store::of_visits(tx, &[claim.visit.as_uuid()]).await?;
+        let Some(person) = people.into_iter().find(|person| person.id == claim.participant) else { return Ok(None) };
+        let attendee = Attendee {
+            org: claim.org,
+            visit: claim.visit,
+            participant: claim.participant,
+            role: person.role,
+            name: person.name,
+            session: claim.session,
+            token: Some(claim.token),
+            expires_at: join::session::expiry(&visit, now),
+        };
+        Ok(Some((attendee, Bound::Claim(claim))))
+    })
+    .await
+}
+
+/// Whether the seat is theirs, as their key says. A claim is spent by that.
+async fn is_proved(app: &App, bound: Bound, hello: &Hello, nonce: &str, context: &Context) -> Result<bool, Error> {
+    let expected = Expected { method: "GET", path: "/ws", fresh: Fresh::Nonce(nonce), secret: None };
+    let key = hello.proof.as_ref().and_then(|proof| proof::verify(proof.reveal(), &expected));
+    match bound {
+        Bound::Free => Ok(true),
+        Bound::Seat(seat) => Ok(binding::hold(app, *seat, key.as_ref(), context).await?.is_some()),
+        Bound::Claim(claim) => {
+            Ok(key.as_ref() == Some(&claim.key) && join::claim::confirm(app, &claim, context).await?.is_some())
+        }
+    }
 }
 
 /// The place in the visit that a credential is for.
@@ -161,8 +227,24 @@ impl From<Role> for RoleView {
 }
 
 /// From `hello` to the seat, and then the session until it ends.
-async fn attend(app: App, mut socket: WebSocket, guest: Guest) {
-    let Some(resume) = session::read_hello(&mut socket).await else { return };
+async fn attend(app: App, mut socket: WebSocket, mut guest: Guest, context: Context) {
+    let bound = std::mem::replace(&mut guest.bound, Bound::Free);
+    let nonce = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 24]>());
+    if !matches!(bound, Bound::Free) {
+        let challenge = ServerMessage::Challenge { nonce: nonce.clone() }.to_text(0);
+        // A socket that is gone says so when it is read.
+        drop(socket.send(Message::Text(challenge.into())).await);
+    }
+    let Some(hello) = session::read_hello(&mut socket).await else { return };
+    match is_proved(&app, bound, &hello, &nonce, &context).await {
+        Ok(true) => {}
+        Ok(false) => return session::end(&mut socket, close::UNAUTHENTICATED).await,
+        Err(error) => {
+            tracing::warn!(%error, "a key could not be checked");
+            return refuse(&mut socket, &Code::Unavailable.problem()).await;
+        }
+    }
+    let resume = hello.resume;
     for _ in 0..TRIES {
         let room = match open_room(&app, &guest) {
             Ok(room) => room,
@@ -175,13 +257,33 @@ async fn attend(app: App, mut socket: WebSocket, guest: Guest) {
         let face = Face::Native;
         let joining = Joining { person: guest.person.clone(), line, resume: resume.clone(), token, face };
         match room.join(joining).await {
-            Ok(Ok(())) => return session::run(socket, (id, outgoing), room, &app.metrics).await,
+            Ok(Ok(())) => {
+                let running = session::run(socket, (id, outgoing), room, &app.metrics);
+                tokio::select! {
+                    () = running => {}
+                    () = keep_alive(&app, &guest) => {}
+                }
+                return;
+            }
             Ok(Err(problem)) => return refuse(&mut socket, &problem).await,
             // The Room ended at this moment: another one opens.
             Err(live::RoomEnded) => {}
         }
     }
     refuse(&mut socket, &Code::Unavailable.problem()).await;
+}
+
+/// A session does not grow idle while its socket is open. Never ends.
+async fn keep_alive(app: &App, guest: &Guest) {
+    loop {
+        tokio::time::sleep(TOUCH_EVERY).await;
+        let Actor::Attendee(attendee) = &guest.person.actor else { continue };
+        let (id, now) = (attendee.session, app.now());
+        let touched = db::measured(&app.db, guest.org, async |tx| join::session::touch(tx, id, None, now).await).await;
+        if let Err(error) = touched {
+            tracing::warn!(%error, "a session's sign of life could not be written");
+        }
+    }
 }
 
 fn open_room(app: &App, guest: &Guest) -> Result<RoomHandle, Closed> {
@@ -205,8 +307,7 @@ async fn refuse(socket: &mut WebSocket, problem: &Problem) {
         let close = if problem.code == Code::Draining { close::DRAINING } else { close::FAILED };
         (ServerMessage::Error { id: None, code, detail, members }, close)
     };
-    let text = axum::extract::ws::Utf8Bytes::from(message.to_text(1));
     // A socket that is gone needs no reason.
-    drop(socket.send(axum::extract::ws::Message::Text(text)).await);
+    drop(socket.send(Message::Text(message.to_text(1).into())).await);
     session::end(socket, code).await;
 }

@@ -1,5 +1,6 @@
 // The HTTP half of docs/protocol.md: requests, views and problems.
 
+import { findKey, ownKey, prove, type Pair } from './key';
 import type { Practice, Role } from './message';
 
 /** A refusal of the server (RFC 9457), or `OFFLINE` when it was not reached at all. */
@@ -21,11 +22,17 @@ export interface LinkPreview {
   scheduledAt: string;
   clinicianFirstName: string;
   practice: Practice;
+  /** Proofs are dated by the server's clock. */
+  serverTime?: string;
 }
 
-export interface Redeemed extends LinkPreview {
+/** A link that this browser's key holds: it is spent when the visit's socket opens. */
+export interface Claimed extends LinkPreview {
   visitId: string;
   participantId: string;
+  /** This browser had spent the link before: its session goes on. */
+  confirmed: boolean;
+  confirmUntil?: string;
 }
 
 export interface Staff {
@@ -100,18 +107,25 @@ export interface NewVisit {
 const TIMEOUT_MS = 15_000;
 
 export class Api {
+  /** How much the server's clock is ahead of ours, in ms. */
+  #aheadMs = 0;
+
   constructor(
     private readonly base = '',
     private readonly fetcher: typeof fetch = (input, init) => fetch(input, init),
+    private readonly keys: { find: () => Promise<Pair | null>; own: () => Promise<Pair> } = { find: findKey, own: ownKey },
   ) {}
 
   validate(code: string): Promise<LinkPreview> {
     return this.#post('/api/token/redeem', { ...tokenOrCode(code), mode: 'validate' });
   }
 
-  /** Spends the link; the session cookie comes with the answer. */
-  redeem(code: string): Promise<Redeemed> {
-    return this.#post('/api/token/redeem', { ...tokenOrCode(code), mode: 'redeem' });
+  /** Keeps the link for this browser's key; the session cookie comes with the answer, and holds once the socket has proved the key. */
+  async claim(code: string): Promise<Claimed> {
+    const path = '/api/token/redeem';
+    const pair = await this.keys.own();
+    const proof = await prove(pair, { method: 'POST', path, at: this.#serverTime(), secret: code });
+    return this.#post(path, { ...tokenOrCode(code), mode: 'redeem', publicKey: pair.publicKey, proof });
   }
 
   staff(): Promise<Staff> {
@@ -176,6 +190,10 @@ export class Api {
     return this.#post(`/api/recordings/${encodeURIComponent(recordingId)}/playback`, { artefact });
   }
 
+  #serverTime(): number {
+    return Date.now() + this.#aheadMs;
+  }
+
   #post<T>(path: string, body: unknown): Promise<T> {
     return this.#send('POST', path, body);
   }
@@ -184,6 +202,9 @@ export class Api {
     const headers: Record<string, string> = { accept: 'application/json' };
     if (method !== 'GET') headers['x-anteroom'] = '1';
     if (body !== undefined) headers['content-type'] = 'application/json';
+    // Only a session asks for it, and a page cannot see whether it has one.
+    const pair = path.startsWith('/api/') ? await this.keys.find().catch(() => null) : null;
+    if (pair) headers['dpop'] = await prove(pair, { method, path: path.split('?')[0] ?? path, at: this.#serverTime() });
     let response: Response;
     try {
       response = await this.fetcher(this.base + path, {
@@ -197,11 +218,20 @@ export class Api {
     } catch {
       throw new ApiError('OFFLINE', 0, 'We could not reach the practice.');
     }
+    const date = Date.parse(response.headers.get('date') ?? '');
+    // The header tells whole seconds: half of one is the best guess.
+    if (Number.isFinite(date)) this.#aheadMs = date + 500 - Date.now();
     if (!response.ok) throw await problemOf(response);
     if (response.status === 204) return undefined as T;
     const text = await response.text();
     return (text === '' ? undefined : JSON.parse(text)) as T;
   }
+}
+
+/** A session's own challenge is answered with this: the key over the nonce. `null` where this browser has no key. */
+export async function proveSeat(nonce: string): Promise<string | null> {
+  const pair = await findKey();
+  return pair && prove(pair, { method: 'GET', path: '/ws', at: Date.now(), nonce });
 }
 
 async function problemOf(response: Response): Promise<ApiError> {

@@ -1,6 +1,7 @@
 // The browser SDK of Anteroom: everything a page needs to hold a visit, and nothing about how it looks.
 
 export * from './api';
+export * from './key';
 export { ServerClock } from './clock';
 export * from './local';
 export type * from './message';

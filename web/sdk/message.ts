@@ -55,7 +55,7 @@ export interface RosterEntry {
 
 /** What a client may send, without the `id` that the socket adds to requests. */
 export type ClientMessage =
-  | { type: 'hello'; protocol: 1; resume?: { token: string; seq: number } }
+  | { type: 'hello'; protocol: 1; resume?: { token: string; seq: number }; proof?: string }
   | { type: 'offer'; sdp: string }
   | { type: 'device_check'; camera: boolean; microphone: boolean }
   | { type: 'admit' | 'deny' | 'send_back' | 'remove'; participantId: string }
@@ -69,6 +69,7 @@ export type ClientMessage =
 
 /** What the server sends. `seq` grows by one from message to message of a session. */
 export type ServerMessage = { seq: number } & (
+  | { type: 'challenge'; nonce: string }
   | {
       type: 'welcome';
       you: You;
@@ -105,7 +106,7 @@ export type ServerMessage = { seq: number } & (
 export type ServerMessageType = ServerMessage['type'];
 
 const KNOWN: ReadonlySet<string> = new Set<ServerMessageType>([
-  'welcome', 'waiting', 'waiting_list', 'admitted', 'sent_back', 'answer', 'slot', 'slots_wanted', 'roster',
+  'challenge', 'welcome', 'waiting', 'waiting_list', 'admitted', 'sent_back', 'answer', 'slot', 'slots_wanted', 'roster',
   'consent_request', 'recording', 'recording_stored', 'speaking', 'quality', 'encode', 'paused', 'audio_budget',
   'restart_ice', 'ice_servers', 'draining', 'ok', 'error', 'pong', 'ended',
 ]);

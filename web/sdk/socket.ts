@@ -26,6 +26,8 @@ export interface SocketOptions {
   clock: ServerClock;
   createSocket?: (url: string, protocol: string) => WebSocket;
   backoff?: Backoff;
+  /** A participant's session is bound to a key: the server asks for a proof over its nonce before `hello`. Staff are not asked. */
+  prove?: (nonce: string) => Promise<string | null>;
 }
 
 const SUBPROTOCOL = 'anteroom.v1';
@@ -194,8 +196,23 @@ export class VisitSocket extends Emitter<SocketEvents> {
   }
 
   #handleOpen(socket: WebSocket): void {
-    if (socket !== this.#socket && socket !== this.#fresh) return;
-    const hello: ClientMessage = { type: 'hello', protocol: 1, ...(this.#resume ? { resume: this.#resume } : {}) };
+    // Who is to prove a key says hello when asked.
+    if (!this.#options.prove) this.#greet(socket, null);
+  }
+
+  async #answerChallenge(socket: WebSocket, nonce: string): Promise<void> {
+    const proof = await this.#options.prove?.(nonce).catch(() => null);
+    this.#greet(socket, proof ?? null);
+  }
+
+  #greet(socket: WebSocket, proof: string | null): void {
+    if ((socket !== this.#socket && socket !== this.#fresh) || socket.readyState !== 1) return;
+    const hello: ClientMessage = {
+      type: 'hello',
+      protocol: 1,
+      ...(this.#resume ? { resume: this.#resume } : {}),
+      ...(proof === null ? {} : { proof }),
+    };
     socket.send(JSON.stringify(hello));
     // A resumed session may have nothing to say: the answer to a ping shows that it was resumed.
     if (this.#resume) socket.send(JSON.stringify({ type: 'ping', id: this.#ask('resume') }));
@@ -207,6 +224,11 @@ export class VisitSocket extends Emitter<SocketEvents> {
     try {
       message = parseServerMessage(data);
     } catch {
+      return;
+    }
+    if (message.type === 'challenge') {
+      // Not a word about the seat yet: that comes after the proof.
+      void this.#answerChallenge(socket, message.nonce);
       return;
     }
     if (socket === this.#fresh) this.#promote(socket);

@@ -1,6 +1,6 @@
 // A visit as a client sees it: one state to show, and the few things one can do in it.
 
-import { ApiError } from './api';
+import { ApiError, proveSeat } from './api';
 import { Backoff } from './backoff';
 import { ServerClock } from './clock';
 import { Emitter } from './emitter';
@@ -70,6 +70,8 @@ export interface VisitOptions {
   visitId?: string;
   local: LocalMedia;
   url?: string;
+  /** The key's proof over the server's nonce; the browser's own key unless given. */
+  prove?: (nonce: string) => Promise<string | null>;
   createSocket?: (url: string, protocol: string) => WebSocket;
   createPeer?: (config: RTCConfiguration) => RTCPeerConnection;
   createStream?: () => MediaStream;
@@ -117,6 +119,7 @@ export class Visit extends Emitter<VisitEvents> {
     this.#socket = new VisitSocket({
       url: options.url ?? socketUrl(options.visitId),
       clock: this.clock,
+      ...(options.visitId === undefined ? { prove: options.prove ?? proveSeat } : {}),
       ...(options.createSocket ? { createSocket: options.createSocket } : {}),
     });
     this.#socket.on('message', (message) => this.#handleMessage(message));

@@ -67,6 +67,8 @@ export async function start(door: 'waiting' | 'admitted', role: 'patient' | 'cli
   const options: VisitOptions = {
     local: local as unknown as LocalMedia,
     url: 'ws://test/ws',
+    // As staff: the proof of a participant's key is the subject of the socket's own tests.
+    visitId: 'v',
     createSocket: (url, protocol) => new FakeSocket(url, protocol) as unknown as WebSocket,
     createPeer: () => new FakePeer() as unknown as RTCPeerConnection,
     createStream: () => new FakeStream() as unknown as MediaStream,

@@ -40,6 +40,34 @@ describe('VisitSocket', () => {
     expect(socket.link).toBe('open');
   });
 
+  it('says hello with a proof over the nonce where a key is asked for, and counts no word before the seat', async () => {
+    const socket = new VisitSocket({
+      url: 'ws://test/ws',
+      clock: new ServerClock(),
+      createSocket: (url, protocol) => new FakeSocket(url, protocol) as unknown as WebSocket,
+      backoff: new Backoff({ firstMs: 100, maxMs: 1000, jitter: 0 }),
+      prove: async (nonce) => (nonce === 'none' ? null : `proof of ${nonce}`),
+    });
+    socket.connect();
+    const wire = FakeSocket.last();
+    wire.open();
+    expect(wire.sent).toEqual([]);
+    wire.tell({ type: 'challenge', nonce: 'abc', seq: 0 });
+    await vi.advanceTimersByTimeAsync(0);
+    expect(wire.sent).toEqual([{ type: 'hello', protocol: 1, proof: 'proof of abc' }]);
+    expect(socket.link).toBe('connecting');
+    wire.tell({ ...WELCOME, seq: 1 });
+    expect(socket.link).toBe('open');
+    // After a break the new socket is asked anew, and resumes.
+    wire.break();
+    await vi.advanceTimersByTimeAsync(150);
+    const again = FakeSocket.last();
+    again.open();
+    again.tell({ type: 'challenge', nonce: 'none', seq: 0 });
+    await vi.advanceTimersByTimeAsync(0);
+    expect(again.sent[0]).toEqual({ type: 'hello', protocol: 1, resume: { token: 'resume-me', seq: 1 } });
+  });
+
   it('gives an answer to the one who asked, and an error as a refusal', async () => {
     const socket = make();
     const wire = FakeSocket.last();

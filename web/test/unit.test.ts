@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Api, ApiError } from '../sdk/api';
+import { Api, ApiError, proveSeat } from '../sdk/api';
 import { Backoff } from '../sdk/backoff';
 import { ServerClock } from '../sdk/clock';
 import { barsOf, countersOf, sampleOf } from '../sdk/stats';
@@ -54,6 +54,17 @@ describe('stats', () => {
   });
 });
 
+/** Header and claims of a proof whose signature is good. */
+async function read(proof: string): Promise<[Record<string, unknown>, Record<string, unknown>]> {
+  const [head = '', body = '', signature = ''] = proof.split('.');
+  const header = JSON.parse(Buffer.from(head, 'base64url').toString()) as { jwk: JsonWebKey };
+  const key = await crypto.subtle.importKey('jwk', header.jwk, { name: 'ECDSA', namedCurve: 'P-256' }, false, ['verify']);
+  const text = new TextEncoder().encode(`${head}.${body}`);
+  const good = await crypto.subtle.verify({ name: 'ECDSA', hash: 'SHA-256' }, key, Buffer.from(signature, 'base64url'), text);
+  expect(good).toBe(true);
+  return [{ ...header }, JSON.parse(Buffer.from(body, 'base64url').toString()) as Record<string, unknown>];
+}
+
 describe('Api', () => {
   const answering = (status: number, body: unknown) => {
     const calls: { url: string; init: RequestInit }[] = [];
@@ -64,15 +75,38 @@ describe('Api', () => {
     return { api: new Api('', fetcher), calls };
   };
 
-  it('looks without spending, and spends by its own mode', async () => {
+  it('looks without a key, and takes a link by a proof that is for this link alone', async () => {
     const { api, calls } = answering(200, { valid: true });
     await api.validate('abc');
-    await api.redeem('a.b.c');
-    expect(calls.map((call) => JSON.parse(String(call.init.body)) as unknown)).toEqual([
-      { shortCode: 'abc', mode: 'validate' },
-      { token: 'a.b.c', mode: 'redeem' },
-    ]);
+    expect(new Headers(calls[0]?.init.headers).has('dpop')).toBe(false);
+    await api.claim('a.b.c');
+    const [look, claim] = calls.map((call) => JSON.parse(String(call.init.body)) as Record<string, string>);
+    expect(look).toEqual({ shortCode: 'abc', mode: 'validate' });
+    expect(claim).toMatchObject({ token: 'a.b.c', mode: 'redeem', publicKey: { kty: 'EC', crv: 'P-256' } });
+    const [header, claims] = await read(claim?.['proof'] ?? '');
+    expect(header).toMatchObject({ typ: 'dpop+jwt', alg: 'ES256', jwk: claim?.['publicKey'] });
+    const hash = Buffer.from(await crypto.subtle.digest('SHA-256', new TextEncoder().encode('a.b.c'))).toString('base64url');
+    expect(claims).toMatchObject({ htm: 'POST', ath: hash });
+    expect(new URL(String(claims['htu'])).pathname).toBe('/api/token/redeem');
     expect(new Headers(calls[0]?.init.headers).get('x-anteroom')).toBe('1');
+    // From now on this browser has a key, and shows it with each request.
+    await api.staff();
+    expect((await read(new Headers(calls[2]?.init.headers).get('dpop') ?? ''))[1]).toMatchObject({ htm: 'GET' });
+    // A seat is proved over the server's nonce.
+    expect((await read((await proveSeat('n1')) ?? ''))[1]).toMatchObject({ htm: 'GET', nonce: 'n1' });
+  });
+
+  it('dates its proofs by the clock of the server', async () => {
+    const headers = { date: 'Tue, 24 Nov 2026 08:00:00 GMT' };
+    const proofs: string[] = [];
+    const api = new Api('', (async (_: string, init: RequestInit) => {
+      proofs.push((JSON.parse(String(init.body)) as { proof?: string }).proof ?? '');
+      return new Response('{}', { status: 200, headers });
+    }) as unknown as typeof fetch);
+    await api.validate('abc');
+    await api.claim('abc');
+    const claims = (await read(proofs[1] ?? ''))[1];
+    expect(Math.abs(Number(claims['iat']) - Date.parse(headers.date) / 1000)).toBeLessThan(5);
   });
 
   it('reads problems, also those that are no JSON', async () => {

@@ -11,13 +11,14 @@ use wire::Redacted;
 
 use crate::app::App;
 use crate::auth::claims::AccessClaims;
-use crate::auth::keys;
-use crate::auth::{Actor, Attendee, Staff};
+use crate::auth::{Actor, Staff, binding, keys};
 use crate::clock::Timestamp;
 use crate::db;
 use crate::error::Error;
 use crate::ids::{OrgId, SessionId};
 use crate::join;
+use crate::join::context::Context;
+use crate::join::session::Seat;
 use crate::problem::Code;
 
 /// Holds an AccessToken after a staff login.
@@ -41,6 +42,12 @@ impl SessionToken {
     #[must_use]
     pub fn random(org: OrgId) -> Self {
         Self { org, session: SessionId::random(), secret: Redacted::new(rand::random()) }
+    }
+
+    /// This secret for another session.
+    #[must_use]
+    pub fn for_session(self, session: SessionId) -> Self {
+        Self { session, ..self }
     }
 
     /// What the database keeps. The secret is 256 random bits: a plain hash gives nothing away.
@@ -97,7 +104,10 @@ impl FromRequestParts<App> for Caller {
         if let Some(staff) = staff(app, &parts.headers) {
             return Ok(Self(Actor::Staff(staff)));
         }
-        match attendee(app, &parts.headers).await? {
+        let Some(seat) = seat(app, &parts.headers).await? else { return Err(Code::Unauthenticated.into()) };
+        let proved = binding::proved(parts, now, None);
+        let context = Context::of_parts(parts, app).await?;
+        match binding::hold(app, seat, proved.as_ref(), &context).await? {
             Some(attendee) => Ok(Self(Actor::Attendee(attendee))),
             None => Err(Code::Unauthenticated.into()),
         }
@@ -126,14 +136,20 @@ pub fn staff(app: &App, headers: &HeaderMap) -> Option<Staff> {
     staff_from(app, cookie(headers, STAFF_COOKIE)?, now)
 }
 
-/// The participant of a request, by session cookie. The WebSocket asks this when it is opened without `?visit=`.
+/// The session of a request, by its cookie. Whether it may be used from there is [`binding::hold`]'s to say.
 ///
 /// # Errors
 /// When the database fails; a session that does not hold is `None`.
-pub async fn attendee(app: &App, headers: &HeaderMap) -> Result<Option<Attendee>, Error> {
-    let Some(token) = cookie(headers, SESSION_COOKIE).and_then(SessionToken::parse) else { return Ok(None) };
+pub async fn seat(app: &App, headers: &HeaderMap) -> Result<Option<Seat>, Error> {
+    let Some(token) = session_token(headers) else { return Ok(None) };
     let now = app.clock.now();
     db::scoped(&app.db, token.org, async |tx| join::session::find_live(tx, &token, now).await).await
+}
+
+/// The session cookie, as far as it can be one.
+#[must_use]
+pub fn session_token(headers: &HeaderMap) -> Option<SessionToken> {
+    cookie(headers, SESSION_COOKIE).and_then(SessionToken::parse)
 }
 
 /// Checks an AccessToken at `now`.

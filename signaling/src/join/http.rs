@@ -1,16 +1,16 @@
-//! `POST /api/visits/:id/links` and `POST /api/token/redeem`.
+//! `POST /api/visits/:id/links`, `POST /api/token/redeem` and `POST /api/token/confirm`.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use ::proof::{Expected, Fresh, PublicKey, Thumbprint};
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use time::serde::rfc3339;
 use wire::Redacted;
 
@@ -18,18 +18,24 @@ use crate::address::Address;
 use crate::app::App;
 use crate::audit::{Draft, EventType};
 use crate::auth::Permission;
-use crate::auth::extract::{Caller, SESSION_COOKIE, set_cookie};
+use crate::auth::binding;
+use crate::auth::extract::{self, Caller, SESSION_COOKIE, set_cookie};
 use crate::body::{Body, Id};
 use crate::clock::Timestamp;
 use crate::db;
 use crate::drain;
 use crate::error::{Error, Result};
-use crate::ids::VisitId;
+use crate::ids::{ParticipantId, VisitId};
+use crate::join::claim::{self, Claimed};
+use crate::join::context::Context;
 use crate::join::redeem::{self, Credential, Invitation, Refused};
-use crate::join::{self, DEFAULT_TTL_MINUTES, Minted, RedeemError, Shown, TTL_MINUTES, store};
+use crate::join::{self, DEFAULT_TTL_MINUTES, Minted, RedeemError, TTL_MINUTES, store};
 use crate::participant::{self, Role, short_name};
 use crate::problem::{Code, Problem};
 use crate::visit;
+
+/// Where a browser proves that a link is for its key.
+const REDEEM_PATH: &str = "/api/token/redeem";
 
 /// Whom to mint links for.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -138,9 +144,43 @@ pub struct RedeemBody {
     short_code: Option<Redacted<String>>,
     #[serde(default)]
     mode: Mode,
+    #[schemars(with = "Option<KeySchema>")]
+    public_key: Option<PublicKey>,
+    proof: Option<Redacted<String>>,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+/// A P-256 public key (RFC 7517).
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "it is there to be described")]
+struct KeySchema {
+    kty: String,
+    crv: String,
+    x: String,
+    y: String,
+}
+
+impl RedeemBody {
+    fn credential(&self) -> Result<(Credential<'_>, &str)> {
+        match (&self.token, &self.short_code) {
+            (Some(token), None) => Ok((Credential::Jwt(token.reveal()), token.reveal())),
+            (None, Some(code)) => Ok((Credential::Code(code.reveal()), code.reveal())),
+            _ => Err(Code::Malformed.with("Send either token or shortCode.").into()),
+        }
+    }
+
+    /// The key that wants the link, if its proof is for this link and for now.
+    fn key(&self, link: &str, now: Timestamp) -> Result<Thumbprint> {
+        let (Some(key), Some(proof)) = (&self.public_key, &self.proof) else {
+            return Err(Code::KeyRequired.with("mode redeem takes publicKey and proof.").into());
+        };
+        let fresh = Fresh::Around(now.unix_timestamp());
+        let expected = Expected { method: "POST", path: REDEEM_PATH, fresh, secret: Some(link) };
+        let thumbprint = proof::verify(proof.reveal(), &expected);
+        thumbprint.filter(|proved| key.thumbprint().as_ref() == Some(proved)).ok_or_else(|| Code::ProofInvalid.into())
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Mode {
     #[default]
@@ -148,61 +188,103 @@ enum Mode {
     Redeem,
 }
 
-/// Says what a link is for, or spends it and sets the session cookie.
+/// Says what a link is for, or keeps it for the browser's key and sets the session cookie, which holds once that key has proved itself
+/// over the WebSocket or by [`confirm`].
 ///
 /// # Errors
-/// `TOKEN_INVALID`, `TOKEN_NOT_YET_VALID`, `TOKEN_ALREADY_USED`, `TOKEN_EXPIRED`, `TOKEN_REVOKED`, `RATE_LIMITED`,
-/// `DRAINING`.
+/// `TOKEN_INVALID`, `TOKEN_NOT_YET_VALID`, `TOKEN_IN_USE`, `TOKEN_ALREADY_USED`, `TOKEN_EXPIRED`, `TOKEN_REVOKED`, `KEY_REQUIRED`,
+/// `PROOF_INVALID`, `RATE_LIMITED`, `DRAINING`.
 pub async fn redeem(State(app): State<App>, Address(from): Address, Body(body): Body<RedeemBody>) -> Result<Response> {
-    let credential = match (&body.token, &body.short_code) {
-        (Some(token), None) => Credential::Jwt(token.reveal()),
-        (None, Some(code)) => Credential::Code(code.reveal()),
-        _ => return Err(Code::Malformed.with("Send either token or shortCode.").into()),
-    };
-    let (Credential::Jwt(text) | Credential::Code(text)) = credential;
+    let (credential, text) = body.credential()?;
     app.misses
         .check(from, text, app.now())
         .map_err(|seconds| Problem { retry_after: Some(seconds), ..Code::RateLimited.problem() })?;
+    let key = match body.mode {
+        Mode::Validate => None,
+        Mode::Redeem => Some(body.key(text, app.now())?),
+    };
     let Some(shown) = redeem::identify(&app, credential).await? else { return Err(miss(&app, from, text)) };
-    match body.mode {
-        Mode::Validate => match redeem::validate(&app, &shown).await? {
-            Ok(invitation) => {
-                Ok(([(header::CACHE_CONTROL, "no-store")], Json(invitation_view(&invitation))).into_response())
-            }
-            Err(refused) => Err(refusal(&app, from, text, &refused)),
-        },
+    let looked = match key {
         // A link that is not spent works at whoever takes over; a visit that runs here still takes its people in.
-        Mode::Redeem if app.live.is_draining() => match redeem::validate(&app, &shown).await? {
-            Ok(invitation) if app.live.find(invitation.visit.id).is_none() => Err(drain::come_back().into()),
-            Ok(_) => spend(&app, from, text, &shown).await,
-            Err(refused) => Err(refusal(&app, from, text, &refused)),
+        Some(_) if app.live.is_draining() => Some(redeem::validate(&app, &shown).await?),
+        Some(_) => None,
+        None => Some(redeem::validate(&app, &shown).await?),
+    };
+    let seen = match looked {
+        Some(Err(refused)) => return Err(refusal(&app, from, text, &refused)),
+        Some(Ok(invitation)) => Some(invitation),
+        None => None,
+    };
+    match (key, seen) {
+        (None, Some(invitation)) => {
+            Ok(([(header::CACHE_CONTROL, "no-store")], Json(InvitationView::of(&invitation, app.now())))
+                .into_response())
+        }
+        (Some(_), Some(invitation)) if app.live.find(invitation.visit.id).is_none() => Err(drain::come_back().into()),
+        (Some(key), _) => match claim::claim(&app, &shown, &key).await? {
+            Ok(claimed) => claimed_response(&app, &claimed),
+            Err(refused) => {
+                app.metrics.note_redeem(false);
+                Err(refusal(&app, from, text, &refused))
+            }
         },
-        Mode::Redeem => spend(&app, from, text, &shown).await,
+        (None, None) => Err(Error::Inside("a link was neither looked at nor claimed".to_owned())),
     }
 }
 
-/// Spends a link and sets the session cookie.
-async fn spend(app: &App, from: IpAddr, text: &str, shown: &Shown) -> Result<Response> {
-    let outcome = redeem::redeem(app, shown).await?;
-    app.metrics.note_redeem(outcome.is_ok());
-    match outcome {
-        Ok(redeemed) => {
-            tracing::info!(visit_id = ?redeemed.invitation.visit.id, participant_id = ?redeemed.participant, "a join link was redeemed");
-            if let Some(room) = app.live.find(redeemed.invitation.visit.id) {
-                room.supersede(redeemed.participant).await;
-            }
-            let mut view = invitation_view(&redeemed.invitation);
-            if let Value::Object(map) = &mut view {
-                map.insert("visitId".to_owned(), json!(redeemed.invitation.visit.id));
-                map.insert("participantId".to_owned(), json!(redeemed.participant));
-            }
-            let value = redeemed.session.to_cookie_value();
-            let cookie = set_cookie(SESSION_COOKIE, Some((&value, redeemed.expires_at)), app.now())?;
-            let mut response = ([(header::CACHE_CONTROL, "no-store")], Json(view)).into_response();
-            response.headers_mut().append(header::SET_COOKIE, cookie);
-            Ok(response)
+fn claimed_response(app: &App, claimed: &Claimed) -> Result<Response> {
+    let view = ClaimView {
+        invitation: InvitationView::of(&claimed.invitation, app.now()),
+        visit_id: claimed.invitation.visit.id,
+        participant_id: claimed.invitation.person.id,
+        confirmed: claimed.until.is_none(),
+        confirm_until: claimed.until,
+    };
+    let value = claimed.session.to_cookie_value();
+    let cookie = set_cookie(SESSION_COOKIE, Some((&value, claimed.expires_at)), app.now())?;
+    let mut response = ([(header::CACHE_CONTROL, "no-store")], Json(view)).into_response();
+    response.headers_mut().append(header::SET_COOKIE, cookie);
+    Ok(response)
+}
+
+/// `{confirmed}`.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ConfirmView {
+    confirmed: bool,
+    visit_id: VisitId,
+    participant_id: ParticipantId,
+}
+
+/// Spends a claimed link without a WebSocket: the session cookie says which, the header `DPoP` proves the key. Asked again, it answers
+/// the same.
+///
+/// # Errors
+/// `UNAUTHENTICATED` when nothing is claimed or the claim has lapsed, `PROOF_INVALID`.
+pub async fn confirm(State(app): State<App>, request: Request) -> Result<Response> {
+    let (mut parts, _) = request.into_parts();
+    let Some(token) = extract::session_token(&parts.headers) else { return Err(Code::Unauthenticated.into()) };
+    let now = app.now();
+    let proved = binding::proved(&parts, now, None);
+    let context = Context::of_parts(&mut parts, &app).await?;
+    let claim = db::scoped(&app.db, token.org, async |tx| store::find_claim(tx, &token, now).await).await?;
+    let done = |visit_id, participant_id| {
+        ([(header::CACHE_CONTROL, "no-store")], Json(ConfirmView { confirmed: true, visit_id, participant_id }))
+            .into_response()
+    };
+    if let Some(claim) = claim {
+        if proved.as_ref() != Some(&claim.key) {
+            return Err(Code::ProofInvalid.into());
         }
-        Err(refused) => Err(refusal(app, from, text, &refused)),
+        if let Some(participant) = claim::confirm(&app, &claim, &context).await? {
+            return Ok(done(claim.visit, participant));
+        }
+    }
+    // It may have been confirmed a moment ago, by this browser.
+    let Some(seat) = extract::seat(&app, &parts.headers).await? else { return Err(Code::Unauthenticated.into()) };
+    match binding::hold(&app, seat, proved.as_ref(), &context).await? {
+        Some(attendee) => Ok(done(attendee.visit, attendee.participant)),
+        None => Err(Code::Unauthenticated.into()),
     }
 }
 
@@ -218,13 +300,62 @@ fn miss(app: &App, from: IpAddr, text: &str) -> Error {
     RedeemError::Invalid.problem(None).into()
 }
 
-fn invitation_view(invitation: &Invitation) -> Value {
-    let clinician = invitation.clinician.as_ref().map(|person| short_name(person.name.reveal()));
-    json!({
-        "valid": true,
-        "role": invitation.person.role.as_word(),
-        "scheduledAt": invitation.visit.scheduled_start.format(&time::format_description::well_known::Rfc3339).ok(),
-        "clinicianFirstName": clinician,
-        "practice": {"name": invitation.practice.name, "phone": invitation.practice.phone},
-    })
+/// What the holder of a good link may know.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct InvitationView {
+    valid: bool,
+    role: &'static str,
+    #[serde(with = "rfc3339")]
+    #[schemars(with = "crate::schema::Time")]
+    scheduled_at: Timestamp,
+    clinician_first_name: Option<String>,
+    practice: PracticeView,
+    /// A browser's proofs are dated by this clock.
+    #[serde(with = "rfc3339")]
+    #[schemars(with = "crate::schema::Time")]
+    server_time: Timestamp,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct PracticeView {
+    name: String,
+    phone: String,
+}
+
+impl InvitationView {
+    fn of(invitation: &Invitation, now: Timestamp) -> Self {
+        Self {
+            valid: true,
+            role: invitation.person.role.as_word(),
+            scheduled_at: invitation.visit.scheduled_start,
+            clinician_first_name: invitation.clinician.as_ref().map(|person| short_name(person.name.reveal())),
+            practice: PracticeView { name: invitation.practice.name.clone(), phone: invitation.practice.phone.clone() },
+            server_time: now,
+        }
+    }
+}
+
+/// Either mode's answer.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it is there to be described")]
+pub(crate) enum RedeemView {
+    Validate(InvitationView),
+    Redeem(ClaimView),
+}
+
+/// A link that a browser's key holds.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ClaimView {
+    #[serde(flatten)]
+    invitation: InvitationView,
+    visit_id: VisitId,
+    participant_id: ParticipantId,
+    /// True when the same key has spent the link already: its session goes on.
+    confirmed: bool,
+    #[serde(with = "rfc3339::option", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::Time>")]
+    confirm_until: Option<Timestamp>,
 }

@@ -1,4 +1,4 @@
-//! Validate, which only reads the token, and redeem, which spends it; both leave their mark in the audit chain.
+//! Validate, which only reads the token, and spending it without a browser's key; both leave their mark in the audit chain.
 
 use crate::app::App;
 use crate::audit::{Draft, EventType};
@@ -8,9 +8,12 @@ use crate::clock::Timestamp;
 use crate::db::{self, Tx};
 use crate::error::{Error, Result};
 use crate::ids::ParticipantId;
-use crate::join::{Handle, RedeemError, Shown, Token, is_code, open_jwt, session, store};
+use crate::join::context::Context;
+use crate::join::session::New;
+use crate::join::{Handle, RedeemError, Shown, Token, claim, is_code, open_jwt, store};
 use crate::organization::{self, Organization};
 use crate::participant::{self, Participant, Role};
+use crate::problem::Code;
 use crate::visit::{self, Visit};
 
 /// What the holder of a good link may know.
@@ -49,7 +52,8 @@ pub struct Refused {
 }
 
 impl Refused {
-    const INVALID: Self = Self { error: RedeemError::Invalid, practice: None };
+    /// For whatever names no token.
+    pub const INVALID: Self = Self { error: RedeemError::Invalid, practice: None };
 }
 
 /// What the caller typed or followed.
@@ -102,35 +106,76 @@ pub async fn validate(app: &App, shown: &Shown) -> Result<std::result::Result<In
     .await
 }
 
-/// Spends the token and gives its participant a session; whatever session they had before ends. A refusal is audited as well.
+/// What may start a visit without a browser's key, as the organisation says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keyless {
+    /// Nothing.
+    Never,
+    /// The signed token, which goes from system to system and is in no message.
+    SignedToken,
+    /// The signed token, and short codes.
+    Any,
+}
+
+impl Keyless {
+    /// From the column.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "NEVER" => Some(Self::Never),
+            "SIGNED_TOKEN" => Some(Self::SignedToken),
+            "ANY" => Some(Self::Any),
+            _ => None,
+        }
+    }
+
+    const fn allows(self, handle: Handle) -> bool {
+        matches!((self, handle), (Self::Any, _) | (Self::SignedToken, Handle::Jwt { .. }))
+    }
+}
+
+/// Spends the token without a browser's key, where the organisation allows it, and gives its participant a session; whatever session
+/// they had before ends. For systems that start a visit by their own server. A refusal is audited as well.
 ///
 /// # Errors
-/// The database's own failures; then nothing is spent.
-pub async fn redeem(app: &App, shown: &Shown) -> Result<std::result::Result<Redeemed, Refused>> {
+/// `KEY_REQUIRED`; the database's own failures. Then nothing is spent.
+pub async fn spend(app: &App, shown: &Shown, context: &Context) -> Result<std::result::Result<Redeemed, Refused>> {
     let now = app.now();
     let actor = Actor::Anonymous { org: shown.org };
     // A stranger's handle leaves no trace and takes no lock.
     if db::scoped(&app.db, shown.org, async |tx| store::find(tx, shown.by).await).await?.is_none() {
         return Ok(Err(Refused::INVALID));
     }
-    db::audited(&app.db, shown.org, &actor, async |tx| {
-        let Some(token) = store::spend(tx, shown.by, now).await? else {
+    let outcome = db::audited(&app.db, shown.org, &actor, async |tx| {
+        if !organization::keyless_start(tx, shown.org).await?.allows(shown.by) {
+            return Err(Code::KeyRequired.into());
+        }
+        let Some(token) = store::spend(tx, shown.by, context, now).await? else {
             return refuse(tx, shown, now).await;
         };
         let invitation = invitation(tx, &token).await?;
-        let mut events = vec![event(EventType::TokenRedeemed, &token)];
-        for old in session::revoke_of_participant(tx, token.participant, "SUPERSEDED", now).await? {
-            events.push(Draft::new(EventType::SessionSuperseded).visit(token.visit).subject("session", old.as_uuid()));
-        }
         let session = SessionToken::random(shown.org);
-        let expires_at = session::expiry(&invitation.visit, now);
-        session::insert(tx, &session, &token, now, expires_at).await?;
-        events.push(
-            Draft::new(EventType::SessionIssued).visit(token.visit).subject("session", session.session.as_uuid()),
-        );
+        let new = New {
+            session: session.session,
+            secret_hash: &session.secret_hash(),
+            org: shown.org,
+            visit: token.visit,
+            participant: token.participant,
+            token: token.id,
+            key: None,
+            context,
+        };
+        let (expires_at, events) = claim::issue(tx, new, &invitation.visit, now).await?;
         Ok((Ok(Redeemed { invitation, session, expires_at, participant: token.participant }), events))
     })
-    .await
+    .await?;
+    app.metrics.note_redeem(outcome.is_ok());
+    if let Ok(redeemed) = &outcome
+        && let Some(room) = app.live.find(redeemed.invitation.visit.id)
+    {
+        room.supersede(redeemed.participant).await;
+    }
+    Ok(outcome)
 }
 
 /// Reads why the token could not be spent.
@@ -140,14 +185,13 @@ async fn refuse(
     now: Timestamp,
 ) -> Result<(std::result::Result<Redeemed, Refused>, Vec<Draft>)> {
     let token = store::find(tx, shown.by).await?.ok_or_else(|| Error::Inside("a token vanished".to_owned()))?;
-    // Between update and read only a spending or a revocation can have happened; a token that looks good again cannot be.
-    let error = token.check(now).err().unwrap_or(RedeemError::AlreadySpent);
+    let error = token.refusal(now);
     let practice = organization::find(tx, shown.org).await?;
     let event = event(EventType::TokenRedeemed, &token).failed(error.code().as_str());
     Ok((Err(Refused { error, practice }), vec![event]))
 }
 
-async fn invitation(tx: &mut Tx, token: &Token) -> Result<Invitation> {
+pub(super) async fn invitation(tx: &mut Tx, token: &Token) -> Result<Invitation> {
     let visit = visit::store::get(tx, token.visit).await?;
     let people = participant::store::of_visits(tx, &[token.visit.as_uuid()]).await?;
     let person = people.iter().find(|person| person.id == token.participant).cloned();
@@ -159,6 +203,6 @@ async fn invitation(tx: &mut Tx, token: &Token) -> Result<Invitation> {
     })
 }
 
-fn event(event_type: EventType, token: &Token) -> Draft {
+pub(super) fn event(event_type: EventType, token: &Token) -> Draft {
     Draft::new(event_type).visit(token.visit).subject("token", token.id.as_uuid())
 }

@@ -6,8 +6,12 @@ use crate::auth::keys::SKEW;
 use crate::clock::Timestamp;
 use crate::db::Tx;
 use crate::error::{Error, Result};
+use ::proof::Thumbprint;
+
+use crate::auth::extract::SessionToken;
 use crate::ids::{OrgId, ParticipantId, TokenId, VisitId};
-use crate::join::{Handle, Minted, Spent, Token};
+use crate::join::context::Context;
+use crate::join::{Claim, Handle, Minted, Spent, Token};
 use crate::participant::Participant;
 
 struct Row {
@@ -15,6 +19,7 @@ struct Row {
     visit_id: Uuid,
     participant_id: Uuid,
     status: String,
+    lease_until: Option<Timestamp>,
     not_before: Timestamp,
     expires_at: Timestamp,
 }
@@ -34,6 +39,7 @@ impl TryFrom<Row> for Token {
             visit: VisitId::from_uuid(row.visit_id),
             participant: ParticipantId::from_uuid(row.participant_id),
             spent,
+            lease_until: row.lease_until,
             not_before: row.not_before,
             expires_at: row.expires_at,
         })
@@ -108,7 +114,7 @@ pub async fn find(tx: &mut Tx, handle: Handle) -> Result<Option<Token>> {
     let (code, id, nonce) = columns(&handle);
     sqlx::query_as!(
         Row,
-        "SELECT token_id, visit_id, participant_id, status, not_before, expires_at FROM join_token
+        "SELECT token_id, visit_id, participant_id, status, lease_until, not_before, expires_at FROM join_token
          WHERE org_id = current_org() AND (short_code_hash = $1 OR (token_id = $2 AND nonce_hash = $3))",
         code,
         id,
@@ -120,25 +126,154 @@ pub async fn find(tx: &mut Tx, handle: Handle) -> Result<Option<Token>> {
     .transpose()
 }
 
-/// Spends the token. Simultaneous redemptions meet in this one conditional update, so exactly one gets the row; `None` means that
-/// the token cannot be spent, now or any more.
+/// The token of a claim.
 ///
 /// # Errors
 /// The database's own failures.
-pub async fn spend(tx: &mut Tx, handle: Handle, now: Timestamp) -> Result<Option<Token>> {
+pub async fn find_by_id(tx: &mut Tx, id: TokenId) -> Result<Option<Token>> {
+    sqlx::query_as!(
+        Row,
+        "SELECT token_id, visit_id, participant_id, status, lease_until, not_before, expires_at FROM join_token
+         WHERE org_id = current_org() AND token_id = $1",
+        id.as_uuid(),
+    )
+    .fetch_optional(tx)
+    .await?
+    .map(Token::try_from)
+    .transpose()
+}
+
+/// Keeps the token for one key until `until`. It stays ACTIVE: a claim that is not confirmed lapses. The same key may claim again, and
+/// gets a new secret for its session; another one gets `None` as long as the claim holds, and so does everyone once the token cannot be
+/// spent any more.
+///
+/// # Errors
+/// The database's own failures.
+pub async fn lease(
+    tx: &mut Tx,
+    handle: Handle,
+    key: &Thumbprint,
+    session: &SessionToken,
+    now: Timestamp,
+    until: Timestamp,
+) -> Result<Option<Token>> {
+    let (code, id, nonce) = columns(&handle);
+    let secret_hash = session.secret_hash();
+    sqlx::query_as!(
+        Row,
+        "UPDATE join_token SET lease_key = $4, lease_until = $5, lease_session = $6, lease_secret_hash = $7
+         WHERE org_id = current_org() AND (short_code_hash = $1 OR (token_id = $2 AND nonce_hash = $3))
+           AND status = 'ACTIVE' AND usage_count = 0 AND not_before <= $8 AND expires_at > $9
+           AND (lease_until IS NULL OR lease_until <= $10 OR lease_key = $4)
+         RETURNING token_id, visit_id, participant_id, status, lease_until, not_before, expires_at",
+        code,
+        id,
+        nonce,
+        key.as_str(),
+        until,
+        session.session.as_uuid(),
+        secret_hash.as_slice(),
+        now + SKEW,
+        now - SKEW,
+        now,
+    )
+    .fetch_optional(tx)
+    .await?
+    .map(Token::try_from)
+    .transpose()
+}
+
+/// The claim whose session secret fits, while it holds.
+///
+/// # Errors
+/// The database's own failures.
+pub async fn find_claim(tx: &mut Tx, session: &SessionToken, now: Timestamp) -> Result<Option<Claim>> {
+    let secret_hash = session.secret_hash();
+    let row = sqlx::query!(
+        r#"SELECT token_id, visit_id, participant_id, lease_key AS "lease_key!" FROM join_token
+           WHERE org_id = current_org() AND lease_session = $1 AND lease_secret_hash = $2 AND lease_key IS NOT NULL
+             AND status = 'ACTIVE' AND lease_until > $3"#,
+        session.session.as_uuid(),
+        secret_hash.as_slice(),
+        now,
+    )
+    .fetch_optional(tx)
+    .await?;
+    Ok(row.map(|row| Claim {
+        org: session.org,
+        token: TokenId::from_uuid(row.token_id),
+        visit: VisitId::from_uuid(row.visit_id),
+        participant: ParticipantId::from_uuid(row.participant_id),
+        session: session.session,
+        key: Thumbprint::from_stored(row.lease_key),
+    }))
+}
+
+/// Spends a claimed token and moves its secret into a session. Simultaneous confirmations meet in this one conditional update, so exactly
+/// one gets the row; `None` means that the claim has lapsed, that the token is spent, or that it cannot be spent any more.
+///
+/// # Errors
+/// The database's own failures.
+pub async fn confirm(tx: &mut Tx, claim: &Claim, context: &Context, now: Timestamp) -> Result<Option<Confirmed>> {
+    let row = sqlx::query!(
+        r#"UPDATE join_token SET usage_count = 1, status = 'REDEEMED', redeemed_at = $4, redeemed_key = $3, redemption_net = $7,
+             redemption_ua = $8
+           WHERE org_id = current_org() AND token_id = $1 AND lease_session = $2 AND lease_key = $3 AND lease_until > $4
+             AND status = 'ACTIVE' AND usage_count = 0 AND not_before <= $5 AND expires_at > $6
+           RETURNING token_id, visit_id, participant_id, lease_secret_hash AS "secret_hash!""#,
+        claim.token.as_uuid(),
+        claim.session.as_uuid(),
+        claim.key.as_str(),
+        now,
+        now + SKEW,
+        now - SKEW,
+        context.net,
+        context.ua.as_slice(),
+    )
+    .fetch_optional(tx)
+    .await?;
+    Ok(row.map(|row| Confirmed {
+        token: TokenId::from_uuid(row.token_id),
+        visit: VisitId::from_uuid(row.visit_id),
+        participant: ParticipantId::from_uuid(row.participant_id),
+        secret_hash: row.secret_hash,
+    }))
+}
+
+/// What [`confirm`] found in the row that it spent.
+#[derive(Clone, Debug)]
+pub struct Confirmed {
+    /// The token.
+    pub token: TokenId,
+    /// For which visit.
+    pub visit: VisitId,
+    /// For whom.
+    pub participant: ParticipantId,
+    /// SHA-256 of the session's secret.
+    pub secret_hash: Vec<u8>,
+}
+
+/// Spends the token without a key, unless a browser has claimed it. One conditional update, as in [`confirm`].
+///
+/// # Errors
+/// The database's own failures.
+pub async fn spend(tx: &mut Tx, handle: Handle, context: &Context, now: Timestamp) -> Result<Option<Token>> {
     let (code, id, nonce) = columns(&handle);
     sqlx::query_as!(
         Row,
-        "UPDATE join_token SET usage_count = 1, status = 'REDEEMED', redeemed_at = $4
+        "UPDATE join_token SET usage_count = 1, status = 'REDEEMED', redeemed_at = $4, redemption_net = $7, redemption_ua = $8
          WHERE org_id = current_org() AND (short_code_hash = $1 OR (token_id = $2 AND nonce_hash = $3))
            AND status = 'ACTIVE' AND usage_count = 0 AND not_before <= $5 AND expires_at > $6
-         RETURNING token_id, visit_id, participant_id, status, not_before, expires_at",
+           AND (lease_until IS NULL OR lease_until <= $4)
+         RETURNING token_id, visit_id, participant_id, status, lease_until, not_before, expires_at",
         code,
         id,
         nonce,
         now,
         now + SKEW,
         now - SKEW,
+        context.net,
+        context.ua.as_slice(),
     )
     .fetch_optional(tx)
     .await?

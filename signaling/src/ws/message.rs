@@ -59,6 +59,9 @@ pub enum ClientMessage {
         /// Present when coming back.
         #[serde(default)]
         resume: Option<Resume>,
+        /// That the session's key is here, over the nonce of `challenge`.
+        #[serde(default)]
+        proof: Option<Redacted<String>>,
     },
     /// The browser's SDP offer.
     Offer {
@@ -220,8 +223,10 @@ impl ClientMessage {
         };
         let sane = |value: &Option<f64>| value.is_none_or(|v| v.is_finite() && (0.0..=1e6).contains(&v));
         let body_fits = match self {
-            Self::Hello { protocol, resume } => {
-                *protocol == 1 && resume.as_ref().is_none_or(|r| r.token.reveal().len() <= MAX_RESUME_TOKEN_BYTES)
+            Self::Hello { protocol, resume, proof } => {
+                *protocol == 1
+                    && resume.as_ref().is_none_or(|r| r.token.reveal().len() <= MAX_RESUME_TOKEN_BYTES)
+                    && proof.as_ref().is_none_or(|p| p.reveal().len() <= proof::MAX_BYTES)
             }
             Self::Offer { sdp, .. } => sdp.reveal().len() <= MAX_SDP_BYTES,
             Self::View { mid, .. } => (1..=MAX_MID_BYTES).contains(&mid.len()),
@@ -429,6 +434,11 @@ pub struct Carries {
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub enum ServerMessage {
+    /// The first message to a participant: prove the session's key over this.
+    Challenge {
+        /// For the proof in `hello`.
+        nonce: String,
+    },
     /// After `hello`: everything is told anew.
     Welcome {
         /// The person.

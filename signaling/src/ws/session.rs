@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
+use wire::Redacted;
 
 use crate::live::room::close;
 use crate::live::roster::{Line, Outgoing, SocketId};
@@ -40,13 +41,21 @@ pub(crate) fn new_line() -> (Line, mpsc::Receiver<Outgoing>) {
     (Line { socket: SocketId(NEXT_SOCKET.fetch_add(1, Ordering::Relaxed)), out }, outgoing)
 }
 
+/// What the first message brings.
+pub(crate) struct Hello {
+    /// When coming back.
+    pub(crate) resume: Option<Resume>,
+    /// Over the nonce of `challenge`.
+    pub(crate) proof: Option<Redacted<String>>,
+}
+
 /// Reads the first message, which must be `hello`. `None` means that the socket was closed with the reason's code.
-pub(crate) async fn read_hello(socket: &mut WebSocket) -> Option<Option<Resume>> {
+pub(crate) async fn read_hello(socket: &mut WebSocket) -> Option<Hello> {
     let deadline = Instant::now() + HELLO_WITHIN;
     loop {
         match timeout_at(deadline, socket.recv()).await {
             Ok(Some(Ok(Message::Text(text)))) => match ClientMessage::parse(&text) {
-                Ok(ClientMessage::Hello { resume, .. }) => return Some(resume),
+                Ok(ClientMessage::Hello { resume, proof, .. }) => return Some(Hello { resume, proof }),
                 Ok(_) | Err(ParseError::Malformed) => end(socket, close::MALFORMED).await,
                 Err(ParseError::TooLarge) => end(socket, close::TOO_LARGE).await,
             },

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are test code, which clippy cannot see")]
 
 mod audit;
+mod claims;
 mod commands;
 mod links;
 mod logs;

@@ -1,11 +1,14 @@
 //! The router around a real database and a clock that is turned by hand; requests are handed to it without a socket.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode, header};
+use proof::{BrowserKey, Expected, Fresh};
 use serde_json::{Value, json};
 use signaling::App;
 use signaling::auth::StaffRole;
@@ -34,6 +37,8 @@ pub(crate) struct House {
     pub(crate) database: TestDatabase,
     pub(crate) ours: OrgId,
     pub(crate) theirs: OrgId,
+    /// The key behind each session cookie.
+    keys: Mutex<HashMap<String, BrowserKey>>,
 }
 
 /// An answer, read to its end.
@@ -103,7 +108,8 @@ impl House {
         let address = SocketAddr::from(([127, 0, 0, 1], 8080));
         let keys = Keys::ephemeral().unwrap();
         let app = signaling::build(config, keys, db, clock.clone(), &link, address, CancellationToken::new()).unwrap();
-        Self { router: signaling::router::router(app.clone()), app, clock, database, ours, theirs }
+        let router = signaling::router::router(app.clone());
+        Self { router, app, clock, database, ours, theirs, keys: Mutex::default() }
     }
 
     pub(crate) fn bearer_in(&self, org: OrgId, sub: &str, role: StaffRole) -> By {
@@ -126,7 +132,12 @@ impl House {
         match by {
             By::Nobody => {}
             By::Bearer(token) => request = request.header(header::AUTHORIZATION, format!("Bearer {token}")),
-            By::Cookie(cookie) => request = request.header(header::COOKIE, cookie).header("x-anteroom", "1"),
+            By::Cookie(cookie) => {
+                request = request.header(header::COOKIE, cookie).header("x-anteroom", "1");
+                if let Some(proof) = self.proof(cookie, method, path) {
+                    request = request.header("dpop", proof);
+                }
+            }
         }
         let body = match body {
             Some(json) => {
@@ -172,8 +183,47 @@ impl House {
         self.link(visit, role).await["shortCode"].as_str().unwrap().to_owned()
     }
 
+    /// Claims the link with a fresh key and confirms the claim: the claim's answer with its cookie, or whatever refused.
     pub(crate) async fn redeem(&self, code: &str) -> Answer {
-        self.post("/api/token/redeem", &By::Nobody, json!({"shortCode": code, "mode": "redeem"})).await
+        let claimed = self.claim(&BrowserKey::random(), json!({"shortCode": code})).await;
+        let Some(cookie) = claimed.cookie() else { return claimed };
+        let confirmed = self.confirm(&cookie).await;
+        if confirmed.status == StatusCode::OK { claimed } else { confirmed }
+    }
+
+    /// Claims a link, `{shortCode}` or `{token}`, with a key, which goes with the answer's cookie from then on.
+    pub(crate) async fn claim(&self, key: &BrowserKey, link: Value) -> Answer {
+        let text = link.get("shortCode").or(link.get("token")).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let now = self.clock.now().unix_timestamp();
+        let fresh = Fresh::Around(now);
+        let expected = Expected { method: "POST", path: "/api/token/redeem", fresh, secret: Some(&text) };
+        let mut body = link;
+        body["mode"] = json!("redeem");
+        body["publicKey"] = json!(key.public());
+        body["proof"] = json!(key.prove(&expected, now));
+        let claimed = self.post("/api/token/redeem", &By::Nobody, body).await;
+        if let Some(cookie) = claimed.cookie() {
+            self.keys.lock().unwrap().insert(cookie, key.clone());
+        }
+        claimed
+    }
+
+    /// Confirms the claim of a cookie by its key.
+    pub(crate) async fn confirm(&self, cookie: &str) -> Answer {
+        self.ask("POST", "/api/token/confirm", &By::Cookie(cookie.to_owned()), None).await
+    }
+
+    /// From now on the cookie is shown without its key, as a thief would.
+    pub(crate) fn lose_key(&self, cookie: &str) -> Option<BrowserKey> {
+        self.keys.lock().unwrap().remove(cookie)
+    }
+
+    fn proof(&self, cookie: &str, method: &str, path: &str) -> Option<String> {
+        let keys = self.keys.lock().unwrap();
+        let now = self.clock.now().unix_timestamp();
+        let path = path.split('?').next().unwrap_or(path);
+        let expected = Expected { method, path, fresh: Fresh::Around(now), secret: None };
+        keys.get(cookie).map(|key| key.prove(&expected, now))
     }
 
     pub(crate) async fn validate(&self, code: &str) -> Answer {

@@ -1,10 +1,12 @@
 //! A signaling role with a real database, a scripted media node, and people who speak HTTP and WebSocket to it.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use proof::{BrowserKey, Expected, Fresh};
 use serde_json::{Value, json};
 use signaling::auth::StaffRole;
 use signaling::auth::keys::{AccessGrant, Keys};
@@ -100,6 +102,8 @@ pub(crate) struct House {
     pub(crate) folder: tempfile::TempDir,
     stop: CancellationToken,
     role: JoinHandle<signaling::Result<()>>,
+    /// The key behind each session cookie.
+    browsers: Mutex<HashMap<String, BrowserKey>>,
 }
 
 impl House {
@@ -134,7 +138,8 @@ impl House {
         let own = Keys::read_or_create(folder.path()).unwrap();
         let role = tokio::spawn(signaling::run(config, own, link, ready, stop.clone()));
         let address = address.await.unwrap();
-        Self { address, database, sfu, org, keys: Arc::new(keys), vault, folder, stop, role }
+        let keys = Arc::new(keys);
+        Self { address, database, sfu, org, keys, vault, folder, stop, role, browsers: Mutex::default() }
     }
 
     /// Stops the role and waits for its end.
@@ -160,6 +165,11 @@ impl House {
         let mut head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n");
         for (name, value) in headers {
             head.push_str(&format!("{name}: {value}\r\n"));
+            if let Some(key) = (*name == "cookie").then(|| self.key(value)).flatten() {
+                let fresh = Fresh::Around(OffsetDateTime::now_utc().unix_timestamp());
+                let proof = prove(&key, &Expected { method, path, fresh, secret: None });
+                head.push_str(&format!("dpop: {proof}\r\n"));
+            }
         }
         if !body.is_empty() {
             head.push_str(&format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len()));
@@ -199,16 +209,36 @@ impl House {
 
     /// A new link for the patient, redeemed: the session cookie.
     pub(crate) async fn redeem(&self, visit: &str) -> String {
+        let cookie = self.claim(visit).await;
+        let (status, _, body) =
+            self.raw("POST", "/api/token/confirm", &[("cookie", &cookie), ("x-anteroom", "1")], "{}").await;
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+        cookie
+    }
+
+    /// A new link for the patient, claimed: the cookie of the session to be.
+    pub(crate) async fn claim(&self, visit: &str) -> String {
         let scheduler = self.bearer("planner", StaffRole::Scheduler);
         let (status, links) =
             self.ask(&scheduler, "POST", &format!("/api/visits/{visit}/links"), &json!({"roles": ["patient"]})).await;
         assert!(status < 300, "{links}");
-        let body = json!({"shortCode": links["patient"]["shortCode"], "mode": "redeem"}).to_string();
+        let code = links["patient"]["shortCode"].as_str().unwrap();
+        let key = BrowserKey::random();
+        let fresh = Fresh::Around(OffsetDateTime::now_utc().unix_timestamp());
+        let proof = prove(&key, &Expected { method: "POST", path: "/api/token/redeem", fresh, secret: Some(code) });
+        let body = json!({"shortCode": code, "mode": "redeem", "publicKey": key.public(), "proof": proof}).to_string();
         let (status, head, _) = self.raw("POST", "/api/token/redeem", &[], &body).await;
         assert_eq!(status, 200);
         let value = find_header(&head, "set-cookie").unwrap();
         assert!(value.contains("HttpOnly") && value.contains("Secure") && value.contains("SameSite=Strict"));
-        value.split(';').next().unwrap().to_owned()
+        let cookie = value.split(';').next().unwrap().to_owned();
+        self.browsers.lock().unwrap().insert(cookie.clone(), key);
+        cookie
+    }
+
+    /// The key behind a cookie.
+    pub(crate) fn key(&self, cookie: &str) -> Option<BrowserKey> {
+        self.browsers.lock().unwrap().get(cookie).cloned()
     }
 
     pub(crate) async fn connect(&self, query: &str, headers: &[(&str, &str)]) -> Person {
@@ -223,7 +253,11 @@ impl House {
             request.headers_mut().insert(name, value.parse().unwrap());
         }
         match tokio_tungstenite::connect_async(request).await {
-            Ok((socket, _)) => Ok(Person { socket, heard: Vec::new(), closed: None }),
+            Ok((socket, _)) => {
+                let cookie = headers.iter().find(|(name, _)| *name == "cookie");
+                let key = cookie.and_then(|(_, value)| self.key(value));
+                Ok(Person { socket, heard: Vec::new(), closed: None, key })
+            }
             Err(tokio_tungstenite::tungstenite::Error::Http(response)) => Err(response.status().as_u16()),
             Err(error) => panic!("{error}"),
         }
@@ -274,10 +308,23 @@ pub(crate) struct Person {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     pub(crate) heard: Vec<Value>,
     pub(crate) closed: Option<u16>,
+    /// Of the session, where there is one.
+    pub(crate) key: Option<BrowserKey>,
+}
+
+/// A proof for now.
+pub(crate) fn prove(key: &BrowserKey, expected: &Expected<'_>) -> String {
+    key.prove(expected, OffsetDateTime::now_utc().unix_timestamp())
 }
 
 impl Person {
-    pub(crate) async fn say(&mut self, message: Value) {
+    /// Sends a message. A `hello` of somebody with a key waits for the challenge and proves it.
+    pub(crate) async fn say(&mut self, mut message: Value) {
+        if let Some(key) = self.key.clone().filter(|_| message["type"] == "hello") {
+            let challenge = self.hear("challenge").await;
+            let fresh = Fresh::Nonce(challenge["nonce"].as_str().unwrap());
+            message["proof"] = json!(prove(&key, &Expected { method: "GET", path: "/ws", fresh, secret: None }));
+        }
         self.say_text(&message.to_string()).await;
     }
 

@@ -4,7 +4,9 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
 use hyper_util::rt::TokioIo;
+use proof::{BrowserKey, Expected, Fresh};
 use serde_json::Value;
+use time::OffsetDateTime;
 use tokio::net::TcpStream;
 
 use super::soon;
@@ -15,6 +17,8 @@ pub(crate) struct Http {
     addr: String,
     bearer: Option<String>,
     pub(crate) cookie: Option<String>,
+    /// The key behind the cookie.
+    pub(crate) key: Option<BrowserKey>,
 }
 
 /// What came back.
@@ -51,7 +55,7 @@ impl Answer {
 
 impl Http {
     pub(crate) fn new(addr: &str) -> Self {
-        Self { addr: addr.to_owned(), bearer: None, cookie: None }
+        Self { addr: addr.to_owned(), bearer: None, cookie: None, key: None }
     }
 
     pub(crate) fn with_bearer(addr: &str, token: &str) -> Self {
@@ -95,6 +99,11 @@ impl Http {
         }
         if let Some(cookie) = &self.cookie {
             request = request.header("cookie", cookie).header("x-anteroom", "1");
+        }
+        if let Some(key) = &self.key {
+            let now = OffsetDateTime::now_utc().unix_timestamp();
+            let expected = Expected { method, path, fresh: Fresh::Around(now), secret: None };
+            request = request.header("dpop", key.prove(&expected, now));
         }
         for (name, value) in headers {
             request = request.header(*name, *value);

@@ -1,6 +1,7 @@
 //! People: a clinician who schedules and admits, and a patient who follows a link.
 
 use bytes::Bytes;
+use proof::{BrowserKey, Expected, Fresh};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -47,7 +48,7 @@ impl Practice {
     /// The clinician at their desk.
     pub(crate) async fn arrive(&self) -> Person {
         let bearer = ("authorization", format!("Bearer {}", self.token));
-        Person::enter(&self.addr, &format!("/ws?visit={}", self.visit), bearer).await
+        Person::enter(&self.addr, &format!("/ws?visit={}", self.visit), bearer, None).await
     }
 
     /// The clinician at the desk of a server that begins nothing new: its error, and the code it closes with.
@@ -59,11 +60,12 @@ impl Practice {
     /// The patient, by a link of their own.
     pub(crate) async fn patient_arrives(&self) -> Person {
         let code = self.link().await;
-        let redeemed = redeem(&self.addr, &code).await;
-        assert_eq!(redeemed.status, 200, "{redeemed:?}");
-        let cookie = redeemed.cookie().expect("the session cookie");
+        let key = BrowserKey::random();
+        let claimed = claim(&self.addr, &code, &key).await;
+        assert_eq!(claimed.status, 200, "{claimed:?}");
+        let cookie = claimed.cookie().expect("the session cookie");
         assert!(cookie.starts_with("__Host-anteroom_session="), "{cookie}");
-        Person::enter(&self.addr, "/ws", ("cookie", cookie)).await
+        Person::enter(&self.addr, "/ws", ("cookie", cookie), Some(&key)).await
     }
 
     /// The same people and the same visit, at a server that was started anew.
@@ -86,8 +88,8 @@ pub(crate) struct Person {
 }
 
 impl Person {
-    async fn enter(addr: &str, path: &str, credential: (&'static str, String)) -> Self {
-        let socket = Socket::open(addr, path, &[credential]).await;
+    async fn enter(addr: &str, path: &str, credential: (&'static str, String), key: Option<&BrowserKey>) -> Self {
+        let socket = Socket::open(addr, path, &[credential], key).await;
         let id = socket.welcome["you"]["participantId"].as_str().unwrap().to_owned();
         Self { socket, peer: Peer::new().await, id }
     }
@@ -113,9 +115,24 @@ impl Person {
     }
 }
 
-/// Spends a code.
+/// Claims a code with a fresh key and confirms the claim: the claim's answer, or whatever refused.
 pub(crate) async fn redeem(addr: &str, code: &str) -> Answer {
-    Http::new(addr).post("/api/token/redeem", &json!({"shortCode": code, "mode": "redeem"})).await
+    let key = BrowserKey::random();
+    let claimed = claim(addr, code, &key).await;
+    let Some(cookie) = claimed.cookie() else { return claimed };
+    let http = Http { cookie: Some(cookie), key: Some(key), ..Http::new(addr) };
+    let confirmed = http.post("/api/token/confirm", &json!({})).await;
+    if confirmed.status == 200 { claimed } else { confirmed }
+}
+
+/// Claims a code with a key.
+pub(crate) async fn claim(addr: &str, code: &str, key: &BrowserKey) -> Answer {
+    let now = OffsetDateTime::now_utc().unix_timestamp();
+    let expected =
+        Expected { method: "POST", path: "/api/token/redeem", fresh: Fresh::Around(now), secret: Some(code) };
+    let proof = key.prove(&expected, now);
+    let body = json!({"shortCode": code, "mode": "redeem", "publicKey": key.public(), "proof": proof});
+    Http::new(addr).post("/api/token/redeem", &body).await
 }
 
 fn now() -> String {

@@ -1,6 +1,7 @@
 //! The WebSocket of one person.
 
 use futures_util::{SinkExt as _, StreamExt as _};
+use proof::{BrowserKey, Expected, Fresh};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -19,20 +20,25 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Opens it with these headers and says `hello`.
-    pub(crate) async fn open(addr: &str, path: &str, headers: &[(&'static str, String)]) -> Self {
-        let mut socket = Self::greet(addr, path, headers).await;
+    /// Opens it with these headers and says `hello`, with a proof where there is a key.
+    pub(crate) async fn open(
+        addr: &str,
+        path: &str,
+        headers: &[(&'static str, String)],
+        key: Option<&BrowserKey>,
+    ) -> Self {
+        let mut socket = Self::greet(addr, path, headers, key).await;
         socket.welcome = socket.hear("welcome").await;
         socket
     }
 
     /// Opens it and is refused after `hello`: the error, and the close code.
     pub(crate) async fn turned_away(addr: &str, path: &str, headers: &[(&'static str, String)]) -> (Value, u16) {
-        let mut socket = Self::greet(addr, path, headers).await;
+        let mut socket = Self::greet(addr, path, headers, None).await;
         (socket.hear("error").await, socket.closed().await)
     }
 
-    async fn greet(addr: &str, path: &str, headers: &[(&'static str, String)]) -> Self {
+    async fn greet(addr: &str, path: &str, headers: &[(&'static str, String)], key: Option<&BrowserKey>) -> Self {
         let mut request = format!("ws://{addr}{path}").into_client_request().unwrap();
         request.headers_mut().insert("sec-websocket-protocol", "anteroom.v1".parse().unwrap());
         for (name, value) in headers {
@@ -40,7 +46,13 @@ impl Socket {
         }
         let (stream, _) = soon("the WebSocket", tokio_tungstenite::connect_async(request)).await.unwrap();
         let mut socket = Self { stream, passed_by: Vec::new(), next_id: 1, welcome: Value::Null };
-        socket.say(&json!({"type": "hello", "protocol": 1})).await;
+        let mut hello = json!({"type": "hello", "protocol": 1});
+        if let Some(key) = key {
+            let challenge = socket.hear("challenge").await;
+            let fresh = Fresh::Nonce(challenge["nonce"].as_str().unwrap());
+            hello["proof"] = json!(key.prove(&Expected { method: "GET", path: "/ws", fresh, secret: None }, 0));
+        }
+        socket.say(&hello).await;
         socket
     }
 

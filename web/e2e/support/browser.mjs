@@ -13,15 +13,18 @@ function freshDirectory(name) {
   return mkdtempSync(join(tmpdir(), `anteroom-${name}-`));
 }
 
-/** A Chromium of its own, because a fake camera belongs to a process. Closing it removes its profile. */
-export async function launchChromium({ video, audio, options = {}, program = CHROMIUM } = {}) {
+/**
+ * A Chromium of its own, because a fake camera belongs to a process. Closing it removes its profile. Without `media` it has neither
+ * camera nor microphone, and nobody who would allow them, as on a mail scanner's machine.
+ */
+export async function launchChromium({ video, audio, options = {}, program = CHROMIUM, media = true } = {}) {
   const profile = freshDirectory('chromium');
   const context = await chromium.launchPersistentContext(profile, {
     executablePath: program,
     headless: false,
     args: [
       '--headless=new', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-      '--disable-component-update', '--disable-sync', '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream',
+      '--disable-component-update', '--disable-sync', ...(media ? ['--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream'] : []),
       '--autoplay-policy=no-user-gesture-required', '--disable-background-timer-throttling', '--disable-renderer-backgrounding',
       '--disable-backgrounding-occluded-windows',
       ...(video ? [`--use-file-for-fake-video-capture=${video}`] : []),

@@ -106,6 +106,7 @@ async function scriptSocket(page, { role, door, after = [], breakAfterMs = null 
     }
     let seq = 0;
     const tell = (message) => socket.send(JSON.stringify({ ...message, seq: (seq += 1) }));
+    if (role === 'patient') socket.send(JSON.stringify({ type: 'challenge', nonce: 'n', seq: 0 }));
     socket.onMessage(async (text) => {
       const message = JSON.parse(text);
       if (message.type === 'hello') {

@@ -1,5 +1,6 @@
 // Neither camera nor microphone may be used: how to allow them in this browser, and ways to go on without.
 
+import { useState } from 'preact/hooks';
 import type { DeviceProblem } from '../../sdk';
 import { Page } from '../part/page';
 
@@ -11,6 +12,7 @@ export interface BlockedProps {
 }
 
 export function Blocked({ why, joining, onRetry, onJoin }: BlockedProps) {
+  const [sure, setSure] = useState(false);
   return (
     <Page heading="Let us use your camera and microphone" testid="blocked">
       {why === 'blocked' ? (
@@ -26,9 +28,21 @@ export function Blocked({ why, joining, onRetry, onJoin }: BlockedProps) {
         Try again
       </button>
       {onJoin && (
-        <button type="button" class="button wide" data-testid="join-without" disabled={joining} onClick={onJoin}>
-          Join without camera and microphone
-        </button>
+        // A program that opens links and presses their buttons has no camera either. It does not tick boxes, so it spends no link.
+        <>
+          <label class="choice">
+            <input
+              type="checkbox"
+              data-testid="sure-without"
+              checked={sure}
+              onChange={(event) => setSure(event.currentTarget.checked)}
+            />
+            I want to join without being seen or heard
+          </label>
+          <button type="button" class="button wide" data-testid="join-without" disabled={joining || !sure} onClick={onJoin}>
+            Join without camera and microphone
+          </button>
+        </>
       )}
     </Page>
   );

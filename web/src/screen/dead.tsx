@@ -3,12 +3,17 @@
 import type { ApiError } from '../../sdk';
 import { CallForHelp, Page } from '../part/page';
 
-export type DeadLink = 'used' | 'expired' | 'invalid' | 'over' | 'busy' | 'offline';
+export type DeadLink = 'used' | 'elsewhere' | 'proof' | 'expired' | 'invalid' | 'over' | 'busy' | 'offline';
 
 export function deadLinkOf(error: ApiError): DeadLink {
   switch (error.code) {
     case 'TOKEN_ALREADY_USED':
       return 'used';
+    case 'TOKEN_IN_USE':
+      return 'elsewhere';
+    case 'PROOF_INVALID':
+    case 'KEY_REQUIRED':
+      return 'proof';
     case 'TOKEN_EXPIRED':
     case 'TOKEN_REVOKED':
       return 'expired';
@@ -33,6 +38,14 @@ const WORDS: Readonly<Record<DeadLink, { heading: string; text: string }>> = {
     heading: 'This link has expired',
     text: 'Links work for a short time only. Call the practice and ask for a new link. If you have a newer message from them, use the link in that one.',
   },
+  elsewhere: {
+    heading: 'This link is open somewhere else',
+    text: 'Somebody is joining with this link at this moment, perhaps you in another window. If it is not you, wait two minutes and try again.',
+  },
+  proof: {
+    heading: 'Your browser could not join',
+    text: 'Try again. If that does not help, open the link in another browser, such as Chrome, Firefox or Safari.',
+  },
   invalid: {
     heading: "We can't open this link",
     text: 'Check that the whole link was copied.',
@@ -56,7 +69,7 @@ export function Dead({ why, onRetry }: { why: DeadLink; onRetry: () => void }) {
   return (
     <Page heading={words.heading} testid={`dead-${why}`} help={false}>
       <p class="lead">{words.text}</p>
-      {(why === 'busy' || why === 'offline' || why === 'invalid') && (
+      {(why === 'busy' || why === 'offline' || why === 'invalid' || why === 'elsewhere' || why === 'proof') && (
         <button type="button" class="button primary wide large" onClick={onRetry}>
           Try again
         </button>

@@ -1,4 +1,4 @@
-// From the opened link to the seat: look at the link, check the devices, spend the link.
+// From the opened link to the seat: look at the link, check the devices, take the link. The seat's socket spends it.
 
 import { useCallback, useEffect, useState } from 'preact/hooks';
 import { ApiError, type LinkPreview, type LocalMedia } from '../../sdk';
@@ -71,7 +71,7 @@ export function Join({ code, local, onSeated }: JoinProps) {
   const join = async () => {
     setJoining(true);
     try {
-      await api.redeem(code);
+      await api.claim(code);
       rememberSpent(code);
       onSeated();
     } catch (error) {

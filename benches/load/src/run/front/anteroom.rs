@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_tungstenite::tungstenite::Message;
 use wire::Redacted;
 
-use super::api::{Api, Socket};
+use super::api::{Api, Pass, Socket};
 use super::{Front, PATIENCE, Shape, Visit, admit, client, close, over, pass, start};
 use crate::run::fleet::Fleet;
 use crate::run::leg::{Leg, Notice};
@@ -18,17 +18,16 @@ use crate::run::{RunError, now};
 /// Keeps the session of a silent socket.
 const PING: Duration = Duration::from_secs(15);
 
-/// A planned visit whose links have been spent.
+/// A planned visit and its links.
 pub(in crate::run) struct Plan {
     visit: String,
-    /// The clinician's and the patient's session.
-    cookies: [Redacted<String>; 2],
+    /// The clinician's and the patient's.
+    links: [Redacted<String>; 2],
 }
 
 pub(super) async fn plan(api: &Api, number: usize) -> Result<Plan, RunError> {
-    let (visit, [clinician, patient]) = api.plan(number).await?;
-    let cookies = [api.redeem(&clinician).await?, api.redeem(&patient).await?];
-    Ok(Plan { visit, cookies })
+    let (visit, links) = api.plan(number).await?;
+    Ok(Plan { visit, links: links.map(Redacted::new) })
 }
 
 pub(super) async fn join(
@@ -43,7 +42,7 @@ pub(super) async fn join(
         return Err(RunError::Scenario("a visit has two seats: run groups against `bench-node` (line://)"));
     }
     let mut readies = Vec::new();
-    for (seat, cookie) in plan.cookies.into_iter().enumerate() {
+    for (seat, link) in plan.links.into_iter().enumerate() {
         let (client, mix) = client(shape, fleet, seat, false)?;
         let (leg, heard) = Leg::new(client, Some(mix), (&visit.board, seat));
         visit.legs.push(leg.clone());
@@ -54,7 +53,7 @@ pub(super) async fn join(
         visit.tasks.spawn(async move {
             let Front::Anteroom(api) = &*front else { return };
             let mut ready = Some(ready);
-            if let Err(error) = attend(api, &cookie, &leg, heard, &fleet, &shape, left, &mut ready).await {
+            if let Err(error) = attend(api, &link, &leg, heard, &fleet, &shape, left, &mut ready).await {
                 close(&leg, &fleet);
                 if let Some(ready) = ready.take() {
                     // The run may have given up.
@@ -103,7 +102,7 @@ enum Consent {
 #[expect(clippy::too_many_arguments, reason = "called once")]
 async fn attend(
     api: &Api,
-    cookie: &Redacted<String>,
+    link: &Redacted<String>,
     leg: &Leg,
     mut heard: mpsc::Receiver<Notice>,
     fleet: &Fleet,
@@ -111,7 +110,8 @@ async fn attend(
     mut left: watch::Receiver<bool>,
     ready: &mut Option<oneshot::Sender<Result<(), RunError>>>,
 ) -> Result<(), RunError> {
-    let socket = api.open(cookie).await?;
+    let pass = api.claim(link.reveal()).await?;
+    let socket = api.open(&pass).await?;
     let mut participant = Participant {
         fleet,
         leg,
@@ -126,12 +126,12 @@ async fn attend(
         recording: false,
         next_id: 1,
     };
-    participant.say(json!({"type": "hello", "protocol": 1})).await?;
-    let mut ping = tokio::time::interval(PING);
+    // Nothing comes before `hello`.
+    let mut ping = tokio::time::interval_at(tokio::time::Instant::now() + PING, PING);
     loop {
         tokio::select! {
             message = participant.socket.next() => match message {
-                Some(Ok(Message::Text(text))) => participant.hear(text.as_str()).await?,
+                Some(Ok(Message::Text(text))) => participant.hear(text.as_str(), &pass).await?,
                 Some(Ok(Message::Close(_)) | Err(_)) | None => {
                     return Err(RunError::Connection("the WebSocket closed".to_owned()));
                 }
@@ -163,10 +163,11 @@ async fn attend(
 }
 
 impl Participant<'_> {
-    async fn hear(&mut self, text: &str) -> Result<(), RunError> {
+    async fn hear(&mut self, text: &str, pass: &Pass) -> Result<(), RunError> {
         let message: Value = serde_json::from_str(text).map_err(|_| RunError::Protocol("not JSON"))?;
         let field = |pointer: &str| message.pointer(pointer).and_then(Value::as_str).unwrap_or("");
         match field("/type") {
+            "challenge" => self.say(pass.hello(field("/nonce"))).await?,
             "welcome" => {
                 self.clinician = field("/you/role").eq_ignore_ascii_case("clinician");
                 if field("/you/door") == "admitted" {

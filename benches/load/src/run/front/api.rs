@@ -8,6 +8,7 @@ use hyper::client::conn::http1;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, SET_COOKIE};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use proof::{BrowserKey, Expected, Fresh};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -24,6 +25,21 @@ const MAX_BODY: usize = 1024 * 1024;
 
 /// A WebSocket to the server.
 pub(in crate::run) type Socket = WebSocketStream<TcpStream>;
+
+/// What opens a seat: the session's secret and its key.
+pub(in crate::run) struct Pass {
+    cookie: Redacted<String>,
+    key: BrowserKey,
+}
+
+impl Pass {
+    /// The first message to the server, for the nonce of its challenge.
+    pub(in crate::run) fn hello(&self, nonce: &str) -> Value {
+        let seat = Expected { method: "GET", path: "/ws", fresh: Fresh::Nonce(nonce), secret: None };
+        let proof = self.key.prove(&seat, OffsetDateTime::now_utc().unix_timestamp());
+        json!({"type": "hello", "protocol": 1, "proof": proof})
+    }
+}
 
 /// Where the server is and who asks.
 pub(in crate::run) struct Api {
@@ -79,12 +95,18 @@ impl Api {
         Ok((visit, [text(links, "/clinician/token")?, text(links, "/patient/token")?]))
     }
 
-    /// Spends a link; the cookie is `name=value`.
-    pub(in crate::run) async fn redeem(&self, token: &str) -> Result<Redacted<String>, RunError> {
-        let body = json!({"token": token, "mode": "redeem"});
+    /// Claims a link with a fresh key; the cookie is `name=value`, and the WebSocket spends the link.
+    pub(in crate::run) async fn claim(&self, token: &str) -> Result<Pass, RunError> {
+        let key = BrowserKey::random();
+        let now = OffsetDateTime::now_utc().unix_timestamp();
+        let expected =
+            Expected { method: "POST", path: "/api/token/redeem", fresh: Fresh::Around(now), secret: Some(token) };
+        let proof = key.prove(&expected, now);
+        let body = json!({"token": token, "mode": "redeem", "publicKey": key.public(), "proof": proof});
         let answer = self.call(Method::POST, "/api/token/redeem", Some(body)).await?;
         expect(&answer, "a link's redemption")?;
-        answer.cookie.map(Redacted::new).ok_or(RunError::Protocol("no session cookie"))
+        let cookie = answer.cookie.map(Redacted::new).ok_or(RunError::Protocol("no session cookie"))?;
+        Ok(Pass { cookie, key })
     }
 
     /// Ends a visit, so that the next run does not find it waiting.
@@ -93,11 +115,11 @@ impl Api {
     }
 
     /// Opens the WebSocket of a session.
-    pub(in crate::run) async fn open(&self, cookie: &Redacted<String>) -> Result<Socket, RunError> {
+    pub(in crate::run) async fn open(&self, pass: &Pass) -> Result<Socket, RunError> {
         let failed = |error: &dyn std::fmt::Display| RunError::Connection(error.to_string());
         let mut request =
             format!("ws://{}/ws", self.authority).into_client_request().map_err(|error| failed(&error))?;
-        let cookie = HeaderValue::from_str(cookie.reveal()).map_err(|error| failed(&error))?;
+        let cookie = HeaderValue::from_str(pass.cookie.reveal()).map_err(|error| failed(&error))?;
         request.headers_mut().insert("Cookie", cookie);
         request.headers_mut().insert("Sec-WebSocket-Protocol", HeaderValue::from_static("anteroom.v1"));
         let stream = TcpStream::connect(&self.authority).await?;
