@@ -16,6 +16,8 @@ use keys::Development;
 use postgres::Postgres;
 use recorder::RecorderConfig;
 use sfu::SfuConfig;
+use signaling::audit::anchoring::Anchoring;
+use signaling::audit::config::AuditConfig;
 use signaling::config::Profile;
 use signaling::db::Db;
 use signaling::recording::Vault;
@@ -120,6 +122,7 @@ async fn serve(options: &Options, data_dir: &Path, postgres: &mut Postgres, stop
         demo: Some(people::demo(development.organization)),
         ..named
     };
+    let signaling = with_audit(signaling, data_dir)?;
     let code = people::seed(&signaling, &signing, development.organization).await?;
     let sfu = SfuConfig { media_udp_port: options.media_port, announce_loopback: true, ..SfuConfig::default() };
     let recorder = RecorderConfig {
@@ -152,6 +155,18 @@ async fn serve(options: &Options, data_dir: &Path, postgres: &mut Postgres, stop
         ended = roles::run(roles, on_ready, stop) => ended,
         () = postgres.ended() => Err("PostgreSQL ended by itself".into()),
     }
+}
+
+fn with_audit(config: SignalingConfig, data_dir: &Path) -> Result<SignalingConfig, Error> {
+    let audit = audit_settings(data_dir)?;
+    let anchoring = Some(Anchoring::open(&audit, &config.key_dir)?);
+    Ok(SignalingConfig { audit, anchoring, ..config })
+}
+
+/// Anchors and the spool lie beside everything else of this directory.
+pub(crate) fn audit_settings(data_dir: &Path) -> Result<AuditConfig, Error> {
+    let named = AuditConfig::load(None, settings::env)?;
+    Ok(AuditConfig { anchor_folder: data_dir.join("anchors"), spool: data_dir.join("audit-spool"), ..named })
 }
 
 /// Tells the person at the terminal where to click. Not a log line: the link is for them alone.

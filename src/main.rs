@@ -1,5 +1,6 @@
 //! The `anteroom` command: every role of the product is one of its subcommands.
 
+mod audit;
 mod chime_bucket;
 mod chime_key;
 mod dev;
@@ -46,6 +47,8 @@ enum Command {
     ChimeBucket(chime_bucket::Options),
     /// Print a coturn configuration for this server: a relay that reaches its media ports and nothing else.
     TurnConfig(turn::Options),
+    /// Check, export and review what was done: the audit chain and its anchors.
+    Audit(audit::Options),
     /// Say what this machine lacks, in words.
     Doctor(doctor::Options),
     /// Open visits with synthetic media on a running server, and measure.
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Command::Serve(options) => in_runtime(telemetry::Format::Json, serve::run(options)),
         Command::Init(options) => in_runtime(telemetry::Format::Human, init::run(options)),
         Command::ChimeKey(options) => in_runtime(telemetry::Format::Human, chime_key::run(options)),
+        Command::Audit(options) => in_runtime(telemetry::Format::Human, audit::run(options)),
         Command::Webhook(options) => in_runtime(telemetry::Format::Human, webhook::run(options)),
         Command::ChimeBucket(options) => in_runtime(telemetry::Format::Human, chime_bucket::run(options)),
         Command::Token(options) => token::run(&options),

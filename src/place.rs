@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 use signaling::SignalingConfig;
+use signaling::audit::anchoring::Anchoring;
 use signaling::auth::keys::Keys;
 use signaling::clock::Clock;
 use signaling::db::Db;
@@ -44,8 +45,20 @@ impl Place {
         Ok(())
     }
 
-    /// Opens the database of `anteroom dev` where there is one, of the settings otherwise.
     async fn open(self) -> Result<(Db, Keys, OrgId), Error> {
+        let (db, config, org) = self.open_all().await?;
+        let org = org.ok_or("say whose keys are meant: --org with the id that `anteroom init` printed")?;
+        Ok((db, Keys::read(&config.key_dir)?, org))
+    }
+
+    /// Opens the database and what `anteroom audit` needs beside it. Without an organisation all are meant.
+    pub(crate) async fn open_audit(self) -> Result<(Db, Anchoring, Option<OrgId>), Error> {
+        let (db, config, org) = self.open_all().await?;
+        Ok((db, Anchoring::open(&config.audit, &config.key_dir)?, org))
+    }
+
+    /// Opens the database of `anteroom dev` where there is one, of the settings otherwise.
+    async fn open_all(self) -> Result<(Db, SignalingConfig, Option<OrgId>), Error> {
         let is_named = self.data_dir.is_some();
         let data_dir = self.data_dir.unwrap_or_else(|| PathBuf::from(DATA_DIR));
         let development = if self.settings.is_none() { Development::find(&data_dir)? } else { None };
@@ -54,18 +67,21 @@ impl Place {
                 return Err(format!("{} is no data directory of `anteroom dev`", data_dir.display()).into());
             }
             let config = SignalingConfig::load(self.settings.as_deref(), settings::env)?;
-            let org = self.org.ok_or("say whose keys are meant: --org with the id that `anteroom init` printed")?;
-            let keys = Keys::read(&config.key_dir)?;
-            return Ok((Db::connect(&config, Clock::system()).await?, keys, org));
+            return Ok((Db::connect(&config, Clock::system()).await?, config, self.org));
         };
         let away = |error: &dyn std::fmt::Display| {
             format!("the database in {} does not answer: is `anteroom dev` running? ({error})", data_dir.display())
         };
         let url = std::fs::read_to_string(data_dir.join("database.url")).map_err(|error| away(&error))?;
-        let config =
-            SignalingConfig { database_url: Redacted::new(url), database_connections: 1, ..SignalingConfig::default() };
+        let config = SignalingConfig {
+            database_url: Redacted::new(url),
+            database_connections: 1,
+            key_dir: keys::folder(&data_dir)?,
+            audit: crate::dev::audit_settings(&data_dir)?,
+            ..SignalingConfig::default()
+        };
         let db = Db::connect(&config, Clock::system()).await.map_err(|error| away(&error))?;
-        Ok((db, Keys::read(&keys::folder(&data_dir)?)?, self.org.unwrap_or(development.organization)))
+        Ok((db, config, Some(self.org.unwrap_or(development.organization))))
     }
 }
 

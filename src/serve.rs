@@ -7,6 +7,7 @@ use std::sync::Arc;
 use recorder::RecorderConfig;
 use sfu::SfuConfig;
 use signaling::SignalingConfig;
+use signaling::audit::anchoring::Anchoring;
 use signaling::auth::keys::Keys;
 use signaling::recording::Vault;
 use vault::{Buckets, LocalKey, StoreConfig};
@@ -28,7 +29,8 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: Options) -> Result<(), Error> {
     let stop = crate::stop::on_signal()?;
     let file = options.settings.as_deref();
-    let signaling = SignalingConfig::load(file, settings::env)?;
+    let mut signaling = SignalingConfig::load(file, settings::env)?;
+    signaling.anchoring = Some(Anchoring::open(&signaling.audit, &signaling.key_dir)?);
     let keys = Keys::read(&signaling.key_dir)?;
     let sfu: SfuConfig = settings::load("sfu", SfuConfig::FIELDS, file, settings::env)?;
     let recorder = RecorderConfig::load(file, settings::env)?;

@@ -34,6 +34,7 @@ enum Role {
     Patient,
     Scheduler,
     Admin,
+    Auditor,
 }
 
 impl From<Role> for StaffRole {
@@ -43,6 +44,7 @@ impl From<Role> for StaffRole {
             Role::Patient => Self::Patient,
             Role::Scheduler => Self::Scheduler,
             Role::Admin => Self::Admin,
+            Role::Auditor => Self::Auditor,
         }
     }
 }

@@ -1,9 +1,19 @@
 //! Who did what to which record. Ids and closed words only: no name, no clinical word, no token can be put into an event.
 
+pub mod anchor;
+pub mod anchoring;
 pub mod chain;
+pub mod config;
 pub mod event;
+pub mod http;
 pub mod memo;
+pub mod query;
+pub mod review;
+pub mod shelf;
+pub mod signer;
 pub mod store;
+pub mod verify;
+pub mod walk;
 
 use std::collections::BTreeMap;
 

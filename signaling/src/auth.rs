@@ -28,11 +28,13 @@ pub enum StaffRole {
     Scheduler,
     /// Runs the practice.
     Admin,
+    /// Reads the audit and nothing else.
+    Auditor,
 }
 
 impl StaffRole {
     /// All of them.
-    pub const ALL: &[Self] = &[Self::Clinician, Self::Patient, Self::Scheduler, Self::Admin];
+    pub const ALL: &[Self] = &[Self::Clinician, Self::Patient, Self::Scheduler, Self::Admin, Self::Auditor];
 
     /// As in tokens and audit events.
     #[must_use]
@@ -42,6 +44,7 @@ impl StaffRole {
             Self::Patient => "patient",
             Self::Scheduler => "scheduler",
             Self::Admin => "admin",
+            Self::Auditor => "auditor",
         }
     }
 }
@@ -71,6 +74,8 @@ pub enum Permission {
     ReadQuality,
     /// Change what the organisation decides for itself.
     ManageOrganization,
+    /// Read, export and verify the audit.
+    ReadAudit,
 }
 
 impl Permission {
@@ -87,6 +92,7 @@ impl Permission {
         Self::PlayRecordings,
         Self::ReadQuality,
         Self::ManageOrganization,
+        Self::ReadAudit,
     ];
 }
 
@@ -95,9 +101,10 @@ impl Permission {
 pub const fn staff_may(role: StaffRole, permission: Permission) -> bool {
     use Permission as P;
     match role {
-        StaffRole::Clinician => !matches!(permission, P::ManageOrganization),
+        StaffRole::Clinician => !matches!(permission, P::ManageOrganization | P::ReadAudit),
         StaffRole::Scheduler => matches!(permission, P::CreateVisit | P::ListVisits | P::ReadVisit | P::IssueLinks),
         StaffRole::Admin => !matches!(permission, P::HostVisit | P::StartRecording | P::StopRecording),
+        StaffRole::Auditor => matches!(permission, P::ReadAudit),
         StaffRole::Patient => false,
     }
 }
@@ -280,19 +287,20 @@ mod tests {
     #[test]
     fn role_matrix() {
         use Permission as P;
-        let rows: &[(P, [bool; 4])] = &[
-            // clinician, patient, scheduler, admin
-            (P::CreateVisit, [true, false, true, true]),
-            (P::ListVisits, [true, false, true, true]),
-            (P::ReadVisit, [true, false, true, true]),
-            (P::IssueLinks, [true, false, true, true]),
-            (P::EndVisit, [true, false, false, true]),
-            (P::HostVisit, [true, false, false, false]),
-            (P::StartRecording, [true, false, false, false]),
-            (P::StopRecording, [true, false, false, false]),
-            (P::PlayRecordings, [true, false, false, true]),
-            (P::ReadQuality, [true, false, false, true]),
-            (P::ManageOrganization, [false, false, false, true]),
+        let rows: &[(P, [bool; 5])] = &[
+            // clinician, patient, scheduler, admin, auditor
+            (P::CreateVisit, [true, false, true, true, false]),
+            (P::ListVisits, [true, false, true, true, false]),
+            (P::ReadVisit, [true, false, true, true, false]),
+            (P::IssueLinks, [true, false, true, true, false]),
+            (P::EndVisit, [true, false, false, true, false]),
+            (P::HostVisit, [true, false, false, false, false]),
+            (P::StartRecording, [true, false, false, false, false]),
+            (P::StopRecording, [true, false, false, false, false]),
+            (P::PlayRecordings, [true, false, false, true, false]),
+            (P::ReadQuality, [true, false, false, true, false]),
+            (P::ManageOrganization, [false, false, false, true, false]),
+            (P::ReadAudit, [false, false, false, true, true]),
         ];
         assert_eq!(rows.len(), Permission::ALL.len());
         for (permission, expected) in rows {

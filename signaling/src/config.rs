@@ -8,6 +8,8 @@ use serde::Deserialize;
 use wire::settings;
 use wire::{RecorderId, Redacted};
 
+use crate::audit::anchoring::Anchoring;
+use crate::audit::config::AuditConfig;
 use crate::auth::StaffRole;
 use crate::error::Error;
 use crate::ids::OrgId;
@@ -120,6 +122,12 @@ pub struct SignalingConfig {
     /// Where recordings rest; whoever starts the role opens it. Without it nothing can be played back.
     #[serde(skip)]
     pub vault: Option<Vault>,
+    /// Settings of the audit: a table of their own.
+    #[serde(skip)]
+    pub audit: AuditConfig,
+    /// Where the audit chain is anchored; whoever starts the role opens it. Without it a chain is held against itself alone.
+    #[serde(skip)]
+    pub anchoring: Option<Anchoring>,
     /// Buckets can encrypt by keys of their own; whoever opens them knows.
     #[serde(skip)]
     pub has_bucket_keys: bool,
@@ -199,6 +207,8 @@ impl Default for SignalingConfig {
             demo: None,
             metrics: Metrics::default(),
             vault: None,
+            audit: AuditConfig::default(),
+            anchoring: None,
             has_bucket_keys: false,
             recorder: None,
         }
@@ -248,8 +258,9 @@ impl SignalingConfig {
     /// # Errors
     /// When a value does not fit its field, or they do not fit together.
     pub fn load(file: Option<&Path>, env: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
-        let config: Self =
-            settings::load("signaling", Self::FIELDS, file, env).map_err(|e| Error::Settings(e.to_string()))?;
+        let mut config: Self =
+            settings::load("signaling", Self::FIELDS, file, &env).map_err(|e| Error::Settings(e.to_string()))?;
+        config.audit = AuditConfig::load(file, &env)?;
         config.validate()?;
         Ok(config)
     }

@@ -187,7 +187,7 @@ where
     Ok(value)
 }
 
-/// Runs `read` in a read-only transaction that sees `org` alone.
+/// Runs `read` in a read-only transaction that sees `org` alone, as it was at one moment.
 ///
 /// # Errors
 /// Whatever `read` says; the database's own failures, a write among them.
@@ -197,7 +197,7 @@ where
     E: From<Error>,
 {
     let mut tx = db.pool.begin().await.map_err(Error::from)?;
-    tx.execute("SET TRANSACTION READ ONLY").await.map_err(Error::from)?;
+    tx.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await.map_err(Error::from)?;
     enter(&mut tx, org).await?;
     let value = read(&mut tx).await?;
     tx.commit().await.map_err(Error::from)?;
@@ -237,6 +237,18 @@ pub(crate) async fn find_access_key(db: &Db, access_key_id: &str) -> Result<Opti
     .await?;
     tx.commit().await?;
     Ok(row.map(|row| (OrgId::from_uuid(row.org_id), row.sealed_secret)))
+}
+
+/// The organisations that have an audit chain: asked by who anchors or verifies all of them. The policy `sweep` shows their ids and heads.
+///
+/// # Errors
+/// The database's own failures.
+pub async fn chains(db: &Db) -> Result<Vec<OrgId>> {
+    let mut tx = db.pool.begin().await?;
+    sqlx::query!("SELECT set_config('app.sweep', 'audit', true) AS set").fetch_one(&mut *tx).await?;
+    let orgs = sqlx::query_scalar!("SELECT org_id FROM audit_head ORDER BY org_id").fetch_all(&mut *tx).await?;
+    tx.commit().await?;
+    Ok(orgs.into_iter().map(OrgId::from_uuid).collect())
 }
 
 async fn enter(tx: &mut Tx, org: OrgId) -> Result<()> {

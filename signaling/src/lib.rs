@@ -147,6 +147,7 @@ async fn serve(
     let happenings = tokio::spawn(chime::notifications::writer::run(app.clone()));
     let webhooks = tokio::spawn(webhook::chore::run(app.clone()));
     let pipelines = tokio::spawn(chime::pipelines::chore::run(app.clone()));
+    let anchors = tokio::spawn(audit::anchoring::run(app.clone()));
     let gate = server::Gate::new(&app.config);
     let server = server::serve(listener, router::router(app.clone()), &gate, stop.clone());
     tracing::info!(%address, "signaling listens");
@@ -160,7 +161,7 @@ async fn serve(
         () = server => tracing::info!("signaling drained and stopped"),
         () = drained => tracing::warn!("signaling stopped with requests still under way"),
     }
-    for task in [pump, jobs, samples, meetings, drainer, happenings, webhooks, pipelines] {
+    for task in [pump, jobs, samples, meetings, drainer, happenings, webhooks, pipelines, anchors] {
         if let Err(error) = task.await {
             tracing::error!(%error, "a task of signaling failed");
         }

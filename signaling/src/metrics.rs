@@ -38,6 +38,7 @@ struct Figures {
     webhooks_waiting: Gauge,
     webhooks: Family<OutcomeLabels, Counter>,
     events_dropped: Counter,
+    anchors_failed: Counter,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -77,9 +78,12 @@ impl Default for Figures {
             webhooks_waiting: Gauge::default(),
             webhooks: Family::default(),
             events_dropped: Counter::default(),
+            anchors_failed: Counter::default(),
             registry: Registry::default(),
         };
         registry.register("rooms", "Live rooms", all.rooms.clone());
+        let help = "Times that a chain of audit events could not be anchored";
+        registry.register("audit_anchor_failures", help, all.anchors_failed.clone());
         registry.register("sockets", "WebSockets that have a seat", all.sockets.clone());
         registry.register("draining", "1 when nothing new begins because the process stops", all.draining.clone());
         registry.register("http_requests", "HTTP requests by route and class of status", all.requests.clone());
@@ -136,6 +140,11 @@ impl Metrics {
     /// How many live Rooms there are now.
     pub(crate) fn set_rooms(&self, rooms: usize) {
         self.0.rooms.set(i64::try_from(rooms).unwrap_or(i64::MAX));
+    }
+
+    /// A chain was not anchored.
+    pub(crate) fn note_anchor_failed(&self) {
+        self.0.anchors_failed.inc();
     }
 
     /// Nothing new begins from now on.

@@ -17,7 +17,9 @@ use crate::recording::RecordingView;
 use crate::route::{Access, Endpoint, delete, get, mount, page, patch, post};
 use crate::schema::Object;
 use crate::visit::view::VisitView;
-use crate::{chime, health, join, organization, pages, problem, quality, recording, sign_in, telemetry, visit, ws};
+use crate::{
+    audit, chime, health, join, organization, pages, problem, quality, recording, sign_in, telemetry, visit, ws,
+};
 
 /// How long an ordinary request may take. The WebSocket and playback have their own limits.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -32,7 +34,10 @@ pub fn endpoints() -> Vec<Endpoint> {
 
 /// Routes that answer within [`TIMEOUT`].
 fn ordinary() -> Vec<Endpoint> {
-    [first_face(), planning(), recordings(), signing_in(), operations(), pages()].into_iter().flatten().collect()
+    [first_face(), planning(), recordings(), signing_in(), operations(), auditing(), pages()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// What is planned and decided by the practice.
@@ -111,6 +116,16 @@ fn first_face() -> Vec<Endpoint> {
             .says("Spends a kept link by a proof of its key, for clients that open no WebSocket")
             .answers::<join::http::ConfirmView>(200)
             .refuses(&[Code::Unauthenticated, Code::ProofInvalid]),
+    ]
+}
+
+/// What happened, for those who look after the practice's records.
+fn auditing() -> Vec<Endpoint> {
+    vec![
+        get("/api/v1/telehealth/audit", Access::Needs(P::ReadAudit), audit::http::list)
+            .says("Audit events, the newest first, a page at a time")
+            .query::<audit::http::AuditQuery>()
+            .answers::<audit::http::AuditView>(200),
     ]
 }
 
@@ -202,6 +217,15 @@ fn long() -> Vec<Endpoint> {
         get("/control/{meeting}", Access::Public, chime::socket::upgrade)
             .says("The WebSocket of a meeting in the Chime protocol")
             .answers_nothing(101),
+        get("/api/v1/telehealth/audit/export", Access::Needs(P::ReadAudit), audit::http::export)
+            .says("All audit events that the query means, as CSV or JSON; itself audited")
+            .query::<audit::http::ExportQuery>()
+            .answers_with(200, "text/csv")
+            .answers_with(200, "application/json")
+            .refuses(&[Code::Invalid]),
+        get("/api/v1/telehealth/audit/verify", Access::Needs(P::ReadAudit), audit::http::check)
+            .says("Checks the chain of audit events against itself and its anchors")
+            .answers::<audit::verify::Report>(200),
         get("/api/playback/{grant}", Access::Staff, recording::playback::play)
             .says("A recording's bytes, in ranges")
             .answers_with(200, "application/octet-stream")

@@ -16,6 +16,7 @@ use wire::settings::{self, SettingsError};
 use crate::name::ObjectName;
 
 pub mod folder;
+pub mod locked;
 pub mod s3;
 
 /// A place for sealed objects.

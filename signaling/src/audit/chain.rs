@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use crate::audit::walk::{Found, Walk};
 use crate::clock::Timestamp;
 use crate::db::Tx;
 use crate::error::Result;
@@ -169,6 +170,42 @@ pub enum Break {
     Altered,
     /// The chain's end is not the one that the writers know.
     Head,
+    /// The event fits its neighbours, but it is not the one that was anchored: it was written anew, and all that follow with it.
+    Rewritten,
+    /// An anchor from here on is not where it was put.
+    AnchorMissing,
+    /// The anchor that ends here cannot be read, or nobody known signed it.
+    AnchorInvalid,
+}
+
+impl Break {
+    /// As a code.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Missing => "MISSING",
+            Self::Unlinked => "UNLINKED",
+            Self::Altered => "ALTERED",
+            Self::Head => "HEAD",
+            Self::Rewritten => "REWRITTEN",
+            Self::AnchorMissing => "ANCHOR_MISSING",
+            Self::AnchorInvalid => "ANCHOR_INVALID",
+        }
+    }
+
+    /// In words.
+    #[must_use]
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::Missing => "there is no event with this number, although there was one",
+            Self::Unlinked => "the event does not follow the one before it",
+            Self::Altered => "the event was changed after it was written",
+            Self::Head => "the chain does not end where its last writer left it",
+            Self::Rewritten => "the event is not the one that was anchored: the chain was written anew from here on",
+            Self::AnchorMissing => "an anchor from this event on is not where it was put",
+            Self::AnchorInvalid => "the anchor that ends at this event cannot be read, or nobody known signed it",
+        }
+    }
 }
 
 /// Walks an organisation's chain from the first event to the head and names the first place that does not hold.
@@ -176,35 +213,32 @@ pub enum Break {
 /// # Errors
 /// The database's own failures.
 pub async fn verify(tx: &mut Tx, org: OrgId) -> Result<Verdict> {
-    let mut last = 0_i64;
-    let mut prev = GENESIS;
+    let mut walk = Walk::default();
     loop {
-        let page = super::store::page(tx, org, last, PAGE).await?;
+        let page = super::store::page(tx, org, walk.last(), PAGE).await?;
         if page.is_empty() {
             break;
         }
         for entry in page {
-            let expected = last + 1;
-            let hash = entry.compute_hash();
-            let reason = if entry.seq != expected {
-                Some(Break::Missing)
-            } else if entry.prev_hash != prev {
-                Some(Break::Unlinked)
-            } else if entry.hash != hash || !entry.is_covered() {
-                Some(Break::Altered)
-            } else {
-                None
-            };
-            if let Some(reason) = reason {
-                return Ok(Verdict::Broken { seq: expected, reason });
+            if let Err(Found { seq, reason }) = walk.take(&entry) {
+                return Ok(Verdict::Broken { seq, reason });
             }
-            (last, prev) = (expected, hash);
         }
     }
-    match super::store::head(tx, org).await? {
-        None if last == 0 => Ok(Verdict::Whole { events: 0, head: GENESIS }),
-        Some((seq, hash)) if seq == last && hash == prev => Ok(Verdict::Whole { events: last, head: prev }),
-        Some((seq, _)) if seq > last => Ok(Verdict::Broken { seq: last + 1, reason: Break::Missing }),
-        _ => Ok(Verdict::Broken { seq: last, reason: Break::Head }),
+    let head = super::store::head(tx, org).await?;
+    Ok(match check_head(&walk, head.as_ref()) {
+        None => Verdict::Whole { events: walk.last(), head: walk.head() },
+        Some(Found { seq, reason }) => Verdict::Broken { seq, reason },
+    })
+}
+
+/// Whether the chain ends where its writers know that it does.
+pub(crate) fn check_head(walk: &Walk, head: Option<&(i64, Vec<u8>)>) -> Option<Found> {
+    let last = walk.last();
+    match head {
+        None if last == 0 => None,
+        Some((seq, hash)) if *seq == last && *hash == walk.head() => None,
+        Some((seq, _)) if *seq > last => Some(Found { seq: last + 1, reason: Break::Missing }),
+        _ => Some(Found { seq: last, reason: Break::Head }),
     }
 }

@@ -259,7 +259,7 @@ pub fn holds<K: Kind>(claims: &K, now: Timestamp) -> bool {
 }
 
 /// Writes a secret unless the file is there; two processes at once make one file between them.
-fn create(path: &Path, secret: impl FnOnce() -> Result<String, Error>) -> Result<(), Error> {
+pub(crate) fn create(path: &Path, secret: impl FnOnce() -> Result<String, Error>) -> Result<(), Error> {
     if path.exists() {
         return Ok(());
     }

@@ -1,7 +1,9 @@
 //! The laws of signaling's HTTP face against a real PostgreSQL: links, tenants, audit, problems.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are test code, which clippy cannot see")]
 
+mod anchors;
 mod audit;
+mod audit_queries;
 mod claims;
 mod commands;
 mod links;

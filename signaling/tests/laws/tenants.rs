@@ -23,6 +23,7 @@ const TABLES: &[&str] = &[
     "playback_grant",
     "audit_event",
     "audit_head",
+    "audit_anchor",
     "chime_key",
     "chime_meeting",
     "chime_attendee",
