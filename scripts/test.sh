@@ -7,6 +7,7 @@ step "build tools" install_build_tools
 step "test tools" install_test_tools
 step "npm packages" install_web
 export ANTEROOM_TEST_WEED=$CACHE/venv/bin/weed
+export ANTEROOM_TEST_VENV=$CACHE/venv
 # Properties see the same inputs every time, so that what is green here stays green; `make fuzz` looks for new ones.
 export PROPTEST_RNG_SEED=${PROPTEST_RNG_SEED:-1}
 

@@ -20,6 +20,7 @@ use signaling::audit::anchoring::Anchoring;
 use signaling::audit::config::AuditConfig;
 use signaling::config::Profile;
 use signaling::db::Db;
+use signaling::notice::config::{EmailKind, NoticeConfig, SmsKind};
 use signaling::recording::Vault;
 use signaling::{SignalingConfig, Stop};
 use vault::{Buckets, LocalKey, StoreConfig, StoreKind};
@@ -104,6 +105,15 @@ pub(crate) async fn run(options: Options) -> Result<(), Error> {
     result
 }
 
+/// As in `serve`; what no variable says goes to the page `/dev/outbox`.
+fn notices() -> Result<NoticeConfig, Error> {
+    let named = NoticeConfig::load(None, settings::env)?;
+    let outbox = NoticeConfig::outbox();
+    let sms = if named.sms == SmsKind::None { outbox.sms } else { named.sms };
+    let email = if named.email == EmailKind::None { outbox.email } else { named.email };
+    Ok(NoticeConfig { sms, email, ..named })
+}
+
 async fn serve(options: &Options, data_dir: &Path, postgres: &mut Postgres, stop: Stop) -> Result<(), Error> {
     let development = Development::find_or_create(data_dir)?;
     let signing = keys::signing(data_dir)?;
@@ -119,6 +129,7 @@ async fn serve(options: &Options, data_dir: &Path, postgres: &mut Postgres, stop
         key_dir: keys::folder(data_dir)?,
         stop_grace: STOP_GRACE,
         drain_limit: DevSettings::load()?.drain_limit,
+        notices: notices()?,
         demo: Some(people::demo(development.organization)),
         ..named
     };

@@ -14,8 +14,20 @@ pub(crate) enum Format {
 }
 
 /// They log what a stranger sends; so they are silent whatever is asked for, and our own counters say how much of it came.
-const SILENT: [&str; 8] =
-    ["rtc_dtls", "rtc_srtp", "rtc_rtp", "rtc_rtcp", "rtc_sdp", "rtc_stun", "rtc_shared", "rtc_crypto"];
+/// So are the AWS clients, which log whole requests: numbers, addresses and links of patients are in them.
+const SILENT: [&str; 11] = [
+    "rtc_dtls",
+    "rtc_srtp",
+    "rtc_rtp",
+    "rtc_rtcp",
+    "rtc_sdp",
+    "rtc_stun",
+    "rtc_shared",
+    "rtc_crypto",
+    "aws_smithy",
+    "aws_sdk",
+    "aws_sigv4",
+];
 
 /// Starts logging. `ANTEROOM_LOG` says what is logged, `info` if unset: for example `debug` or `info,sfu=debug`.
 pub(crate) fn start(format: Format) {

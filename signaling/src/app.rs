@@ -57,6 +57,10 @@ pub struct Parts {
     pub samples: Samples,
     /// What happened in rooms, on its way to the webhooks.
     pub happenings: crate::chime::notifications::writer::Happenings,
+    /// Who carries notices.
+    pub carriers: crate::notice::carrier::Carriers,
+    /// Certificates that providers sign their news with.
+    pub certificates: crate::notice::hook::aws::Certificates,
     /// What the role counts.
     pub metrics: Metrics,
     /// Cancelled when the role is to stop.

@@ -14,6 +14,7 @@ use crate::auth::StaffRole;
 use crate::error::Error;
 use crate::ids::OrgId;
 use crate::metrics::Metrics;
+use crate::notice::config::NoticeConfig;
 use crate::recording::Vault;
 use crate::webhook::networks::Networks;
 
@@ -113,6 +114,9 @@ pub struct SignalingConfig {
     pub webhook_kept: Duration,
     /// Media pipelines of one organisation at a time, at most. Default 100.
     pub chime_pipelines: u32,
+    /// Who carries notices, and when they are sent: the table `[notices]`.
+    #[serde(skip)]
+    pub notices: NoticeConfig,
     /// The demo practice, set by `anteroom dev` alone.
     #[serde(skip)]
     pub demo: Option<Demo>,
@@ -204,6 +208,7 @@ impl Default for SignalingConfig {
             webhook_give_up: Duration::from_secs(3 * 24 * 60 * 60),
             webhook_kept: Duration::from_secs(7 * 24 * 60 * 60),
             chime_pipelines: 100,
+            notices: NoticeConfig::default(),
             demo: None,
             metrics: Metrics::default(),
             vault: None,
@@ -261,6 +266,7 @@ impl SignalingConfig {
         let mut config: Self =
             settings::load("signaling", Self::FIELDS, file, &env).map_err(|e| Error::Settings(e.to_string()))?;
         config.audit = AuditConfig::load(file, &env)?;
+        config.notices = NoticeConfig::load(file, &env)?;
         config.validate()?;
         Ok(config)
     }
@@ -294,6 +300,7 @@ impl SignalingConfig {
             return refuse("`join_lease` must be 5 s to 10 min");
         }
         Networks::parse(&self.webhook_networks)?;
+        self.notices.validate(self.profile, self.public_url.as_deref())?;
         if self.webhook_retry.is_zero() {
             return refuse("`webhook_retry` must be more than nothing");
         }
@@ -352,7 +359,7 @@ impl PublicAddress {
     }
 }
 
-fn list<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+pub(crate) fn list<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Form {

@@ -23,6 +23,7 @@ pub mod join;
 pub mod limit;
 pub mod live;
 pub mod metrics;
+pub mod notice;
 pub mod organization;
 pub mod pages;
 pub mod participant;
@@ -103,6 +104,8 @@ pub fn build(
         None => PublicAddress::localhost(address.port()),
     };
     let metrics = config.metrics.clone();
+    let carriers = notice::carrier::Carriers::open(&config.notices)?;
+    let certificates = notice::hook::aws::Certificates::new(&config.webhook_networks)?;
     let chime_rate = chime::rate::Rate::new(config.chime_rate, config.chime_burst);
     let sockets = server::places::Places::new(config.websockets, config.websockets_per_address);
     Ok(App::new(app::Parts {
@@ -123,6 +126,8 @@ pub fn build(
         denials: audit::memo::Memo::default(),
         samples: quality::Samples::new(metrics.clone()),
         happenings: chime::notifications::writer::Happenings::new(metrics.clone()),
+        carriers,
+        certificates,
         metrics,
         stop,
     }))
@@ -146,6 +151,7 @@ async fn serve(
     let meetings = tokio::spawn(chime::lifetime::run(app.clone()));
     let happenings = tokio::spawn(chime::notifications::writer::run(app.clone()));
     let webhooks = tokio::spawn(webhook::chore::run(app.clone()));
+    let notices = tokio::spawn(notice::chore::run(app.clone()));
     let pipelines = tokio::spawn(chime::pipelines::chore::run(app.clone()));
     let anchors = tokio::spawn(audit::anchoring::run(app.clone()));
     let gate = server::Gate::new(&app.config);
@@ -161,7 +167,7 @@ async fn serve(
         () = server => tracing::info!("signaling drained and stopped"),
         () = drained => tracing::warn!("signaling stopped with requests still under way"),
     }
-    for task in [pump, jobs, samples, meetings, drainer, happenings, webhooks, pipelines, anchors] {
+    for task in [pump, jobs, samples, meetings, drainer, happenings, webhooks, notices, pipelines, anchors] {
         if let Err(error) = task.await {
             tracing::error!(%error, "a task of signaling failed");
         }

@@ -50,6 +50,8 @@ codes! {
     Malformed = "MALFORMED", BAD_REQUEST, "The request could not be read.";
     /// No credential, or one that does not hold.
     Unauthenticated = "UNAUTHENTICATED", UNAUTHORIZED, "Please sign in.";
+    /// News of a provider whose signature does not hold.
+    WebhookSignature = "WEBHOOK_SIGNATURE", UNAUTHORIZED, "The signature does not hold.";
     /// Unknown code, bad signature, wrong audience or type.
     TokenInvalid = "TOKEN_INVALID", UNAUTHORIZED, "We can't open this link. Check that the whole link was copied.";
     /// A proof of the key is missing, stale, or for something else.
@@ -82,6 +84,8 @@ codes! {
     ReopenWindowOver = "REOPEN_WINDOW_OVER", CONFLICT, "It is too late to reopen this visit. Plan a new one.";
     /// Somebody changed it since the caller read it.
     VersionConflict = "VERSION_CONFLICT", PRECONDITION_FAILED, "Somebody changed this in the meantime. Load it again.";
+    /// The person has said that they want no messages.
+    OptedOut = "OPTED_OUT", CONFLICT, "This person does not want messages over this channel.";
     /// The visit is over.
     VisitFinal = "VISIT_FINAL", CONFLICT, "This visit is over.";
     /// The person is not in the waiting room.
@@ -104,6 +108,8 @@ codes! {
     Invalid = "INVALID", UNPROCESSABLE_ENTITY, "A value does not fit.";
     /// A link is spent by a key, and the request has none.
     KeyRequired = "KEY_REQUIRED", UNPROCESSABLE_ENTITY, "This link opens only in a browser that has a key of its own.";
+    /// Nobody on file who could be written to.
+    NoContact = "NO_CONTACT", UNPROCESSABLE_ENTITY, "There is no number or address on file that may be used.";
     /// Recording without everyone's consent.
     ConsentRequired = "CONSENT_REQUIRED", UNPROCESSABLE_ENTITY, "Not everyone present has agreed to be recorded.";
     /// Another version of the text is in force.

@@ -18,7 +18,7 @@ use crate::route::{Access, Endpoint, delete, get, mount, page, patch, post};
 use crate::schema::Object;
 use crate::visit::view::VisitView;
 use crate::{
-    audit, chime, health, join, organization, pages, problem, quality, recording, sign_in, telemetry, visit, ws,
+    audit, chime, health, join, notice, organization, pages, problem, quality, recording, sign_in, telemetry, visit, ws,
 };
 
 /// How long an ordinary request may take. The WebSocket and playback have their own limits.
@@ -34,10 +34,19 @@ pub fn endpoints() -> Vec<Endpoint> {
 
 /// Routes that answer within [`TIMEOUT`].
 fn ordinary() -> Vec<Endpoint> {
-    [first_face(), planning(), recordings(), signing_in(), operations(), auditing(), pages()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        first_face(),
+        planning(),
+        notice::route::endpoints(),
+        recordings(),
+        signing_in(),
+        operations(),
+        auditing(),
+        pages(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// What is planned and decided by the practice.
@@ -192,7 +201,7 @@ fn operations() -> Vec<Endpoint> {
 fn pages() -> Vec<Endpoint> {
     let page =
         |path| get(path, Access::Public, pages::index).says("A page of the web app").answers_with(200, "text/html");
-    let mut all: Vec<Endpoint> = ["/", "/desk", "/visit", "/j/{code}"].into_iter().map(page).collect();
+    let mut all: Vec<Endpoint> = ["/", "/desk", "/visit", "/j/{code}", "/m/{handle}"].into_iter().map(page).collect();
     all.push(
         get("/assets/{*path}", Access::Public, pages::asset)
             .says("A file of the web app")

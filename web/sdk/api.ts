@@ -128,6 +128,11 @@ export class Api {
     return this.#post(path, { ...tokenOrCode(code), mode: 'redeem', publicKey: pair.publicKey, proof });
   }
 
+  /** Asks for the link of the visit behind a message's page; it goes to the contact on file, and the answer tells nothing. */
+  requestLink(handle: string): Promise<void> {
+    return this.#post('/api/link-request', { handle });
+  }
+
   staff(): Promise<Staff> {
     return this.#send('GET', '/api/session');
   }

@@ -12,6 +12,7 @@ import { Announcer } from './announce';
 import { expose, rawAudio } from './debug';
 import { routeOf } from './route';
 import { Desk } from './screen/desk';
+import { GetLink } from './screen/get-link';
 import { Home } from './screen/home';
 import { Join } from './screen/join';
 import { Seat } from './screen/seat';
@@ -40,6 +41,8 @@ function App() {
   switch (route.screen) {
     case 'join':
       return <Join key={route.code} code={route.code} local={local} onSeated={() => go('/visit', true)} />;
+    case 'get-link':
+      return <GetLink key={route.handle} handle={route.handle} />;
     case 'seat':
       return <Seat local={local} />;
     case 'desk':

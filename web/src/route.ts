@@ -3,6 +3,7 @@
 export type Route =
   | { screen: 'home' }
   | { screen: 'join'; code: string }
+  | { screen: 'get-link'; handle: string }
   | { screen: 'desk' }
   | { screen: 'seat' }
   | { screen: 'visit'; visitId: string };
@@ -16,6 +17,8 @@ export function routeOf(path: string, search: string): Route {
       return { screen: 'join', code: join[1] };
     }
   }
+  const page = /^\/m\/([1-9A-HJ-NP-Za-km-z]{11})\/?$/.exec(path);
+  if (page?.[1]) return { screen: 'get-link', handle: page[1] };
   if (/^\/desk\/?$/.test(path)) return { screen: 'desk' };
   if (/^\/visit\/?$/.test(path)) {
     const visitId = new URLSearchParams(search).get('id');

@@ -140,6 +140,8 @@ describe('routeOf', () => {
   it('knows every address, and leads the rest home', () => {
     expect(routeOf('/j/AbC123', '')).toEqual({ screen: 'join', code: 'AbC123' });
     expect(routeOf('/j/%zz', '')).toEqual({ screen: 'join', code: '%zz' });
+    expect(routeOf('/m/AbCdEfGhJkL', '')).toEqual({ screen: 'get-link', handle: 'AbCdEfGhJkL' });
+    expect(routeOf('/m/short', '')).toEqual({ screen: 'home' });
     expect(routeOf('/visit', '?id=7')).toEqual({ screen: 'visit', visitId: '7' });
     expect(routeOf('/visit', '?debug=1')).toEqual({ screen: 'seat' });
     expect(routeOf('/desk', '')).toEqual({ screen: 'desk' });

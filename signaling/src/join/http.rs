@@ -30,6 +30,7 @@ use crate::join::claim::{self, Claimed};
 use crate::join::context::Context;
 use crate::join::redeem::{self, Credential, Invitation, Refused};
 use crate::join::{self, DEFAULT_TTL_MINUTES, Minted, RedeemError, TTL_MINUTES, store};
+use crate::notice;
 use crate::participant::{self, Role, short_name};
 use crate::problem::{Code, Problem};
 use crate::visit;
@@ -62,7 +63,7 @@ impl LinkRole {
     }
 }
 
-/// `Link` of the protocol. Shown once, never logged, never stored.
+/// `Link` of the protocol. Shown once and never logged; its code is kept, sealed, only where a message may have to carry it.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct LinkView {
@@ -119,6 +120,7 @@ pub async fn links(
                 );
             }
             events.push(Draft::new(EventType::TokenIssued).visit(id).subject("token", minted.id.as_uuid()));
+            notice::store::keep_code(tx, &app.keys, visit.org, &minted).await?;
             links.insert(*role, minted);
         }
         Ok::<_, Error>((links, events))

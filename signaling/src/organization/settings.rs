@@ -30,6 +30,12 @@ pub struct Settings {
     pub early_join_link_min: i32,
     /// Minutes that a visit lasts at most, from its begin. 60 to 1440.
     pub longest_visit_min: i32,
+    /// The practice's name or its clinicians' say too much of a patient: messages name neither.
+    pub is_sensitive: bool,
+    /// What messages call the practice instead of its name; empty: its name. At most 60 characters.
+    pub notice_alias: String,
+    /// Messages name the clinician by the first name.
+    pub notice_clinician_name: bool,
 }
 
 impl Settings {
@@ -94,6 +100,11 @@ impl Settings {
                 return Err(Code::Invalid.with(format!("{name} must be {least} to {most}")).into());
             }
         }
+        if self.notice_alias.chars().count() > 60 || self.notice_alias.chars().any(char::is_control) {
+            return Err(Code::Invalid
+                .with("noticeAlias must have at most 60 characters, and no control characters")
+                .into());
+        }
         Ok(())
     }
 }
@@ -115,12 +126,15 @@ pub struct SettingsPatch {
     pub early_join_portal_min: Option<i32>,
     pub early_join_link_min: Option<i32>,
     pub longest_visit_min: Option<i32>,
+    pub is_sensitive: Option<bool>,
+    pub notice_alias: Option<String>,
+    pub notice_clinician_name: Option<bool>,
 }
 
 impl SettingsPatch {
     /// Changes `settings`, and gives the names of what is different now.
     pub fn apply(&self, settings: &mut Settings) -> Vec<&'static str> {
-        fn set<T: Copy + PartialEq>(names: &mut Vec<&'static str>, name: &'static str, to: Option<T>, field: &mut T) {
+        fn set<T: PartialEq>(names: &mut Vec<&'static str>, name: &'static str, to: Option<T>, field: &mut T) {
             if let Some(value) = to.filter(|value| value != field) {
                 *field = value;
                 names.push(name);
@@ -141,6 +155,9 @@ impl SettingsPatch {
         set(&mut names, "earlyJoinPortalMin", self.early_join_portal_min, &mut s.early_join_portal_min);
         set(&mut names, "earlyJoinLinkMin", self.early_join_link_min, &mut s.early_join_link_min);
         set(&mut names, "longestVisitMin", self.longest_visit_min, &mut s.longest_visit_min);
+        set(&mut names, "isSensitive", self.is_sensitive, &mut s.is_sensitive);
+        set(&mut names, "noticeAlias", self.notice_alias.clone(), &mut s.notice_alias);
+        set(&mut names, "noticeClinicianName", self.notice_clinician_name, &mut s.notice_clinician_name);
         names
     }
 }
@@ -152,9 +169,10 @@ impl SettingsPatch {
 pub async fn get(tx: &mut Tx, org: OrgId) -> Result<Settings> {
     sqlx::query_as!(
         Settings,
-        "SELECT auto_admit_on_clinician_join, no_show_grace_min, reopen_window_min, empty_grace_min, waiting_limit_min,
-             early_join_portal_min, early_join_link_min, longest_visit_min
-         FROM organization WHERE org_id = $1",
+        r#"SELECT auto_admit_on_clinician_join, no_show_grace_min, reopen_window_min, empty_grace_min, waiting_limit_min,
+             early_join_portal_min, early_join_link_min, longest_visit_min, is_sensitive,
+             coalesce(notice_alias, '') AS "notice_alias!", notice_clinician_name
+         FROM organization WHERE org_id = $1"#,
         org.as_uuid()
     )
     .fetch_optional(tx)
@@ -181,7 +199,7 @@ pub(super) async fn put(tx: &mut Tx, org: OrgId, settings: &Settings) -> Result<
     sqlx::query!(
         "UPDATE organization SET auto_admit_on_clinician_join = $2, no_show_grace_min = $3, reopen_window_min = $4,
              empty_grace_min = $5, waiting_limit_min = $6, early_join_portal_min = $7, early_join_link_min = $8,
-             longest_visit_min = $9
+             longest_visit_min = $9, is_sensitive = $10, notice_alias = nullif($11, ''), notice_clinician_name = $12
          WHERE org_id = $1",
         org.as_uuid(),
         settings.auto_admit_on_clinician_join,
@@ -192,6 +210,9 @@ pub(super) async fn put(tx: &mut Tx, org: OrgId, settings: &Settings) -> Result<
         settings.early_join_portal_min,
         settings.early_join_link_min,
         settings.longest_visit_min,
+        settings.is_sensitive,
+        settings.notice_alias,
+        settings.notice_clinician_name,
     )
     .execute(tx)
     .await?;

@@ -21,6 +21,7 @@ use crate::clock::Timestamp;
 use crate::db;
 use crate::error::{Error, Result};
 use crate::ids::VisitId;
+use crate::notice::{self, http::ContactsBody};
 use crate::problem::Code;
 use crate::visit::command::{self, VisitPatch};
 use crate::visit::issue::{self, NewIssue};
@@ -47,6 +48,7 @@ pub struct CreateBody {
     patient_name: Option<Redacted<String>>,
     clinician_name: Option<Redacted<String>>,
     recording_policy: Option<RecordingPolicy>,
+    contacts: Option<ContactsBody>,
 }
 
 impl CreateBody {
@@ -80,7 +82,13 @@ impl CreateBody {
 /// # Errors
 /// `FORBIDDEN`, `INVALID`, `DOUBLE_BOOKED`, `APPOINTMENT_TAKEN`.
 pub async fn create(State(app): State<App>, Caller(actor): Caller, Body(body): Body<CreateBody>) -> Result<Response> {
+    let mut body = body;
+    // Refused before anything is written.
+    let contacts = body.contacts.take().map(ContactsBody::into_contacts).transpose()?;
     let created = command::create(&app, &actor, body.into_visit(&actor)).await?;
+    if let Some(contacts) = contacts.filter(|contacts| !contacts.is_empty()) {
+        notice::command::put_contacts(&app, &actor, created.visit.id, &contacts).await?;
+    }
     let status = if created.is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, NO_STORE, Json(show(&app, &actor, created.visit).await?)).into_response())
 }

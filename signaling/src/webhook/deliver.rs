@@ -120,6 +120,48 @@ impl Client {
         exchange(stream, request).await
     }
 
+    /// Fetches what an `https` address answers with 200, `most` bytes of it at most.
+    ///
+    /// # Errors
+    /// [`Failure`]; `Protocol` for any other answer, and for a longer one.
+    pub(crate) async fn get(&self, place: &Place, most: usize) -> Result<Vec<u8>, Failure> {
+        if !place.is_https {
+            return Err(Failure::Plain);
+        }
+        let fetched = timeout(SEND_WITHIN, async {
+            let stream = self.connect(place).await?;
+            let config = self.tls.get_or_init(read_roots).await;
+            let name = ServerName::try_from(place.host.clone()).map_err(|_| Failure::Tls)?;
+            let stream =
+                TlsConnector::from(Arc::clone(config)).connect(name, stream).await.map_err(|_| Failure::Tls)?;
+            let request = Request::get(&place.path)
+                .header(header::HOST, &place.authority)
+                .header(header::USER_AGENT, "anteroom-webhook/1")
+                .header(header::CONNECTION, "close")
+                .body(Body::empty())
+                .map_err(|_| Failure::Protocol)?;
+            let (mut sender, connection) =
+                http1::handshake(TokioIo::new(stream)).await.map_err(|_| Failure::Protocol)?;
+            let read = async {
+                let response = sender.send_request(request).await.map_err(|_| Failure::Protocol)?;
+                if response.status() != StatusCode::OK {
+                    return Err(Failure::Protocol);
+                }
+                let body = axum::body::to_bytes(Body::new(response.into_body()), most).await;
+                body.map(|bytes| bytes.to_vec()).map_err(|_| Failure::Protocol)
+            };
+            let mut connection = pin!(connection);
+            let mut read = pin!(read);
+            tokio::select! {
+                biased;
+                body = &mut read => body,
+                // The last bytes may be here already when the other side closes.
+                _ = &mut connection => read.await,
+            }
+        });
+        Box::pin(fetched).await.map_err(|_| Failure::Slow)?
+    }
+
     async fn connect(&self, place: &Place) -> Result<TcpStream, Failure> {
         let found = tokio::net::lookup_host((place.host.as_str(), place.port)).await;
         let addresses: Vec<SocketAddr> = found.map_err(|_| Failure::Unresolved)?.collect();

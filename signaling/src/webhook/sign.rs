@@ -40,6 +40,18 @@ impl Secret {
         Redacted::new(format!("{PREFIX}{}", STANDARD.encode(self.0.reveal())))
     }
 
+    /// Whether one of the signatures in a `webhook-signature` header is that of this secret, in a time that says nothing about where
+    /// they differ. How old `at` may be is the caller's business.
+    #[must_use]
+    pub fn is_signed(&self, id: &str, at: Timestamp, body: &str, header: &str) -> bool {
+        header.split(' ').take(8).filter_map(|one| one.strip_prefix("v1,")).any(|one| {
+            let mut mac = Hmac::<Sha256>::new_from_slice(self.0.reveal()).expect("HMAC takes any key length");
+            mac.update(format!("{id}.{}.", at.unix_timestamp()).as_bytes());
+            mac.update(body.as_bytes());
+            STANDARD.decode(one).is_ok_and(|tag| mac.verify_slice(&tag).is_ok())
+        })
+    }
+
     /// The header `webhook-signature` of one attempt at `now`.
     #[must_use]
     pub fn sign(&self, id: &str, now: Timestamp, body: &str) -> String {

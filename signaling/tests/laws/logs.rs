@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::http::{Request, header};
 use serde_json::json;
 use signaling::auth::StaffRole;
+use signaling::config::Profile;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::support::{By, House};
@@ -74,10 +75,24 @@ async fn no_name_token_code_or_address_is_logged() {
         .body(Body::empty())
         .unwrap();
     house.send(request).await;
+    // Numbers, addresses, and the words of messages: on file, sent, refused.
+    let talking = House::open_as(Profile::Development).await;
+    let told = talking.visit().await;
+    let contacts = json!({"patient": {"phone": "+15557654321", "email": "canary.mail@example.com", "smsConsent": true,
+        "emailConsent": true, "timeConsent": true}});
+    crate::notices::put_contacts(&talking, &told, contacts).await;
+    signaling::notice::chore::turn(&talking.app).await;
+    assert_eq!(talking.app.carriers.outbox.messages().len(), 2);
+    let desk = talking.bearer("front-desk", StaffRole::Scheduler);
+    let bad = json!({"patient": {"phone": "canary-phone"}});
+    talking.ask("PUT", &format!("/api/visits/{told}/contacts"), &desk, Some(bad)).await;
+    talking.post("/webhooks/standard", &By::Nobody, json!({"from": "+15557654321", "text": "canary"})).await;
     let log = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
     assert!(log.contains("a join link was redeemed"), "the log was listened to");
     let secret = session.split_once('=').unwrap().1;
-    for canary in ["canary", "Canary", code, jwt, bearer, secret, "198.51.100.77", "Our practice", "555 0100"] {
+    for canary in
+        ["canary", "Canary", code, jwt, bearer, secret, "198.51.100.77", "Our practice", "555 0100", "5557654321"]
+    {
         if let Some(line) = log.lines().find(|line| line.contains(canary)) {
             panic!("{canary} in: {line}");
         }

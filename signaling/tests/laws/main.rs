@@ -4,10 +4,13 @@
 mod anchors;
 mod audit;
 mod audit_queries;
+mod carriers;
 mod claims;
 mod commands;
+mod contract;
 mod links;
 mod logs;
+mod notices;
 mod problems;
 mod routes;
 mod settings;

@@ -17,6 +17,7 @@ use signaling::clock::{Clock, Timestamp};
 use signaling::config::{Demo, DemoUser, Profile, SignalingConfig};
 use signaling::db::Db;
 use signaling::ids::OrgId;
+use signaling::notice::config::NoticeConfig;
 use signaling::organization::{self, Organization};
 use test_postgres::TestDatabase;
 use time::format_description::well_known::Rfc3339;
@@ -79,19 +80,30 @@ impl House {
     }
 
     pub(crate) async fn open_as(profile: Profile) -> Self {
+        Self::open_with(profile, |_| ()).await
+    }
+
+    /// In development messages go to the outbox; `change` may want something else.
+    pub(crate) async fn open_with(profile: Profile, change: impl FnOnce(&mut SignalingConfig)) -> Self {
         let database = TestDatabase::fresh().await;
         let (ours, theirs) = (OrgId::random(), OrgId::random());
         let demo = Demo {
             org: ours,
             users: vec![DemoUser { sub: "demo".to_owned(), role: StaffRole::Clinician, name: "Dr. Demo".to_owned() }],
         };
-        let config = SignalingConfig {
+        let notices = match profile {
+            Profile::Development => NoticeConfig::outbox(),
+            Profile::Production => NoticeConfig::default(),
+        };
+        let mut config = SignalingConfig {
             profile,
+            notices,
             database_url: Redacted::new(database.app_url.clone()),
             database_connections: 12,
             demo: (profile == Profile::Development).then_some(demo),
             ..SignalingConfig::default()
         };
+        change(&mut config);
         let clock = Clock::by_hand(START);
         let db = Db::connect(&config, clock.clone()).await.unwrap();
         for (id, name) in [(ours, "Our practice"), (theirs, "Their practice")] {

@@ -28,6 +28,11 @@ const TABLES: &[&str] = &[
     "chime_meeting",
     "chime_attendee",
     "technical_issue",
+    "contact",
+    "notice",
+    "notice_link",
+    "notice_opt_out",
+    "notice_event",
 ];
 
 /// Every route with an id in it, as a stranger with the best role there is would ask.
@@ -38,6 +43,10 @@ async fn a_foreign_id_is_404_on_every_route() {
     let routes: &[(&str, String, Option<Value>)] = &[
         ("GET", format!("/api/visits/{visit}"), None),
         ("POST", format!("/api/visits/{visit}/links"), Some(json!({"roles": ["patient"]}))),
+        ("PUT", format!("/api/visits/{visit}/contacts"), Some(json!({"patient": {"email": "a@example.com"}}))),
+        ("GET", format!("/api/visits/{visit}/contacts"), None),
+        ("POST", format!("/api/visits/{visit}/notify"), Some(json!({}))),
+        ("GET", format!("/api/visits/{visit}/notices"), None),
         ("POST", format!("/api/visits/{visit}/end"), Some(json!({}))),
         ("POST", format!("/api/visits/{visit}/recording/start"), Some(json!({}))),
         ("POST", format!("/api/visits/{visit}/recording/stop"), Some(json!({}))),
