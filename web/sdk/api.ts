@@ -103,6 +103,20 @@ export interface NewVisit {
   recordingPolicy?: 'NEVER' | 'OPT_IN';
 }
 
+/** A text that the practice asks a patient to sign before the visit. */
+export interface DueConsent {
+  type: string;
+  stateCode: string | null;
+  text: { body: string; version: number; locale: string } | null;
+}
+
+/** What a patient still has to do before they can be let in. */
+export interface Requirements {
+  isComplete: boolean;
+  isLocationDue: boolean;
+  consents: DueConsent[];
+}
+
 /** How long a request may take before we say that the server is not reachable. */
 const TIMEOUT_MS = 15_000;
 
@@ -183,6 +197,29 @@ export class Api {
   /** Any participant may stop the recording of their own visit. */
   stopRecording(visitId: string): Promise<unknown> {
     return this.#post(`/api/visits/${encodeURIComponent(visitId)}/recording/stop`, {});
+  }
+
+  /** What the patient of the visit still has to do before they can be let in. */
+  requirements(visitId: string): Promise<Requirements> {
+    return this.#send('GET', `/api/v1/telehealth/sessions/${encodeURIComponent(visitId)}/requirements`);
+  }
+
+  /** Says where the patient is. */
+  attestLocation(visitId: string, place: { stateCode: string; kind: string; address?: string }): Promise<unknown> {
+    return this.#post(`/api/v1/telehealth/sessions/${encodeURIComponent(visitId)}/location`, place);
+  }
+
+  /** The patient's own answer to one text; yes says that its points were understood. */
+  answerConsent(due: DueConsent, given: boolean): Promise<unknown> {
+    return this.#post('/api/v1/telehealth/consent', {
+      consentType: due.type,
+      consentGiven: given,
+      ...(due.stateCode === null ? {} : { stateCode: due.stateCode }),
+      ...(due.text === null ? {} : { consentVersion: due.text.version, locale: due.text.locale }),
+      patientRightsAcknowledged: given,
+      emergencyProtocolsUnderstood: given,
+      privacyRisksAcknowledged: given,
+    });
   }
 
   async recordings(visitId: string): Promise<RecordingView[]> {

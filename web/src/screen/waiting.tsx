@@ -2,6 +2,7 @@
 
 import type { Visit, VisitState } from '../../sdk';
 import { useLocal, useTick } from '../hook';
+import { BeforeVisit } from '../part/before-visit';
 import { CameraToggle, MicrophoneToggle } from '../part/control';
 import { Page } from '../part/page';
 import { StreamVideo } from '../part/video';
@@ -25,6 +26,7 @@ export function Waiting({ visit, state, onCheck }: { visit: Visit; state: VisitS
         )}
         {state.waiting && <li data-testid="position">{placeWords(state.waiting.position)}</li>}
       </ul>
+      {state.info && <BeforeVisit visitId={state.info.visitId} />}
       {local.cameraOn && (
         <div class="preview">
           <StreamVideo stream={local.stream} muted mirrored testid="self-view" label="Your own video" />
