@@ -76,6 +76,22 @@ pub enum Permission {
     ManageOrganization,
     /// Read, export and verify the audit.
     ReadAudit,
+    /// See consents.
+    ReadConsent,
+    /// Sign, decline or revoke a consent: one's own, or as staff what somebody said or signed on paper.
+    GiveConsent,
+    /// See clinicians' licences.
+    ReadLicences,
+    /// Change them.
+    WriteLicences,
+    /// Say where somebody is.
+    AttestLocation,
+    /// See the emergency contact and address.
+    ReadEmergency,
+    /// Set place of service and modifiers.
+    SetBilling,
+    /// Read the table of recording rules by state.
+    ReadRules,
 }
 
 impl Permission {
@@ -93,6 +109,14 @@ impl Permission {
         Self::ReadQuality,
         Self::ManageOrganization,
         Self::ReadAudit,
+        Self::ReadConsent,
+        Self::GiveConsent,
+        Self::ReadLicences,
+        Self::WriteLicences,
+        Self::AttestLocation,
+        Self::ReadEmergency,
+        Self::SetBilling,
+        Self::ReadRules,
     ];
 }
 
@@ -101,11 +125,27 @@ impl Permission {
 pub const fn staff_may(role: StaffRole, permission: Permission) -> bool {
     use Permission as P;
     match role {
-        StaffRole::Clinician => !matches!(permission, P::ManageOrganization | P::ReadAudit),
-        StaffRole::Scheduler => matches!(permission, P::CreateVisit | P::ListVisits | P::ReadVisit | P::IssueLinks),
-        StaffRole::Admin => !matches!(permission, P::HostVisit | P::StartRecording | P::StopRecording),
-        StaffRole::Auditor => matches!(permission, P::ReadAudit),
-        StaffRole::Patient => false,
+        StaffRole::Clinician => !matches!(permission, P::ManageOrganization | P::ReadAudit | P::WriteLicences),
+        StaffRole::Scheduler => matches!(
+            permission,
+            P::CreateVisit
+                | P::ListVisits
+                | P::ReadVisit
+                | P::IssueLinks
+                | P::ReadConsent
+                | P::GiveConsent
+                | P::ReadLicences
+                | P::ReadRules
+        ),
+        StaffRole::Admin => !matches!(
+            permission,
+            P::HostVisit | P::StartRecording | P::StopRecording | P::AttestLocation | P::ReadEmergency
+        ),
+        StaffRole::Auditor => matches!(permission, P::ReadAudit | P::ReadRules),
+        // Their own alone, which each of these asks.
+        StaffRole::Patient => {
+            matches!(permission, P::ReadConsent | P::GiveConsent | P::AttestLocation | P::ReadRules)
+        }
     }
 }
 
@@ -115,13 +155,26 @@ pub const fn session_may(role: Role, permission: Permission) -> bool {
     use Permission as P;
     match role {
         Role::Clinician => {
-            matches!(permission, P::ReadVisit | P::EndVisit | P::HostVisit | P::StartRecording | P::StopRecording)
+            matches!(
+                permission,
+                P::ReadVisit
+                    | P::EndVisit
+                    | P::HostVisit
+                    | P::StartRecording
+                    | P::StopRecording
+                    | P::ReadConsent
+                    | P::GiveConsent
+                    | P::AttestLocation
+                    | P::ReadEmergency
+                    | P::ReadRules
+            )
         }
         // Whoever is in a visit can stop its recording.
-        Role::Patient | Role::Guest | Role::Interpreter | Role::Caregiver | Role::Supervisor => {
-            matches!(permission, P::ReadVisit | P::StopRecording)
-        }
-        Role::Observer => matches!(permission, P::ReadVisit),
+        Role::Patient | Role::Guest | Role::Interpreter | Role::Caregiver | Role::Supervisor => matches!(
+            permission,
+            P::ReadVisit | P::StopRecording | P::ReadConsent | P::GiveConsent | P::AttestLocation | P::ReadRules
+        ),
+        Role::Observer => matches!(permission, P::ReadVisit | P::ReadRules),
     }
 }
 
@@ -301,6 +354,14 @@ mod tests {
             (P::ReadQuality, [true, false, false, true, false]),
             (P::ManageOrganization, [false, false, false, true, false]),
             (P::ReadAudit, [false, false, false, true, true]),
+            (P::ReadConsent, [true, true, true, true, false]),
+            (P::GiveConsent, [true, true, true, true, false]),
+            (P::ReadLicences, [true, false, true, true, false]),
+            (P::WriteLicences, [false, false, false, true, false]),
+            (P::AttestLocation, [true, true, false, false, false]),
+            (P::ReadEmergency, [true, false, false, false, false]),
+            (P::SetBilling, [true, false, false, true, false]),
+            (P::ReadRules, [true, true, true, true, true]),
         ];
         assert_eq!(rows.len(), Permission::ALL.len());
         for (permission, expected) in rows {
@@ -308,9 +369,13 @@ mod tests {
             assert_eq!(actual, expected, "{permission:?}");
         }
         for permission in Permission::ALL {
-            let patient = matches!(permission, P::ReadVisit | P::StopRecording);
+            let patient = matches!(
+                permission,
+                P::ReadVisit | P::StopRecording | P::ReadConsent | P::GiveConsent | P::AttestLocation | P::ReadRules
+            );
             assert_eq!(session_may(Role::Patient, *permission), patient, "{permission:?}");
-            assert_eq!(session_may(Role::Observer, *permission), *permission == P::ReadVisit, "{permission:?}");
+            let observer = matches!(permission, P::ReadVisit | P::ReadRules);
+            assert_eq!(session_may(Role::Observer, *permission), observer, "{permission:?}");
         }
     }
 }

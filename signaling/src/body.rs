@@ -112,3 +112,18 @@ impl<T: From<Uuid>> FromRequestParts<App> for Id<T> {
         }
     }
 }
+
+/// The one id in a path that another system made: 1 to 200 bytes of text without control characters. What is none names nothing: 404.
+#[derive(Clone, Debug)]
+pub struct ExternalId(pub String);
+
+impl FromRequestParts<App> for ExternalId {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut axum::http::request::Parts, app: &App) -> Result<Self, Error> {
+        match Path::<String>::from_request_parts(parts, app).await {
+            Ok(Path(id)) if (1..=200).contains(&id.len()) && !id.chars().any(char::is_control) => Ok(Self(id)),
+            _ => Err(Code::NotFound.into()),
+        }
+    }
+}

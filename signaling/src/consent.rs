@@ -1,15 +1,28 @@
 //! Consent: who agreed to which version of which text. Answers follow each other and are never changed; the newest counts.
 
+pub mod acks;
+pub mod chore;
+pub mod command;
+pub mod engine;
+pub mod gate;
+pub mod http;
+pub mod ledger;
+mod reach;
+pub mod record;
+pub mod rulebook;
 pub mod rules;
 pub mod store;
+pub mod text_store;
+pub mod texts;
 mod words;
 
-pub use words::{ConsentStatus, Decision};
+pub use record::{ConsentView, Subject};
+pub use words::{ConsentStatus, ConsentType, Decision, Method, Purpose, Relation, RevokeReason, TypeName};
 
 use crate::clock::Timestamp;
 use crate::ids::{ConsentId, ParticipantId};
 
-/// A version of the recording consent.
+/// A version of a text that people sign.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsentText {
     /// Its row.
@@ -41,4 +54,6 @@ pub struct Answer {
     pub decided_at: Timestamp,
     /// Holds until then, if limited.
     pub expires_at: Option<Timestamp>,
+    /// Given from this place in this visit; otherwise it is the patient's, for all their visits or said in another one.
+    pub is_own: bool,
 }

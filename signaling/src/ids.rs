@@ -23,3 +23,17 @@ id!(
     /// A report of a technical problem.
     IssueId, "issue"
 );
+
+impl schemars::JsonSchema for ConsentId {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "ConsentId".into()
+    }
+
+    fn json_schema(_: &mut schemars::generate::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string", "format": "uuid"})
+    }
+}

@@ -8,6 +8,7 @@ pub mod address;
 pub mod app;
 pub mod audit;
 pub mod auth;
+pub mod billing;
 pub mod body;
 pub mod chime;
 pub mod clock;
@@ -20,8 +21,10 @@ pub mod health;
 pub mod ice;
 pub mod ids;
 pub mod join;
+pub mod licence;
 pub mod limit;
 pub mod live;
+pub mod location;
 pub mod metrics;
 pub mod notice;
 pub mod organization;
@@ -35,6 +38,8 @@ pub mod router;
 pub mod schema;
 pub mod server;
 pub mod sign_in;
+pub mod state;
+pub mod superset;
 pub mod telemetry;
 pub mod visit;
 pub mod waiting_room;
@@ -154,6 +159,7 @@ async fn serve(
     let notices = tokio::spawn(notice::chore::run(app.clone()));
     let pipelines = tokio::spawn(chime::pipelines::chore::run(app.clone()));
     let anchors = tokio::spawn(audit::anchoring::run(app.clone()));
+    let consents = tokio::spawn(consent::chore::run(app.clone()));
     let gate = server::Gate::new(&app.config);
     let server = server::serve(listener, router::router(app.clone()), &gate, stop.clone());
     tracing::info!(%address, "signaling listens");
@@ -167,7 +173,7 @@ async fn serve(
         () = server => tracing::info!("signaling drained and stopped"),
         () = drained => tracing::warn!("signaling stopped with requests still under way"),
     }
-    for task in [pump, jobs, samples, meetings, drainer, happenings, webhooks, notices, pipelines, anchors] {
+    for task in [pump, jobs, samples, meetings, drainer, happenings, webhooks, notices, pipelines, anchors, consents] {
         if let Err(error) = task.await {
             tracing::error!(%error, "a task of signaling failed");
         }

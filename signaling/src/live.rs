@@ -24,6 +24,7 @@ use wire::{OrderId, ParticipantId, RecordingId, RoomId, VisitId};
 
 use crate::auth::Actor;
 use crate::clock::{Clock, Timestamp};
+use crate::consent::ConsentStatus;
 use crate::live::attended::Attended;
 use crate::live::face::Ask;
 use crate::live::room::{Joining, Outside, RoomState, StopReason};
@@ -51,6 +52,8 @@ pub(crate) enum Request {
     Revoked(ParticipantId),
     Rights(ParticipantId, Rights),
     Superseded(ParticipantId),
+    /// Somebody's stored answer to recording is another one now.
+    Consent(ParticipantId, ConsentStatus, oneshot::Sender<()>),
     /// The process stops at this time; the visit may go on until then.
     Draining(Timestamp),
     /// The process stops.
@@ -112,6 +115,16 @@ impl RoomHandle {
     pub async fn revoke(&self, participant: ParticipantId) {
         // A Room that ended has nobody left to tell.
         let _ = self.send(Request::Revoked(participant)).await;
+    }
+
+    /// Says where a Participant stands towards recording now, after it was stored. Comes back when the Room has acted: a capture that may
+    /// not go on has ended then.
+    pub async fn note_consent(&self, participant: ParticipantId, standing: ConsentStatus) {
+        let (done, noted) = oneshot::channel();
+        if self.send(Request::Consent(participant, standing, done)).await.is_ok() {
+            // An error means that the Room ended, and its capture with it.
+            drop(noted.await);
+        }
     }
 
     /// Says what a Participant of a translated face may send and be sent from now on. Whoever is not here hears it when they come.
@@ -290,6 +303,10 @@ async fn handle<O: Outside>(state: &mut RoomState<O>, now: Moment, request: Requ
         Request::Revoked(participant) => Box::pin(state.handle_revoked(now, participant)).await,
         Request::Rights(participant, rights) => Box::pin(state.handle_rights(now, participant, rights)).await,
         Request::Superseded(participant) => state.handle_superseded(now, participant),
+        Request::Consent(participant, standing, reply) => {
+            Box::pin(state.handle_consent(now, participant, standing)).await;
+            let _ = reply.send(());
+        }
         Request::Draining(deadline) => Box::pin(state.handle_draining(now, deadline)).await,
         Request::Drain => Box::pin(state.handle_drain(now)).await,
         Request::StartRecording(actor, reply) => drop(reply.send(Box::pin(state.handle_start(now, actor)).await)),

@@ -3,11 +3,9 @@
 pub mod http;
 pub mod settings;
 
-use sha2::{Digest, Sha256};
-use sqlx::types::Uuid;
-
 use crate::audit::{Draft, EventType, Fact};
 use crate::auth::Actor;
+use crate::consent::text_store;
 use crate::db::{self, Db, Tx};
 use crate::error::{Error, Result};
 use crate::ids::OrgId;
@@ -41,7 +39,7 @@ pub struct Organization {
     pub phone: String,
 }
 
-/// Makes a practice and version 1 of its recording consent, unless it is there already.
+/// Makes a practice and version 1 of the texts that its patients sign, unless it is there already.
 ///
 /// # Errors
 /// The database's own failures, such as a name that is too long.
@@ -60,17 +58,11 @@ pub async fn create(db: &Db, new: &Organization) -> Result<()> {
         )
         .execute(&mut *tx)
         .await?;
-        let sha256 = Sha256::digest(RECORDING_CONSENT_V1);
-        sqlx::query!(
-            "INSERT INTO consent_text (text_id, org_id, type, version, body, sha256) VALUES ($1, $2, 'RECORDING', 1, $3, $4)",
-            Uuid::new_v4(),
-            new.id.as_uuid(),
-            RECORDING_CONSENT_V1,
-            sha256.as_slice()
-        )
-        .execute(&mut *tx)
-        .await?;
-        let event = Draft::new(EventType::ConfigChanged).because("ORGANIZATION_CREATED").fact("consentVersion", Fact::Number(1));
+        // One event says that all of it was made.
+        text_store::ship(tx, new.id).await?;
+        let event = Draft::new(EventType::ConfigChanged)
+            .because("ORGANIZATION_CREATED")
+            .fact("consentVersion", Fact::Number(1));
         Ok::<_, Error>(((), vec![event.subject("organization", new.id.as_uuid())]))
     })
     .await

@@ -112,6 +112,18 @@ codes! {
     NoContact = "NO_CONTACT", UNPROCESSABLE_ENTITY, "There is no number or address on file that may be used.";
     /// Recording without everyone's consent.
     ConsentRequired = "CONSENT_REQUIRED", UNPROCESSABLE_ENTITY, "Not everyone present has agreed to be recorded.";
+    /// A consent is over, declined, taken back or followed by another one.
+    ConsentFinal = "CONSENT_FINAL", CONFLICT, "This consent cannot change any more. Make a new one.";
+    /// A signature to another version of a text than the one in force.
+    VersionOutdated = "VERSION_OUTDATED", CONFLICT, "The text has changed. Please read the new one.";
+    /// A signature without what its text asks to have understood.
+    AckMissing = "ACK_MISSING", UNPROCESSABLE_ENTITY, "Please confirm that you have read and understood each point.";
+    /// A minor's own signature.
+    GuardianRequired = "GUARDIAN_REQUIRED", UNPROCESSABLE_ENTITY, "A parent or guardian has to sign, with their name.";
+    /// The patient has not said where they are.
+    LocationRequired = "LOCATION_REQUIRED", UNPROCESSABLE_ENTITY, "The patient has not said yet where they are.";
+    /// The clinician has no licence for where the patient is.
+    LicenceMissing = "LICENCE_MISSING", UNPROCESSABLE_ENTITY, "The clinician has no licence for the state where the patient is.";
     /// Another version of the text is in force.
     ConsentOutdated = "CONSENT_OUTDATED", UNPROCESSABLE_ENTITY, "The text has changed. Please read the new one.";
     /// Slow down.

@@ -1,5 +1,6 @@
 //! Recording: its lifecycle from the request to the sealed files, and the news that the recorder is done.
 
+pub mod command;
 pub mod http;
 pub mod playback;
 pub(crate) mod store;

@@ -12,13 +12,16 @@ use tower_http::timeout::TimeoutLayer;
 use crate::app::App;
 use crate::auth::{Permission as P, origin};
 use crate::body::MAX_BODY;
+use crate::consent::ConsentView;
 use crate::problem::{Code, Problem};
 use crate::recording::RecordingView;
-use crate::route::{Access, Endpoint, delete, get, mount, page, patch, post};
+use crate::route::{Access, Endpoint, delete, get, mount, page, patch, post, put};
 use crate::schema::Object;
+use crate::superset::Superset;
 use crate::visit::view::VisitView;
 use crate::{
-    audit, chime, health, join, notice, organization, pages, problem, quality, recording, sign_in, telemetry, visit, ws,
+    audit, billing, chime, consent, health, join, licence, location, notice, organization, pages, problem, quality,
+    recording, sign_in, telemetry, visit, ws,
 };
 
 /// How long an ordinary request may take. The WebSocket and playback have their own limits.
@@ -39,6 +42,8 @@ fn ordinary() -> Vec<Endpoint> {
         planning(),
         notice::route::endpoints(),
         recordings(),
+        consents(),
+        places(),
         signing_in(),
         operations(),
         auditing(),
@@ -142,7 +147,7 @@ fn recordings() -> Vec<Endpoint> {
     vec![
         post("/api/visits/{id}/recording/start", Access::Needs(P::StartRecording), recording::http::start)
             .says("Starts a recording, if everyone present has agreed")
-            .may_take::<recording::http::Empty>()
+            .may_take::<recording::http::StartBody>()
             .answers::<RecordingView>(202)
             .refuses(&[Code::ConsentRequired, Code::AlreadyRecording]),
         post("/api/visits/{id}/recording/stop", Access::Needs(P::StopRecording), recording::http::stop)
@@ -157,6 +162,98 @@ fn recordings() -> Vec<Endpoint> {
             .says("A URL for one file and one person")
             .takes::<recording::http::PlaybackRequest>()
             .answers::<recording::http::PlaybackGrant>(200),
+    ]
+}
+
+/// Consents, their texts, and what the law says about recordings.
+fn consents() -> Vec<Endpoint> {
+    let refused = [Code::AckMissing, Code::VersionOutdated, Code::GuardianRequired];
+    // One place in the path for two kinds of id, as other systems have it: whose to read, which one to change.
+    vec![
+        get("/api/v1/telehealth/consent/{id}", Access::Needs(P::ReadConsent), consent::http::list)
+            .says("A patient's consents, and the newest of each type")
+            .query::<consent::http::ListQuery>()
+            .answers::<Superset<consent::http::ConsentList>>(200),
+        post("/api/v1/telehealth/consent", Access::Needs(P::GiveConsent), consent::http::submit)
+            .says("Signs or declines a consent, or asks a patient for it")
+            .takes::<consent::http::SubmitBody>()
+            .answers::<Superset<ConsentView>>(201)
+            .refuses(&refused),
+        put("/api/v1/telehealth/consent/{id}", Access::Needs(P::GiveConsent), consent::http::update)
+            .says("Changes a consent by a new one that follows it")
+            .takes::<consent::http::UpdateBody>()
+            .answers::<Superset<ConsentView>>(200)
+            .refuses(&refused)
+            .refuses(&[Code::ConsentFinal]),
+        delete("/api/v1/telehealth/consent/{id}", Access::Needs(P::GiveConsent), consent::http::revoke)
+            .says("Takes a consent back; it stays on record")
+            .may_take::<consent::http::RevokeBody>()
+            .answers::<Superset<ConsentView>>(200)
+            .refuses(&[Code::ConsentFinal]),
+        get("/api/v1/telehealth/consent-texts", Access::Caller, consent::http::text)
+            .says("The text in force")
+            .query::<consent::http::TextQuery>()
+            .answers::<consent::http::TextView>(200),
+        post("/api/v1/telehealth/consent-texts", Access::Needs(P::ManageOrganization), consent::http::publish)
+            .says("Publishes the next version of a text, or a translation")
+            .takes::<consent::http::PublishBody>()
+            .answers::<consent::http::TextView>(201)
+            .refuses(&[Code::VersionOutdated]),
+        get("/api/v1/telehealth/admission-policy", Access::Needs(P::ReadConsent), consent::gate::http::get)
+            .says("What is asked of a patient before they are let in")
+            .answers::<consent::gate::http::PolicyBody>(200),
+        put("/api/v1/telehealth/admission-policy", Access::Needs(P::ManageOrganization), consent::gate::http::put)
+            .says("Sets what is asked of a patient before they are let in")
+            .takes::<consent::gate::http::PolicyBody>()
+            .answers::<consent::gate::http::PolicyBody>(200),
+        put("/api/v1/telehealth/patients/{id}/minor", Access::Needs(P::CreateVisit), consent::http::set_minor)
+            .says("Through which year a parent or guardian signs for a patient")
+            .takes::<consent::http::MinorBody>()
+            .answers_nothing(204),
+        get("/api/v1/telehealth/recording-rules/{state}", Access::Needs(P::ReadRules), consent::http::rule)
+            .says("What a state's law asks before a recording")
+            .answers::<consent::http::RuleView>(200),
+    ]
+}
+
+/// Where patients are, whom to call, and where clinicians may practise.
+fn places() -> Vec<Endpoint> {
+    vec![
+        post("/api/v1/telehealth/sessions/{id}/location", Access::Needs(P::AttestLocation), location::http::attest)
+            .says("Says where somebody of the visit is")
+            .takes::<location::http::LocationBody>()
+            .answers::<Superset<location::http::LocationView>>(201)
+            .refuses(&[Code::VisitFinal]),
+        get("/api/v1/telehealth/sessions/{id}/requirements", Access::Needs(P::ReadVisit), location::http::due)
+            .says("What the patient still has to do before they can be let in")
+            .query::<location::http::DueQuery>()
+            .answers::<location::http::DueView>(200),
+        get("/api/v1/telehealth/sessions/{id}/emergency", Access::Needs(P::ReadEmergency), location::http::emergency)
+            .says("Where to send help, and whom to call")
+            .answers::<location::http::EmergencyView>(200),
+        put(
+            "/api/v1/telehealth/sessions/{id}/emergency",
+            Access::Needs(P::AttestLocation),
+            location::http::set_contact,
+        )
+        .says("Says whom to call")
+        .takes::<location::Contact>()
+        .answers_nothing(204),
+        get("/api/v1/telehealth/clinicians/{id}/licences", Access::Needs(P::ReadLicences), licence::http::list)
+            .says("In which states a clinician may practise")
+            .answers::<licence::http::LicenceList>(200),
+        put("/api/v1/telehealth/clinicians/{id}/licences", Access::Needs(P::WriteLicences), licence::http::put)
+            .says("Sets a clinician's licences; what is not on the list is withdrawn")
+            .takes::<licence::http::PutBody>()
+            .answers::<licence::http::LicenceList>(200),
+        get("/api/v1/telehealth/sessions/{id}/billing", Access::Needs(P::SetBilling), billing::http::get)
+            .says("The codes of a visit, and what the table suggests")
+            .query::<billing::http::BillingQuery>()
+            .answers::<billing::http::BillingView>(200),
+        put("/api/v1/telehealth/sessions/{id}/billing", Access::Needs(P::SetBilling), billing::http::put)
+            .says("Confirms the codes of a visit")
+            .takes::<billing::http::BillingBody>()
+            .answers::<billing::http::SetView>(200),
     ]
 }
 

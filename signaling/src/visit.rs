@@ -4,6 +4,7 @@ pub mod command;
 pub mod http;
 pub mod issue;
 pub mod list;
+pub mod reference;
 pub mod store;
 #[cfg(test)]
 mod tests;

@@ -86,6 +86,7 @@ mod tests {
             status,
             decided_at: NOW,
             expires_at: None,
+            is_own: true,
         }
     }
 

@@ -4,35 +4,46 @@ use uuid::Uuid;
 
 use crate::audit::{Draft, EventType, Fact};
 use crate::clock::Timestamp;
-use crate::consent::{Answer, ConsentStatus, ConsentText, Decision, rules};
+use crate::consent::record::Subject;
+use crate::consent::{Answer, ConsentStatus, ConsentText, Decision, ledger, rules, text_store};
 use crate::db::Tx;
 use crate::error::{Error, Result};
 use crate::ids::{ConsentId, OrgId, ParticipantId, VisitId};
+use crate::participant::Role;
+use crate::problem::Code;
 
-/// The version of the recording consent that is in force.
+/// The version of the consent to clinical recording that is in force, in English where it can be had.
 ///
 /// # Errors
 /// When the organisation has none, which would be a defect; the database's own failures.
 pub async fn current_text(tx: &mut Tx, org: OrgId) -> Result<ConsentText> {
-    let row = sqlx::query!(
-        "SELECT text_id, version, locale, body, sha256 FROM consent_text
-         WHERE org_id = $1 AND type = 'RECORDING' ORDER BY version DESC LIMIT 1",
-        org.as_uuid()
-    )
-    .fetch_optional(tx)
-    .await?
-    .ok_or_else(|| Error::Inside("an organisation has no recording consent".to_owned()))?;
-    Ok(ConsentText { id: row.text_id, version: row.version, locale: row.locale, body: row.body, sha256: row.sha256 })
+    text_store::find_in_force(tx, org, Subject::CLINICAL_RECORDING, None)
+        .await?
+        .ok_or_else(|| Error::Inside("an organisation has no recording consent".to_owned()))
 }
 
-/// Each participant's newest answer, for everyone of a visit who ever gave one.
+/// Each participant's newest answer to clinical recording, for everyone of a visit who ever gave one. What a patient signed for all their
+/// visits counts beside what they said in this one; and a no of theirs counts wherever they said it.
 ///
 /// # Errors
 /// The database's own failures.
 pub async fn newest_of_visit(tx: &mut Tx, visit: VisitId) -> Result<Vec<Answer>> {
     let rows = sqlx::query!(
-        "SELECT DISTINCT ON (participant_id) consent_id, participant_id, version, text_sha256, status, decided_at, expires_at
-         FROM consent WHERE visit_id = $1 AND type = 'RECORDING' ORDER BY participant_id, seq DESC",
+        r#"SELECT DISTINCT ON (p.participant_id) p.participant_id, c.consent_id AS "consent_id!", c.version AS "version!",
+               c.text_sha256 AS "text_sha256!", c.status AS "status!", c.decided_at AS "decided_at!", c.expires_at AS "expires_at?",
+               (c.participant_id = p.participant_id) IS TRUE AS "is_own!"
+           FROM participant p CROSS JOIN LATERAL (
+               (SELECT * FROM consent own
+                WHERE own.participant_id = p.participant_id AND own.type = 'RECORDING' AND own.status <> 'PENDING'
+                  AND coalesce(own.recording_purpose, 'CLINICAL') = 'CLINICAL'
+                ORDER BY own.seq DESC LIMIT 1)
+               UNION ALL
+               (SELECT * FROM consent general
+                WHERE p.role = 'PATIENT' AND general.patient_id = p.identity_ref AND general.type = 'RECORDING'
+                  AND general.status <> 'PENDING' AND coalesce(general.recording_purpose, 'CLINICAL') = 'CLINICAL'
+                  AND (general.visit_id IS NULL OR general.status <> 'SIGNED')
+                ORDER BY general.seq DESC LIMIT 1)) c
+           WHERE p.visit_id = $1 ORDER BY p.participant_id, c.seq DESC"#,
         visit.as_uuid()
     )
     .fetch_all(tx)
@@ -44,27 +55,21 @@ pub async fn newest_of_visit(tx: &mut Tx, visit: VisitId) -> Result<Vec<Answer>>
                 participant: ParticipantId::from_uuid(row.participant_id),
                 version: row.version,
                 text_sha256: row.text_sha256,
-                status: parse_status(&row.status)?,
+                status: ConsentStatus::parse_stored(&row.status)
+                    .ok_or_else(|| Error::Inside("a consent's status is unknown".to_owned()))?,
                 decided_at: row.decided_at,
                 expires_at: row.expires_at,
+                is_own: row.is_own,
             })
         })
         .collect()
 }
 
-fn parse_status(text: &str) -> Result<ConsentStatus> {
-    match text {
-        "SIGNED" => Ok(ConsentStatus::Signed),
-        "DECLINED" => Ok(ConsentStatus::Declined),
-        "REVOKED" => Ok(ConsentStatus::Revoked),
-        _ => Err(Error::Inside("a consent's status is unknown".to_owned())),
-    }
-}
-
 /// Stores what a participant says to the version `answered`, behind their earlier answers. Returns it with its audit event.
 ///
 /// # Errors
-/// `CONSENT_OUTDATED` for a signature under another version than the one in force; the database's own failures.
+/// `CONSENT_OUTDATED` for a signature under another version than the one in force; `GUARDIAN_REQUIRED` for one of a minor, which a parent or
+/// guardian gives by the consent API; the database's own failures.
 pub async fn answer(
     tx: &mut Tx,
     org: OrgId,
@@ -74,9 +79,18 @@ pub async fn answer(
 ) -> Result<(Answer, Draft)> {
     let text = current_text(tx, org).await?;
     // Two answers of one person at once get an order: the row of the participant is theirs to wait at.
-    sqlx::query!("SELECT participant_id FROM participant WHERE participant_id = $1 FOR UPDATE", participant.as_uuid())
-        .fetch_one(&mut *tx)
-        .await?;
+    let person = sqlx::query!(
+        "SELECT role, identity_ref FROM participant WHERE participant_id = $1 FOR UPDATE",
+        participant.as_uuid()
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    let patient_id = (person.role == Role::Patient.as_str()).then_some(person.identity_ref);
+    if let (Some(patient), Decision::Sign) = (&patient_id, decision)
+        && ledger::majority_year(tx, patient).await?.is_some_and(|year| now.year() <= year)
+    {
+        return Err(Code::GuardianRequired.into());
+    }
     let newest = newest_of_visit(tx, visit).await?.into_iter().find(|answer| answer.participant == participant);
     let status = rules::outcome(decision, answered, text.version, newest.as_ref())?;
     let answer = Answer {
@@ -87,11 +101,13 @@ pub async fn answer(
         status,
         decided_at: now,
         expires_at: None,
+        is_own: true,
     };
-    let supersedes: Option<Uuid> = newest.map(|answer| answer.id.as_uuid());
+    let supersedes: Option<Uuid> = newest.filter(|answer| answer.is_own).map(|answer| answer.id.as_uuid());
     sqlx::query!(
-        "INSERT INTO consent (consent_id, org_id, visit_id, participant_id, type, text_id, version, text_sha256, status, decided_at, supersedes)
-         VALUES ($1, $2, $3, $4, 'RECORDING', $5, $6, $7, $8, $9, $10)",
+        "INSERT INTO consent (consent_id, org_id, visit_id, participant_id, type, recording_purpose, text_id, version, text_sha256, status,
+             decided_at, supersedes, patient_id)
+         VALUES ($1, $2, $3, $4, 'RECORDING', 'CLINICAL', $5, $6, $7, $8, $9, $10, $11)",
         answer.id.as_uuid(),
         org.as_uuid(),
         visit.as_uuid(),
@@ -102,13 +118,14 @@ pub async fn answer(
         status.as_str(),
         now,
         supersedes,
+        patient_id,
     )
     .execute(tx)
     .await?;
     let event_type = match status {
         ConsentStatus::Signed => EventType::ConsentSigned,
         ConsentStatus::Revoked => EventType::ConsentRevoked,
-        ConsentStatus::Declined | ConsentStatus::Pending => EventType::ConsentDeclined,
+        ConsentStatus::Declined | ConsentStatus::Pending | ConsentStatus::Expired => EventType::ConsentDeclined,
     };
     let event = Draft::new(event_type)
         .visit(visit)

@@ -1,9 +1,10 @@
 //! What is said about a text, as the protocol and the database have it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Where a person stands towards a text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ConsentStatus {
     /// Not answered, or answered to a text that is no longer in force.
@@ -14,6 +15,8 @@ pub enum ConsentStatus {
     Declined,
     /// Agreed once, and took it back.
     Revoked,
+    /// Agreed once, until a date that has passed; or was asked, and the time to answer is over.
+    Expired,
 }
 
 impl ConsentStatus {
@@ -25,7 +28,14 @@ impl ConsentStatus {
             Self::Signed => "SIGNED",
             Self::Declined => "DECLINED",
             Self::Revoked => "REVOKED",
+            Self::Expired => "EXPIRED",
         }
+    }
+
+    /// Reads that form, as far as it is stored: `Expired` is computed from a date and never written.
+    #[must_use]
+    pub fn parse_stored(text: &str) -> Option<Self> {
+        [Self::Pending, Self::Signed, Self::Declined, Self::Revoked].into_iter().find(|status| status.as_str() == text)
     }
 }
 
@@ -39,4 +49,132 @@ pub enum Decision {
     Decline,
     /// I no longer agree.
     Revoke,
+}
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal $(| $alias:literal)*,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+        pub enum $name {
+            $($(#[$variant_doc])* #[serde(rename = $text $(, alias = $alias)*)] $variant,)*
+        }
+
+        impl $name {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// As the database and the protocol have it.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+
+            /// Reads that form.
+            #[must_use]
+            pub fn parse(text: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|word| word.as_str() == text)
+            }
+        }
+    };
+}
+
+words! {
+    /// What is agreed to.
+    ConsentType {
+        /// To be seen by video.
+        GeneralTelehealth = "GENERAL_TELEHEALTH",
+        /// How health information is handled.
+        Hipaa = "HIPAA",
+        /// To be recorded.
+        Recording = "RECORDING",
+        /// What the law of one state asks to be said about video visits.
+        StateSpecific = "STATE_SPECIFIC",
+    }
+}
+
+words! {
+    /// What a recording is for. One purpose never stands for another.
+    Purpose {
+        /// The patient's own care.
+        Clinical = "CLINICAL" | "Clinical",
+        /// Teaching.
+        Training = "TRAINING" | "Training",
+        /// Checking how well the practice works.
+        QualityAssurance = "QUALITY_ASSURANCE" | "Quality_Assurance",
+    }
+}
+
+words! {
+    /// How somebody agreed.
+    Method {
+        /// On a screen.
+        Electronic = "ELECTRONIC" | "Electronic",
+        /// On paper, which the practice keeps.
+        Paper = "PAPER" | "Paper",
+        /// By word of mouth, which a clinician attests.
+        Verbal = "VERBAL" | "Verbal",
+    }
+}
+
+words! {
+    /// Who signed, as the patient sees them.
+    Relation {
+        /// The patient.
+        SelfSigned = "SELF" | "self" | "Self",
+        /// A parent.
+        Parent = "PARENT" | "parent" | "Parent",
+        /// A legal guardian.
+        Guardian = "GUARDIAN" | "guardian" | "Guardian",
+    }
+}
+
+words! {
+    /// Why a consent was taken back.
+    RevokeReason {
+        /// Whoever signed it asked.
+        SignerRequest = "SIGNER_REQUEST",
+        /// It was taken from the wrong person, or under the wrong text.
+        EnteredInError = "ENTERED_IN_ERROR",
+        /// Whoever signed may no longer decide for the patient.
+        SignerNoLongerEntitled = "SIGNER_NO_LONGER_ENTITLED",
+    }
+}
+
+/// A type as requests name it: the canonical names, and those of other systems.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum TypeName {
+    /// To be seen by video.
+    #[serde(rename = "GENERAL_TELEHEALTH", alias = "GENERAL", alias = "General_Telehealth")]
+    General,
+    /// How health information is handled.
+    #[serde(rename = "HIPAA", alias = "HIPAA_Telehealth")]
+    Hipaa,
+    /// To be recorded.
+    #[serde(rename = "RECORDING", alias = "Recording")]
+    Recording,
+    /// What the law of a state asks; which one, another field says.
+    #[serde(rename = "STATE_SPECIFIC")]
+    State,
+    /// What the law of Georgia asks.
+    #[serde(rename = "Georgia_Telehealth")]
+    Georgia,
+}
+
+impl TypeName {
+    /// The type.
+    #[must_use]
+    pub const fn canonical(self) -> ConsentType {
+        match self {
+            Self::General => ConsentType::GeneralTelehealth,
+            Self::Hipaa => ConsentType::Hipaa,
+            Self::Recording => ConsentType::Recording,
+            Self::State | Self::Georgia => ConsentType::StateSpecific,
+        }
+    }
+
+    /// The state that the name itself says.
+    #[must_use]
+    pub fn state(self) -> Option<crate::state::StateCode> {
+        if self == Self::Georgia { crate::state::StateCode::parse("GA") } else { None }
+    }
 }

@@ -353,7 +353,9 @@ impl<O: Outside> RoomState<O> {
             ClientMessage::Hello { .. } => Err(Code::Invalid.with("hello was said already")),
             ClientMessage::Offer { id, sdp } => self.offer(who, id, sdp).await,
             ClientMessage::DeviceCheck { camera, microphone } => self.check_devices(who, camera, microphone).await,
-            ClientMessage::Admit { participant_id, .. } => self.admit(who, participant_id).await,
+            ClientMessage::Admit { participant_id, override_reason, .. } => {
+                self.admit(who, participant_id, override_reason).await
+            }
             ClientMessage::Deny { participant_id, .. } => self.deny(who, participant_id).await,
             ClientMessage::SendBack { participant_id, .. } => self.send_back(who, participant_id).await,
             ClientMessage::Remove { participant_id, .. } => self.remove(who, participant_id).await,

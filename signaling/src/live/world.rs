@@ -86,9 +86,17 @@ impl World {
                 })
                 .await
             }
-            Change::Admitted { participant, actor } => {
+            Change::Admitted { participant, actor, override_reason } => {
                 let scene = self.scene(&actor);
-                self.audited(&actor, async |tx| Ok((Stored::Done, waiting::admit(tx, scene, participant).await?))).await
+                let admitted = self
+                    .audited(&actor, async |tx| {
+                        Ok((Stored::Done, waiting::admit(tx, scene, participant, override_reason).await?))
+                    })
+                    .await;
+                if let Err(Error::Refused(problem)) = &admitted {
+                    consent::gate::note_refusal(&self.app, &actor, (self.visit, participant), problem.code).await;
+                }
+                admitted
             }
             Change::Denied { participant, actor } => {
                 let scene = self.scene(&actor);

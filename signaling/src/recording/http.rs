@@ -18,14 +18,22 @@ use crate::auth::{Actor, Permission};
 use crate::body::{Body, Id, OptionalBody};
 use crate::db;
 use crate::error::{Error, Result};
-use crate::live::nobody_here;
 use crate::problem::Code;
+use crate::recording::command;
 use crate::recording::playback::START_WITHIN;
 use crate::recording::store::{self, Grant};
 use crate::recording::{RecordingStatus, RecordingView};
 use crate::visit;
 
-/// The empty body of start and stop.
+/// What start may be told.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StartBody {
+    /// The caller's word that everybody agreed. A no refuses; a yes decides nothing: stored consents alone count.
+    consent: Option<bool>,
+}
+
+/// The empty body of stop.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Empty {}
@@ -38,11 +46,10 @@ pub async fn start(
     State(app): State<App>,
     Caller(actor): Caller,
     Id(visit): Id<VisitId>,
-    OptionalBody(Empty {}): OptionalBody<Empty>,
+    OptionalBody(body): OptionalBody<StartBody>,
 ) -> Result<(StatusCode, Json<RecordingView>)> {
     require(&app, &actor, Permission::StartRecording, visit).await?;
-    let room = app.live.find(visit).ok_or_else(|| Error::Refused(nobody_here()))?;
-    let recording = room.start_recording(actor.clone()).await?;
+    let recording = command::start(&app, &actor, visit, body.consent).await?;
     Ok((StatusCode::ACCEPTED, Json(view(&app, &actor, visit, recording).await?)))
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -13,11 +14,14 @@ use wire::{ParticipantId, RecorderId, RecordingId, Redacted, RoomId, VisitId};
 use crate::audit::{Draft, EventType, Fact};
 use crate::auth::Actor;
 use crate::clock::Timestamp;
+use crate::consent::engine::{self, Present};
 use crate::consent::{self, rules};
 use crate::db::Tx;
 use crate::error::{Error, Result};
 use crate::ids::OrgId;
 use crate::live::room::StopReason;
+use crate::location;
+use crate::participant::{self, Role};
 use crate::problem::Code;
 use crate::recording::{RecordingStatus, RecordingView, artefacts, retain_until};
 
@@ -43,18 +47,24 @@ pub(crate) struct NewRecording {
 /// # Errors
 /// `CONSENT_REQUIRED` when somebody has not, `ALREADY_RECORDING` when another capture of the visit runs.
 pub(crate) async fn insert(tx: &mut Tx, actor: &Actor, new: &NewRecording, now: Timestamp) -> Result<Vec<Draft>> {
-    let snapshot = if new.needs_consent { agreed(tx, actor, new, now).await? } else { vouched_for(new) };
+    let (snapshot, law) =
+        if new.needs_consent { agreed(tx, actor, new, now).await? } else { (vouched_for(new), Value::Null) };
+    let snapshot = Value::Array(snapshot);
+    let snapshot_sha256 = snapshot_hash(&snapshot);
     let org = actor.org().as_uuid();
     let inserted = sqlx::query!(
-        "INSERT INTO recording (recording_id, org_id, visit_id, requested_at, consent_snapshot, started_by, retain_until)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO recording (recording_id, org_id, visit_id, requested_at, consent_snapshot, started_by, retain_until,
+             consent_snapshot_sha256, consent_law)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         new.recording.as_uuid(),
         org,
         new.visit.as_uuid(),
         now,
-        Value::Array(snapshot),
+        snapshot,
         actor.id(),
-        retain_until(now)
+        retain_until(now),
+        snapshot_sha256.as_slice(),
+        law
     )
     .execute(&mut *tx)
     .await;
@@ -83,12 +93,30 @@ pub(crate) async fn insert(tx: &mut Tx, actor: &Actor, new: &NewRecording, now: 
     Ok(vec![draft.fact("participants", Fact::Number(people))])
 }
 
-/// What everybody had agreed to, read in this very transaction.
-async fn agreed(tx: &mut Tx, actor: &Actor, new: &NewRecording, now: Timestamp) -> Result<Vec<Value>> {
+/// What everybody had agreed to, and what the law of their states asks, read in this very transaction.
+async fn agreed(tx: &mut Tx, actor: &Actor, new: &NewRecording, now: Timestamp) -> Result<(Vec<Value>, Value)> {
     let text = consent::store::current_text(tx, actor.org()).await?;
     let answers = consent::store::newest_of_visit(tx, new.visit).await?;
-    rules::may_record(&new.participants, &answers, text.version, now)?;
-    Ok(answers
+    let states = location::store::states_of_visit(tx, new.visit).await?;
+    let people = participant::store::of_visits(tx, &[new.visit.as_uuid()]).await?;
+    let present: Vec<Present> = new
+        .participants
+        .iter()
+        .map(|id| Present {
+            participant: *id,
+            // Whoever is inside and on no list is nobody's exception either.
+            role: people.iter().find(|person| person.id == *id).map_or(Role::Guest, |person| person.role),
+            state: states.iter().find(|(who, _)| who == id).map(|(_, state)| *state),
+            standing: rules::standing(answers.iter().find(|answer| answer.participant == *id), text.version, now),
+        })
+        .collect();
+    let ruling = engine::decide(&present);
+    if !ruling.may_record() {
+        let missing: Vec<String> = ruling.missing.iter().map(ToString::to_string).collect();
+        let problem = Code::ConsentRequired.problem().member("missing", missing);
+        return Err(problem.member("law", serde_json::to_value(&ruling.law).unwrap_or_default()).into());
+    }
+    let snapshot = answers
         .iter()
         .filter(|answer| new.participants.contains(&answer.participant))
         .map(|answer| {
@@ -97,9 +125,16 @@ async fn agreed(tx: &mut Tx, actor: &Actor, new: &NewRecording, now: Timestamp) 
                 "consentId": answer.id,
                 "version": answer.version,
                 "textSha256": hex::encode(&answer.text_sha256),
+                "status": answer.status,
             })
         })
-        .collect())
+        .collect();
+    Ok((snapshot, serde_json::to_value(&ruling.law).unwrap_or_default()))
+}
+
+/// SHA-256 of a snapshot as JSON with sorted keys and no spaces: what it says can be held against the consents themselves later.
+pub(crate) fn snapshot_hash(snapshot: &Value) -> [u8; 32] {
+    Sha256::digest(snapshot.to_string()).into()
 }
 
 /// Whom the application answers for.

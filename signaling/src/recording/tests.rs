@@ -113,6 +113,88 @@ async fn a_recording_is_inserted_with_the_consents_that_hold() {
     assert_eq!(code(request(&planned, RecordingId::random()).await), Some(Code::AlreadyRecording));
 }
 
+/// C-07: the hash beside the recording is that of the consents themselves, read again.
+#[tokio::test]
+async fn c_07_the_consent_snapshot_of_a_recording_is_the_consents() {
+    let planned = Planned::new().await;
+    answer(&planned, Decision::Sign).await;
+    let recording = RecordingId::random();
+    request(&planned, recording).await.unwrap();
+    let (snapshot, hash, law, again) = db::scoped(&planned.db, planned.org, async |tx| {
+        let row = sqlx::query!(
+            "SELECT consent_snapshot, consent_snapshot_sha256, consent_law FROM recording WHERE recording_id = $1",
+            recording.as_uuid()
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        let rows =
+            sqlx::query!("SELECT consent_id, participant_id, version, text_sha256, status FROM consent ORDER BY seq")
+                .fetch_all(tx)
+                .await?;
+        let again: Vec<serde_json::Value> = rows
+            .iter()
+            .map(|row| {
+                serde_json::json!({
+                    "participantId": row.participant_id,
+                    "consentId": row.consent_id,
+                    "version": row.version,
+                    "textSha256": hex::encode(&row.text_sha256),
+                    "status": row.status,
+                })
+            })
+            .collect();
+        Ok::<_, Error>((
+            row.consent_snapshot,
+            row.consent_snapshot_sha256,
+            row.consent_law,
+            serde_json::Value::Array(again),
+        ))
+    })
+    .await
+    .unwrap();
+    assert_eq!(snapshot, again);
+    assert_eq!(hash.as_deref(), Some(store::snapshot_hash(&again).as_slice()));
+    let law = law.unwrap();
+    assert_eq!(
+        (&law["floor"], &law["hasUnknownState"]),
+        (&"all_party".into(), &true.into()),
+        "nobody said where they are"
+    );
+}
+
+/// C-06: a minor's own word is no consent to a recording.
+#[tokio::test]
+async fn c_06_a_minor_does_not_sign_in_the_room() {
+    let planned = Planned::new().await;
+    let (org, now) = (planned.org, planned.now);
+    db::measured(&planned.db, org, async |tx| {
+        consent::ledger::set_minor(tx, org, ("p-1", Some(now.year())), "front-desk", now).await
+    })
+    .await
+    .unwrap();
+    let place = (planned.visit, planned.patient);
+    let say = async |decision| {
+        db::audited(&planned.db, org, &planned.actor, async |tx| {
+            let (_, draft) = consent::store::answer(tx, org, place, (decision, 1), now).await?;
+            Ok::<_, Error>(((), vec![draft]))
+        })
+        .await
+    };
+    assert_eq!(code(say(Decision::Sign).await), Some(Code::GuardianRequired));
+    say(Decision::Decline).await.unwrap();
+}
+
+/// seven years are a matter of the calendar, not of 2555 days.
+#[test]
+fn r_01_seven_years_end_on_the_same_day() {
+    for day in 1..=365 {
+        let from = datetime!(2026-01-01 10:00 UTC) + time::Duration::days(day);
+        let until = retain_until(from);
+        assert_eq!((until.year(), until.month(), until.day()), (from.year() + 7, from.month(), from.day()));
+        assert!((until - from).whole_days() > 2555);
+    }
+}
+
 #[tokio::test]
 async fn a_job_that_ended_completes_its_recording_once() {
     let planned = Planned::new().await;

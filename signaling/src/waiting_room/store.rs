@@ -7,6 +7,7 @@ use wire::{ParticipantId, VisitId};
 use crate::audit::{Draft, EventType, Fact};
 use crate::auth::Actor;
 use crate::clock::Timestamp;
+use crate::consent::gate::{self, Door, OverrideReason};
 use crate::db::Tx;
 use crate::error::{Error, Result};
 use crate::problem::Code;
@@ -109,8 +110,13 @@ pub(crate) async fn check_devices(
 /// The clinician lets somebody in; that begins the visit.
 ///
 /// # Errors
-/// `NOT_WAITING` when no entry is open.
-pub(crate) async fn admit(tx: &mut Tx, scene: Scene<'_>, participant: ParticipantId) -> Result<Vec<Draft>> {
+/// `NOT_WAITING` when no entry is open; what the organisation asks of a patient first, as [`gate::pass`] says.
+pub(crate) async fn admit(
+    tx: &mut Tx,
+    scene: Scene<'_>,
+    participant: ParticipantId,
+    override_reason: Option<OverrideReason>,
+) -> Result<Vec<Draft>> {
     require_open(tx, scene.visit).await?;
     let since = sqlx::query_scalar!(
         "UPDATE waiting_entry SET status = 'ADMITTED', admitted_at = $2, admitted_by = $3
@@ -124,7 +130,9 @@ pub(crate) async fn admit(tx: &mut Tx, scene: Scene<'_>, participant: Participan
     .ok_or(Error::from(Code::NotWaiting))?;
     let waited = (scene.now - since).whole_seconds().max(0);
     let admitted = scene.about(EventType::WaitingAdmitted, participant).fact("waitSeconds", Fact::Number(waited));
-    let mut drafts = vec![admitted, mark_joined(tx, scene, participant).await?];
+    let door = Door { visit: scene.visit, participant, actor: scene.actor, override_reason, now: scene.now };
+    let mut drafts = gate::pass(tx, door).await?;
+    drafts.extend([admitted, mark_joined(tx, scene, participant).await?]);
     let from = [VisitStatus::Scheduled, VisitStatus::Waiting];
     drafts.extend(move_visit(tx, scene, &from, VisitStatus::InProgress).await?);
     Ok(drafts)

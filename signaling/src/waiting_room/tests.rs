@@ -76,7 +76,8 @@ impl Planned {
 
     async fn admit(&self, after: i64) -> Result<()> {
         let (scene, patient) = (self.scene(after), self.patient);
-        db::audited(&self.db, self.org, &self.actor, async |tx| Ok(((), store::admit(tx, scene, patient).await?))).await
+        db::audited(&self.db, self.org, &self.actor, async |tx| Ok(((), store::admit(tx, scene, patient, None).await?)))
+            .await
     }
 
     async fn leave(&self, after: i64, was_admitted: bool) -> Result<()> {

@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use wire::control::{Encoding, MAX_SDP_BYTES, Source, View};
 use wire::{ParticipantId, RecordingId, Redacted, VisitId};
 
+use crate::consent::gate::OverrideReason;
 use crate::consent::{ConsentStatus, Decision};
 
 /// The longest text frame a client may send, in bytes.
@@ -85,6 +86,9 @@ pub enum ClientMessage {
         id: Option<RequestId>,
         /// Who.
         participant_id: ParticipantId,
+        /// Although something is missing that the practice asks for.
+        #[serde(default, rename = "override")]
+        override_reason: Option<OverrideReason>,
     },
     /// Turns a waiting person away.
     Deny {

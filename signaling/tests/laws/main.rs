@@ -8,6 +8,7 @@ mod carriers;
 mod claims;
 mod commands;
 mod contract;
+mod licences;
 mod links;
 mod logs;
 mod notices;

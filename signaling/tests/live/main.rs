@@ -5,6 +5,7 @@
 mod attack;
 mod chime;
 mod connections;
+mod door;
 mod quality;
 mod support;
 

@@ -181,6 +181,26 @@ impl<O: Outside> RoomState<O> {
         Ok(Done::Confirmed)
     }
 
+    /// Somebody's answer was stored elsewhere: by the consent API, or because its date has passed. A no reaches the forwarder before
+    /// anything else, as [`answer_consent`](Self::answer_consent) has it.
+    pub(crate) async fn handle_consent(&mut self, now: Moment, who: ParticipantId, standing: ConsentStatus) {
+        self.now = now;
+        let Some(seat) = self.roster.find(who).filter(|seat| seat.consent != standing || !seat.is_consent_stored)
+        else {
+            return;
+        };
+        let (is_inside, was_signed) = (seat.is_admitted(), seat.consent == ConsentStatus::Signed);
+        let consented = standing == ConsentStatus::Signed;
+        self.set_consent(who, standing, true);
+        let is_lost = is_inside && !consented && (was_signed || standing != ConsentStatus::Pending);
+        let ended = if is_lost { self.cut_capture().await } else { None };
+        self.try_command(Command::SetConsent { room: self.facts.room, participant: who, consented }).await;
+        if let Some(recording) = ended {
+            self.write_stop(recording, self.actor_of(who), StopReason::ConsentLost).await;
+        }
+        self.publish();
+    }
+
     fn set_consent(&mut self, who: ParticipantId, view: ConsentStatus, is_stored: bool) {
         if let Some(seat) = self.roster.find_mut(who) {
             seat.consent = view;

@@ -6,6 +6,7 @@ use wire::control::{Command, Door, Source};
 use super::capture::to_missing;
 use super::{Change, Done, Fault, Outside, RoomState, Seat, Stored, close, to_consent_request};
 use crate::auth::Actor;
+use crate::consent::gate::OverrideReason;
 use crate::problem::Code;
 use crate::ws::message::{EndReason, ServerMessage};
 
@@ -31,7 +32,12 @@ impl<O: Outside> RoomState<O> {
     }
 
     /// Lets a waiting person in: the books first, then the forwarder, then the people.
-    pub(super) async fn admit(&mut self, by: ParticipantId, whom: ParticipantId) -> Result<Done, Fault> {
+    pub(super) async fn admit(
+        &mut self,
+        by: ParticipantId,
+        whom: ParticipantId,
+        override_reason: Option<OverrideReason>,
+    ) -> Result<Done, Fault> {
         let actor = self.host(by)?;
         let seat = self.waiting_seat(whom)?;
         if self.capture.is_running() && !self.is_agreed(seat.consent) {
@@ -40,7 +46,7 @@ impl<O: Outside> RoomState<O> {
             return Err(to_missing(detail, &[whom]));
         }
         let peer = seat.peer();
-        self.outside.store(Change::Admitted { participant: whom, actor }).await?;
+        self.outside.store(Change::Admitted { participant: whom, actor, override_reason }).await?;
         let (room, now) = (self.facts.room, self.now);
         if let Some(peer) = peer
             && let Err(refusal) = self.outside.command(Command::Admit { room, peer }).await

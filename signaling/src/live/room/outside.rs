@@ -9,6 +9,7 @@ use wire::{ParticipantId, RecordingId, Redacted, RoomId};
 
 use super::{Fault, StopReason};
 use crate::auth::Actor;
+use crate::consent::gate::OverrideReason;
 use crate::consent::{ConsentStatus, ConsentText, Decision};
 use crate::ice::Relay;
 use crate::live::notable::Happening;
@@ -24,7 +25,7 @@ pub(crate) enum Change {
     /// What works on a waiting person's side.
     DeviceChecked { participant: ParticipantId, actor: Actor, camera: bool, microphone: bool },
     /// The clinician let somebody in.
-    Admitted { participant: ParticipantId, actor: Actor },
+    Admitted { participant: ParticipantId, actor: Actor, override_reason: Option<OverrideReason> },
     /// The clinician turned somebody away; the session is revoked.
     Denied { participant: ParticipantId, actor: Actor },
     /// The clinician sent somebody out; the session is revoked.

@@ -501,13 +501,33 @@ async fn a_late_arrival_is_asked_before_admission() {
     assert!(scene.room.capture.is_running());
 }
 
+/// No time passes between the arrival and the stop.
 #[tokio::test]
-async fn a_clinician_without_consent_ends_the_capture() {
+async fn c_03_a_clinician_without_consent_ends_the_capture() {
     let (mut scene, mut clinician, mut patient) = Scene::with_two().await;
     scene.recording(&mut clinician, &mut patient).await;
     scene.enter(ParticipantId::random(), RoleView::Clinician, None).await;
     assert!(!scene.room.capture.is_running());
     assert_eq!(scene.world.names(), ["db Joined", "sfu StopTap", "db RecordingStopped"]);
+}
+
+/// C-05 by the consent API, and by a date that passes: the forwarder stops before anything is written.
+#[tokio::test]
+async fn c_05_a_consent_that_is_taken_back_elsewhere_ends_the_capture_at_once() {
+    for lost in [ConsentStatus::Revoked, ConsentStatus::Declined, ConsentStatus::Pending] {
+        let (mut scene, mut clinician, mut patient) = Scene::with_two().await;
+        scene.recording(&mut clinician, &mut patient).await;
+        scene.room.handle_consent(scene.now(), patient.who, lost).await;
+        scene.check_laws();
+        assert_eq!(scene.world.names(), ["sfu StopTap", "sfu SetConsent", "db RecordingStopped"], "{lost:?}");
+        assert!(!scene.room.capture.is_running());
+        // What was stored elsewhere counts here: nothing starts until they sign again.
+        scene.say(&clinician, r#"{"type":"recording_start","id":2}"#).await;
+        assert!(!scene.room.capture.is_running());
+        scene.room.handle_consent(scene.now(), patient.who, ConsentStatus::Signed).await;
+        scene.say(&clinician, r#"{"type":"recording_start","id":3}"#).await;
+        assert!(scene.room.capture.is_running());
+    }
 }
 
 #[tokio::test]
