@@ -9,7 +9,7 @@ use signaling::clock::Clock;
 use signaling::db::Db;
 use signaling::ids::OrgId;
 use signaling::organization::{self, Organization};
-use vault::LocalKey;
+use vault::LocalKeys;
 use wire::settings;
 
 use crate::Error;
@@ -37,7 +37,7 @@ pub(crate) async fn run(options: Options) -> Result<(), Error> {
         Db::grant_roles(owner, &config.database_url).await?;
     }
     Keys::read_or_create(&config.key_dir)?;
-    LocalKey::open_or_create(&config.key_dir.join("recordings.key"))?;
+    LocalKeys::open_or_create(&config.key_dir.join("recordings.key"))?;
     let db = Db::connect(&config, Clock::system()).await?;
     let practice = Organization { id: OrgId::random(), name: options.name, phone: options.phone };
     let made = organization::create(&db, &practice).await;

@@ -2,7 +2,6 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use recorder::RecorderConfig;
 use sfu::SfuConfig;
@@ -10,7 +9,7 @@ use signaling::SignalingConfig;
 use signaling::audit::anchoring::Anchoring;
 use signaling::auth::keys::Keys;
 use signaling::recording::Vault;
-use vault::{Buckets, LocalKey, StoreConfig};
+use vault::{Buckets, KeysConfig, StoreConfig};
 use wire::settings;
 
 use crate::Error;
@@ -20,7 +19,7 @@ use crate::roles::{self, Roles};
 /// What `anteroom serve` may be told; the rest are settings, see docs/operations.md.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
-    /// A TOML file with the tables `signaling`, `sfu`, `recorder`, `store` and `buckets`. Variables named ANTEROOM_... override it.
+    /// A TOML file with the tables `signaling`, `sfu`, `recorder`, `keys`, `store` and `buckets`. Variables named ANTEROOM_... override it.
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
 }
@@ -38,7 +37,7 @@ pub(crate) async fn run(options: Options) -> Result<(), Error> {
     let buckets = Buckets::open(&vault::store::load_buckets(&store, file, settings::env)?).await?;
     let vault = Vault {
         store: vault::store::open(&store).await?,
-        keys: Arc::new(LocalKey::open(&signaling.key_dir.join("recordings.key"))?),
+        keys: KeysConfig::load(file, settings::env)?.open(&signaling.key_dir.join("recordings.key"))?,
     };
     let process = ProcessConfig::load(file)?;
     let roles = Roles { signaling, keys, sfu, recorder, vault, buckets, process };

@@ -147,8 +147,7 @@ async fn data_key(tools: &Tools, job: &Claimed, folder: &Path) -> Result<DataKey
         Some(wrapped) => Ok(tools.keys.unwrap(wrapped, &context).await?),
         None if !journal::find(folder)?.is_empty() => Err(Error::NoKey),
         None => {
-            let key = DataKey::generate()?;
-            let wrapped = tools.keys.wrap(&key, &context).await?;
+            let (key, wrapped) = tools.keys.generate(&context).await?;
             tools.jobs.keep_key(job, &wrapped).await?;
             Ok(key)
         }

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use vault::keys::recording_context;
-use vault::{KeyProvider, LocalKey, ObjectName, SealedObject, Store, StoreConfig, WrappedKey};
+use vault::{KeyProvider, LocalKeys, ObjectName, SealedObject, Store, StoreConfig, WrappedKey};
 use wire::control::{Codec, Source, TapEnd};
 use wire::manifest::{Content, Manifest};
 use wire::tap::{NodeMicros, TapFrame};
@@ -160,7 +160,7 @@ impl Recorder {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = vault::store::open(&StoreConfig::in_folder(folder.path().join("store"))).await.unwrap();
-        let keys = Arc::new(LocalKey::open_or_create(&folder.path().join("kek")).unwrap());
+        let keys = Arc::new(LocalKeys::open_or_create(&folder.path().join("kek")).unwrap());
         Self::with(TestDatabase::fresh().await, folder, store, keys)
     }
 

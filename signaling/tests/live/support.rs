@@ -29,7 +29,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use tokio_util::sync::CancellationToken;
 use vault::store::folder::FolderStore;
-use vault::{LocalKey, Store};
+use vault::{LocalKeys, Store};
 use wire::Redacted;
 use wire::control::{Command, Event, Reply};
 use wire::link::SfuEnd;
@@ -117,7 +117,7 @@ impl House {
         let folder = tempfile::tempdir().unwrap();
         let keys = Keys::read_or_create(folder.path()).unwrap();
         let store = FolderStore::open(&folder.path().join("store")).await.unwrap();
-        let kek = LocalKey::open_or_create(&folder.path().join("kek")).unwrap();
+        let kek = LocalKeys::open_or_create(&folder.path().join("kek")).unwrap();
         let vault = Vault { store: Arc::new(store) as Arc<dyn Store>, keys: Arc::new(kek) };
         let config = SignalingConfig {
             profile: Profile::Development,
