@@ -21,9 +21,10 @@ use signaling::audit::config::AuditConfig;
 use signaling::config::Profile;
 use signaling::db::Db;
 use signaling::notice::config::{EmailKind, NoticeConfig, SmsKind};
+use signaling::phi::PhiConfig;
 use signaling::recording::Vault;
 use signaling::{SignalingConfig, Stop};
-use vault::{Buckets, LocalKey, StoreConfig, StoreKind};
+use vault::{Buckets, LocalKeys, StoreConfig, StoreKind};
 use wire::{Redacted, settings};
 
 use crate::Error;
@@ -131,6 +132,7 @@ async fn serve(options: &Options, data_dir: &Path, postgres: &mut Postgres, stop
         drain_limit: DevSettings::load()?.drain_limit,
         notices: notices()?,
         demo: Some(people::demo(development.organization)),
+        phi: PhiConfig::load(None, settings::env)?,
         ..named
     };
     let signaling = with_audit(signaling, data_dir)?;
@@ -147,7 +149,7 @@ async fn serve(options: &Options, data_dir: &Path, postgres: &mut Postgres, stop
     };
     let vault = Vault {
         store: vault::store::open(&store).await?,
-        keys: Arc::new(LocalKey::open_or_create(&keys::folder(data_dir)?.join("recordings.key"))?),
+        keys: Arc::new(LocalKeys::open_or_create(&keys::folder(data_dir)?.join("recordings.key"))?),
     };
     let named = vault::store::load_buckets(&store, None, settings::env)?;
     let buckets = match named.kind {

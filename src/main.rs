@@ -6,6 +6,7 @@ mod chime_key;
 mod dev;
 mod doctor;
 mod init;
+mod key;
 mod load;
 mod metrics;
 mod place;
@@ -41,6 +42,8 @@ enum Command {
     Token(token::Options),
     /// Make, list and revoke access keys for applications that speak the Chime API.
     ChimeKey(chime_key::Options),
+    /// Rotate the keys that wrap the data keys of recordings and of clinical words, and see which are in use.
+    Key(key::Options),
     /// Add, list and remove the addresses that an organisation's events are told to.
     Webhook(webhook::Options),
     /// Allow, list and revoke the buckets that captures of the Chime API may go to.
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Command::Init(options) => in_runtime(telemetry::Format::Human, init::run(options)),
         Command::ChimeKey(options) => in_runtime(telemetry::Format::Human, chime_key::run(options)),
         Command::Audit(options) => in_runtime(telemetry::Format::Human, audit::run(options)),
+        Command::Key(options) => in_runtime(telemetry::Format::Human, key::run(options)),
         Command::Webhook(options) => in_runtime(telemetry::Format::Human, webhook::run(options)),
         Command::ChimeBucket(options) => in_runtime(telemetry::Format::Human, chime_bucket::run(options)),
         Command::Token(options) => token::run(&options),

@@ -33,6 +33,8 @@ pub struct Parts {
     pub db: Db,
     /// Signing and lookup keys.
     pub keys: Keys,
+    /// Seals and opens fields with clinical words, addresses and contacts.
+    pub phi: crate::phi::Fields,
     /// The time.
     pub clock: Clock,
     /// Asks the media node.

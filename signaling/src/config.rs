@@ -132,6 +132,12 @@ pub struct SignalingConfig {
     /// Where the audit chain is anchored; whoever starts the role opens it. Without it a chain is held against itself alone.
     #[serde(skip)]
     pub anchoring: Option<Anchoring>,
+    /// Wraps the data keys of sealed fields. Without it, what wraps those of recordings does.
+    #[serde(skip)]
+    pub data_keys: Option<std::sync::Arc<dyn vault::KeyProvider>>,
+    /// Table `phi`: sealed fields.
+    #[serde(skip)]
+    pub phi: crate::phi::PhiConfig,
     /// Buckets can encrypt by keys of their own; whoever opens them knows.
     #[serde(skip)]
     pub has_bucket_keys: bool,
@@ -214,6 +220,8 @@ impl Default for SignalingConfig {
             vault: None,
             audit: AuditConfig::default(),
             anchoring: None,
+            data_keys: None,
+            phi: crate::phi::PhiConfig::default(),
             has_bucket_keys: false,
             recorder: None,
         }
@@ -267,6 +275,7 @@ impl SignalingConfig {
             settings::load("signaling", Self::FIELDS, file, &env).map_err(|e| Error::Settings(e.to_string()))?;
         config.audit = AuditConfig::load(file, &env)?;
         config.notices = NoticeConfig::load(file, &env)?;
+        config.phi = crate::phi::PhiConfig::load(file, &env)?;
         config.validate()?;
         Ok(config)
     }

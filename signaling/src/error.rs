@@ -20,6 +20,9 @@ pub enum Error {
     /// The signing or lookup key cannot be read or made.
     #[error("keys: {0}")]
     Keys(String),
+    /// The service that holds the wrapping keys is away; the code is its own.
+    #[error("keys: {0}")]
+    KeyService(String),
     /// A socket or a file.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -50,6 +53,7 @@ impl Error {
                 }),
                 _ => false,
             },
+            Self::KeyService(_) => true,
             _ => false,
         }
     }

@@ -11,6 +11,7 @@ pub mod auth;
 pub mod billing;
 pub mod body;
 pub mod chime;
+pub mod clinical;
 pub mod clock;
 pub mod config;
 pub mod consent;
@@ -30,6 +31,7 @@ pub mod notice;
 pub mod organization;
 pub mod pages;
 pub mod participant;
+pub mod phi;
 pub mod problem;
 pub mod quality;
 pub mod recording;
@@ -111,6 +113,8 @@ pub fn build(
     let metrics = config.metrics.clone();
     let carriers = notice::carrier::Carriers::open(&config.notices)?;
     let certificates = notice::hook::aws::Certificates::new(&config.webhook_networks)?;
+    let data_keys = config.data_keys.clone().or_else(|| config.vault.as_ref().map(|vault| vault.keys.clone()));
+    let phi = phi::Fields::new(data_keys, &config.phi);
     let chime_rate = chime::rate::Rate::new(config.chime_rate, config.chime_burst);
     let sockets = server::places::Places::new(config.websockets, config.websockets_per_address);
     Ok(App::new(app::Parts {
@@ -121,6 +125,7 @@ pub fn build(
         relay,
         db,
         keys,
+        phi,
         clock,
         misses: limit::Misses::default(),
         chime_rate,
@@ -157,6 +162,7 @@ async fn serve(
     let happenings = tokio::spawn(chime::notifications::writer::run(app.clone()));
     let webhooks = tokio::spawn(webhook::chore::run(app.clone()));
     let notices = tokio::spawn(notice::chore::run(app.clone()));
+    let data_keys = tokio::spawn(phi::rewrap::run(app.clone()));
     let pipelines = tokio::spawn(chime::pipelines::chore::run(app.clone()));
     let anchors = tokio::spawn(audit::anchoring::run(app.clone()));
     let consents = tokio::spawn(consent::chore::run(app.clone()));
@@ -173,7 +179,9 @@ async fn serve(
         () = server => tracing::info!("signaling drained and stopped"),
         () = drained => tracing::warn!("signaling stopped with requests still under way"),
     }
-    for task in [pump, jobs, samples, meetings, drainer, happenings, webhooks, notices, pipelines, anchors, consents] {
+    for task in
+        [pump, jobs, samples, meetings, drainer, happenings, webhooks, notices, pipelines, anchors, consents, data_keys]
+    {
         if let Err(error) = task.await {
             tracing::error!(%error, "a task of signaling failed");
         }

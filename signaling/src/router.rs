@@ -20,8 +20,8 @@ use crate::schema::Object;
 use crate::superset::Superset;
 use crate::visit::view::VisitView;
 use crate::{
-    audit, billing, chime, consent, health, join, licence, location, notice, organization, pages, problem, quality,
-    recording, sign_in, telemetry, visit, ws,
+    audit, billing, chime, clinical, consent, health, join, licence, location, notice, organization, pages, problem,
+    quality, recording, sign_in, telemetry, visit, ws,
 };
 
 /// How long an ordinary request may take. The WebSocket and playback have their own limits.
@@ -40,6 +40,7 @@ fn ordinary() -> Vec<Endpoint> {
     [
         first_face(),
         planning(),
+        clinical_words(),
         notice::route::endpoints(),
         recordings(),
         consents(),
@@ -140,6 +141,21 @@ fn auditing() -> Vec<Endpoint> {
             .says("Audit events, the newest first, a page at a time")
             .query::<audit::http::AuditQuery>()
             .answers::<audit::http::AuditView>(200),
+    ]
+}
+
+/// What is sealed in a visit; it is read with the visit.
+fn clinical_words() -> Vec<Endpoint> {
+    vec![
+        patch("/api/v1/telehealth/sessions/{id}/clinical", Access::Needs(P::ReadVisit), clinical::http::patch)
+            .says("Writes why the patient comes, and notes")
+            .takes::<clinical::http::ClinicalBody>()
+            .answers_nothing(204),
+        put("/api/v1/telehealth/sessions/{id}/questionnaire", Access::Needs(P::ReadVisit), clinical::http::submit)
+            .says("Keeps what the caller answers before the door")
+            .takes::<clinical::http::QuestionnaireBody>()
+            .answers_nothing(204)
+            .refuses(&[Code::VisitFinal]),
     ]
 }
 

@@ -16,9 +16,11 @@ use serde::{Deserialize, Serialize};
 use wire::Redacted;
 
 use crate::audit::{Draft, EventType, Fact};
+use crate::clinical;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::ids::{OrgId, VisitId};
+use crate::phi::Field;
 use crate::problem::Code;
 
 /// Where a visit stands.
@@ -311,6 +313,8 @@ pub struct NewVisit {
     pub recording_policy: RecordingPolicy,
     /// Made to show the product: of no patient, and it may share its clinician's time with others.
     pub demo: bool,
+    /// Why the patient comes. Kept sealed, shown to the clinician alone.
+    pub chief_complaint: Option<Redacted<String>>,
 }
 
 impl NewVisit {
@@ -325,6 +329,7 @@ impl NewVisit {
         check_text("clinicianName", self.clinician_name.reveal(), 100)?;
         self.appointment.as_deref().map_or(Ok(()), |text| check_text("appointmentId", text, 200))?;
         self.visit_type.as_deref().map_or(Ok(()), |text| check_text("visitType", text, 100))?;
+        self.chief_complaint.as_ref().map_or(Ok(()), |text| clinical::check(Field::ChiefComplaint, text.reveal()))?;
         check_duration(self.duration_min)?;
         check_start(self.scheduled_start)
     }

@@ -143,6 +143,7 @@ impl House {
                 duration_min: 30,
                 recording_policy: RecordingPolicy::Never,
                 demo: false,
+                chief_complaint: None,
             };
             visit::store::insert(tx, self.org, id, &new, "test", START).await?;
             for (role, identity, name) in [(Role::Patient, "p-1", "Ana"), (Role::Clinician, "dr-a", "Dr. A")] {

@@ -3,6 +3,7 @@
 use crate::app::App;
 use crate::audit::{Draft, EventType, Fact};
 use crate::auth::{Actor, Permission, StaffRole};
+use crate::clinical;
 use crate::clock::Timestamp;
 use crate::db::{self, Tx};
 use crate::error::{Error, Result};
@@ -60,8 +61,11 @@ pub async fn create(app: &App, actor: &Actor, new: NewVisit) -> Result<Created> 
             let (id, identity, name) = (ParticipantId::random(), identity.clone(), name.clone());
             participant::store::insert(tx, org, &Participant { id, visit: visit.id, role, identity, name }).await?;
         }
-        let event = Draft::new(EventType::VisitCreated).visit(visit.id);
-        Ok((visit, vec![event]))
+        let mut events = vec![Draft::new(EventType::VisitCreated).visit(visit.id)];
+        if let Some(complaint) = &new.chief_complaint {
+            events.push(clinical::write_complaint(tx, app, &visit, complaint.reveal()).await?);
+        }
+        Ok((visit, events))
     })
     .await;
     match made {

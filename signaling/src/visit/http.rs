@@ -17,6 +17,7 @@ use crate::audit::{Draft, EventType};
 use crate::auth::extract::Caller;
 use crate::auth::{Actor, Permission};
 use crate::body::{Body, Id, IfMatch, OptionalBody, Params, etag};
+use crate::clinical;
 use crate::clock::Timestamp;
 use crate::db;
 use crate::error::{Error, Result};
@@ -49,6 +50,7 @@ pub struct CreateBody {
     clinician_name: Option<Redacted<String>>,
     recording_policy: Option<RecordingPolicy>,
     contacts: Option<ContactsBody>,
+    chief_complaint: Option<Redacted<String>>,
 }
 
 impl CreateBody {
@@ -73,6 +75,7 @@ impl CreateBody {
             duration_min: self.duration,
             recording_policy: self.recording_policy.unwrap_or(RecordingPolicy::OptIn),
             demo: false,
+            chief_complaint: self.chief_complaint.filter(|text| !text.reveal().is_empty()),
         }
     }
 }
@@ -192,10 +195,11 @@ pub async fn get(State(app): State<App>, Caller(actor): Caller, Id(id): Id<Visit
     let read = async |tx: &mut db::Tx| {
         let visit = store::get(tx, id).await?;
         actor.require_on(Permission::ReadVisit, visit.id, &visit.clinician_id)?;
-        let view = view::of(tx, &actor, vec![visit], now).await?.pop();
-        view.ok_or_else(|| Error::Inside("a visit has no view".to_owned()))
+        let view = view::of(tx, &actor, vec![visit.clone()], now).await?.pop();
+        Ok::<_, Error>((view.ok_or_else(|| Error::Inside("a visit has no view".to_owned()))?, visit))
     };
-    let view = db::scoped(&app.db, actor.org(), read).await?;
+    let (mut view, visit) = db::scoped(&app.db, actor.org(), read).await?;
+    view.clinical = clinical::show(&app, &actor, &visit).await?;
     if app.views.is_new(&actor, Some(id), now) {
         db::audited(&app.db, actor.org(), &actor, async |_| {
             Ok::<_, Error>(((), vec![Draft::new(EventType::VisitViewed).visit(id)]))

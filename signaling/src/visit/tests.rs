@@ -67,6 +67,7 @@ fn new_visit() -> NewVisit {
         duration_min: 30,
         recording_policy: RecordingPolicy::OptIn,
         demo: false,
+        chief_complaint: None,
     }
 }
 
@@ -78,6 +79,8 @@ fn values_that_do_not_fit_are_named() {
         ("patientId", NewVisit { patient_id: "a\nb".into(), ..new_visit() }),
         ("clinicianName", NewVisit { clinician_name: Redacted::new("x".repeat(101)), ..new_visit() }),
         ("visitType", NewVisit { visit_type: Some(" ".into()), ..new_visit() }),
+        ("chiefComplaint", NewVisit { chief_complaint: Some(Redacted::new("x".repeat(2001))), ..new_visit() }),
+        ("chiefComplaint", NewVisit { chief_complaint: Some(Redacted::new("a\0b".into())), ..new_visit() }),
         ("duration", NewVisit { duration_min: 4, ..new_visit() }),
     ] {
         let Err(Error::Refused(problem)) = bad.validate() else { panic!("{field} was taken") };

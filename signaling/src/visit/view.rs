@@ -7,6 +7,7 @@ use serde::Serialize;
 use time::serde::rfc3339;
 
 use crate::auth::{Actor, Permission};
+use crate::clinical::ClinicalView;
 use crate::clock::Timestamp;
 use crate::db::Tx;
 use crate::error::Result;
@@ -44,6 +45,9 @@ pub struct VisitView {
     pub waiting: Vec<WaitingView>,
     pub recordings: i64,
     pub row_version: i32,
+    /// Of one visit, for its clinician; lists have none.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub clinical: Option<ClinicalView>,
     #[serde(with = "rfc3339")]
     #[schemars(with = "crate::schema::Time")]
     pub server_time: Timestamp,
@@ -118,6 +122,7 @@ pub async fn of(tx: &mut Tx, actor: &Actor, visits: Vec<Visit>, now: Timestamp) 
                 recordings: recordings.get(&visit.id.as_uuid()).copied().unwrap_or(0),
                 row_version: visit.row_version,
                 visit_type: visit.visit_type,
+                clinical: None,
                 server_time: now,
             }
         })

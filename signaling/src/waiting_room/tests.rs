@@ -51,6 +51,7 @@ impl Planned {
             duration_min: 30,
             recording_policy: RecordingPolicy::OptIn,
             demo: false,
+            chief_complaint: None,
         };
         let name = new.patient_name.clone();
         let person = Participant { id: patient, visit, role: Role::Patient, identity: "p-1".to_owned(), name };

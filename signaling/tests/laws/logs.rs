@@ -1,46 +1,17 @@
 //! Canaries: what people type, hold or come from never reaches a log line.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
-
 use axum::body::Body;
 use axum::http::{Request, header};
 use serde_json::json;
 use signaling::auth::StaffRole;
 use signaling::config::Profile;
-use tracing_subscriber::fmt::MakeWriter;
 
+use crate::log;
 use crate::support::{By, House};
-
-#[derive(Clone, Default)]
-struct Sink(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Sink {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
 
 #[tokio::test]
 async fn no_name_token_code_or_address_is_logged() {
-    let sink = Sink::default();
-    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(sink.clone()).finish();
-    // For the whole process: a subscriber of one thread loses call sites that another test reached first without one.
-    // What the other tests log meanwhile is searched as well.
-    tracing::subscriber::set_global_default(subscriber).unwrap();
+    log::listen();
     let house = House::open().await;
     let by = house.bearer("canary-sub-clinician", StaffRole::Clinician);
     let body = json!({"patientId": "canary-patient-id", "clinicianId": "canary-sub-clinician", "patientName": "Canary Patient Name",
@@ -87,7 +58,7 @@ async fn no_name_token_code_or_address_is_logged() {
     let bad = json!({"patient": {"phone": "canary-phone"}});
     talking.ask("PUT", &format!("/api/visits/{told}/contacts"), &desk, Some(bad)).await;
     talking.post("/webhooks/standard", &By::Nobody, json!({"from": "+15557654321", "text": "canary"})).await;
-    let log = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+    let log = log::heard();
     assert!(log.contains("a join link was redeemed"), "the log was listened to");
     let secret = session.split_once('=').unwrap().1;
     for canary in

@@ -100,6 +100,7 @@ impl House {
             notices,
             database_url: Redacted::new(database.app_url.clone()),
             database_connections: 12,
+            data_keys: Some(std::sync::Arc::new(vault::LocalKeys::ephemeral().unwrap())),
             demo: (profile == Profile::Development).then_some(demo),
             ..SignalingConfig::default()
         };

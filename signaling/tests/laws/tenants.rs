@@ -40,6 +40,8 @@ const TABLES: &[&str] = &[
     "notice_link",
     "notice_opt_out",
     "notice_event",
+    "phi_data_key",
+    "questionnaire",
 ];
 
 /// Every route with an id in it, as a stranger with the best role there is would ask.
@@ -49,6 +51,7 @@ async fn a_foreign_id_is_404_on_every_route() {
     let visit = house.visit().await;
     let routes: &[(&str, String, Option<Value>)] = &[
         ("GET", format!("/api/visits/{visit}"), None),
+        ("PATCH", format!("/api/v1/telehealth/sessions/{visit}/clinical"), Some(json!({"clinicalNotes": "x"}))),
         ("POST", format!("/api/visits/{visit}/links"), Some(json!({"roles": ["patient"]}))),
         ("PUT", format!("/api/visits/{visit}/contacts"), Some(json!({"patient": {"email": "a@example.com"}}))),
         ("GET", format!("/api/visits/{visit}/contacts"), None),

@@ -5,19 +5,21 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// Runs the server and waits on standard input, which closes when the test process is gone; then stops it and cleans up.
-/// Arguments: the directory of the PostgreSQL programs, the cluster's directory.
+/// Arguments: the directory of the PostgreSQL programs, the cluster's directory, and whether it waits for the disk.
 const KEEPER: &str = r#"
 set -eu
-bin=$1 dir=$2
+bin=$1 dir=$2 durable=$3
 "$bin/initdb" -D "$dir/data" -U postgres -A trust --no-sync -E UTF8 --locale=C.UTF-8 >"$dir/log" 2>&1
 cat >>"$dir/data/postgresql.conf" <<CONF
 listen_addresses = ''
 unix_socket_directories = '$dir'
+max_connections = 300
+shared_buffers = 64MB
+CONF
+[ "$durable" = yes ] || cat >>"$dir/data/postgresql.conf" <<CONF
 fsync = off
 synchronous_commit = off
 full_page_writes = off
-max_connections = 300
-shared_buffers = 64MB
 CONF
 "$bin/pg_ctl" -D "$dir/data" -l "$dir/log" -w -t 60 start >>"$dir/log" 2>&1
 echo ready
@@ -35,7 +37,8 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     /// Makes and starts a cluster, as the user `postgres` when this process is root: initdb refuses root.
-    pub(crate) fn start() -> Self {
+    /// One that is not durable is faster, and may lose its data by a power cut.
+    pub(crate) fn start(is_durable: bool) -> Self {
         let programs = programs();
         // /tmp, not TMPDIR: a unix socket's path holds at most 107 bytes.
         let directory =
@@ -55,7 +58,14 @@ impl Cluster {
             command.args(["-c", KEEPER]);
             command
         };
-        command.arg("keeper").arg(&programs).arg(&directory).env("HOME", &directory).current_dir(&directory);
+        let durable = if is_durable { "yes" } else { "no" };
+        command
+            .arg("keeper")
+            .arg(&programs)
+            .arg(&directory)
+            .arg(durable)
+            .env("HOME", &directory)
+            .current_dir(&directory);
         // A group of its own: an interrupt typed at the terminal must not stop the keeper before it has cleaned up.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut keeper = command
@@ -73,6 +83,16 @@ impl Cluster {
         Self { directory, _keeper: keeper }
     }
 
+    /// What the server writes its log to.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.directory.join("log")
+    }
+
+    /// The directory of its socket.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Where `user` reaches `database`.
     pub(crate) fn url(&self, user: &str, database: &str) -> String {
         format!("postgres://{user}@localhost/{database}?host={}", self.directory.display())
@@ -80,7 +100,7 @@ impl Cluster {
 }
 
 /// Where Debian puts the server's programs, newest version first.
-fn programs() -> PathBuf {
+pub(crate) fn programs() -> PathBuf {
     let mut found: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
         .map(|entries| entries.flatten().map(|entry| entry.path().join("bin")).collect())
         .unwrap_or_default();

@@ -5,6 +5,7 @@
 
 mod cluster;
 
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -16,6 +17,7 @@ const TEMPLATE: &str = "anteroom_template";
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations");
 static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+static DURABLE: OnceLock<Cluster> = OnceLock::new();
 static NEXT: AtomicU32 = AtomicU32::new(1);
 
 /// One test's own database. It stays until the process ends.
@@ -27,6 +29,10 @@ pub struct TestDatabase {
     pub app_url: String,
     /// The superuser and owner of everything: for looking behind the program's back, and for migrations.
     pub owner_url: String,
+    /// What the cluster writes its log to.
+    pub log: PathBuf,
+    /// The directory of the cluster's socket.
+    pub socket: PathBuf,
 }
 
 impl TestDatabase {
@@ -35,7 +41,20 @@ impl TestDatabase {
     /// # Panics
     /// When PostgreSQL is not installed or does not start: a test cannot go on without it.
     pub async fn fresh() -> Self {
-        let cluster = tokio::task::spawn_blocking(|| CLUSTER.get_or_init(start)).await.expect("the cluster starts");
+        let cluster = tokio::task::spawn_blocking(|| CLUSTER.get_or_init(|| start(false))).await;
+        Self::copy(cluster.expect("the cluster starts")).await
+    }
+
+    /// The same in a cluster that waits for the disk as a clinic's does: for measurements.
+    ///
+    /// # Panics
+    /// As [`fresh`](Self::fresh).
+    pub async fn fresh_durable() -> Self {
+        let cluster = tokio::task::spawn_blocking(|| DURABLE.get_or_init(|| start(true))).await;
+        Self::copy(cluster.expect("the cluster starts")).await
+    }
+
+    async fn copy(cluster: &'static Cluster) -> Self {
         let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let mut admin = connect(&cluster.url("postgres", "postgres")).await;
         admin
@@ -43,7 +62,13 @@ impl TestDatabase {
             .await
             .expect("the template can be copied");
         drop(admin.close().await);
-        Self { app_url: cluster.url("anteroom_app", &name), owner_url: cluster.url("postgres", &name), name }
+        Self {
+            app_url: cluster.url("anteroom_app", &name),
+            owner_url: cluster.url("postgres", &name),
+            name,
+            log: cluster.log(),
+            socket: cluster.directory().to_owned(),
+        }
     }
 
     /// A connection as the owner.
@@ -52,6 +77,26 @@ impl TestDatabase {
     /// When the cluster is gone.
     pub async fn owner(&self) -> PgConnection {
         connect(&self.owner_url).await
+    }
+
+    /// Every row of every table as text, as somebody with a copy of the database has it; bytes are hexadecimal there.
+    ///
+    /// # Panics
+    /// When the cluster is gone.
+    pub async fn dump(&self) -> String {
+        let mut owner = self.owner().await;
+        let tables =
+            "SELECT format('%I', relname) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'";
+        let tables: Vec<String> = sqlx::query_scalar(tables).fetch_all(&mut owner).await.expect("tables can be listed");
+        let mut dump = String::new();
+        for table in tables {
+            let rows = sqlx::AssertSqlSafe(format!("SELECT t::text FROM {table} t"));
+            let rows: Vec<String> = sqlx::query_scalar(rows).fetch_all(&mut owner).await.expect("the owner reads it");
+            for row in rows {
+                dump.push_str(&format!("{table} {row}\n"));
+            }
+        }
+        dump
     }
 
     /// A connection as the server acts: `anteroom_app` after `SET ROLE anteroom_server`.
@@ -70,8 +115,17 @@ async fn connect(url: &str) -> PgConnection {
     options.disable_statement_logging().connect().await.expect("the test cluster takes connections")
 }
 
-fn start() -> Cluster {
-    let cluster = Cluster::start();
+/// A program that comes with PostgreSQL, such as `pgbench`.
+///
+/// # Panics
+/// When PostgreSQL is not installed.
+#[must_use]
+pub fn program(name: &str) -> PathBuf {
+    cluster::programs().join(name)
+}
+
+fn start(is_durable: bool) -> Cluster {
+    let cluster = Cluster::start(is_durable);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let mut admin = connect(&cluster.url("postgres", "postgres")).await;
