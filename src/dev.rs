@@ -20,6 +20,7 @@ use signaling::audit::anchoring::Anchoring;
 use signaling::audit::config::AuditConfig;
 use signaling::config::Profile;
 use signaling::db::Db;
+use signaling::identity::config::IdentityConfig;
 use signaling::notice::config::{EmailKind, NoticeConfig, SmsKind};
 use signaling::phi::PhiConfig;
 use signaling::recording::Vault;
@@ -131,6 +132,7 @@ async fn serve(options: &Options, data_dir: &Path, postgres: &mut Postgres, stop
         stop_grace: STOP_GRACE,
         drain_limit: DevSettings::load()?.drain_limit,
         notices: notices()?,
+        identity: IdentityConfig::load(None, settings::env)?,
         demo: Some(people::demo(development.organization)),
         phi: PhiConfig::load(None, settings::env)?,
         ..named

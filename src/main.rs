@@ -12,6 +12,7 @@ mod metrics;
 mod place;
 mod roles;
 mod serve;
+mod service_token;
 mod stop;
 mod telemetry;
 mod token;
@@ -44,6 +45,8 @@ enum Command {
     ChimeKey(chime_key::Options),
     /// Rotate the keys that wrap the data keys of recordings and of clinical words, and see which are in use.
     Key(key::Options),
+    /// Make, list and revoke tokens for programs, such as a scheduler that plans visits.
+    ServiceToken(service_token::Options),
     /// Add, list and remove the addresses that an organisation's events are told to.
     Webhook(webhook::Options),
     /// Allow, list and revoke the buckets that captures of the Chime API may go to.
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Command::ChimeKey(options) => in_runtime(telemetry::Format::Human, chime_key::run(options)),
         Command::Audit(options) => in_runtime(telemetry::Format::Human, audit::run(options)),
         Command::Key(options) => in_runtime(telemetry::Format::Human, key::run(options)),
+        Command::ServiceToken(options) => in_runtime(telemetry::Format::Human, service_token::run(options)),
         Command::Webhook(options) => in_runtime(telemetry::Format::Human, webhook::run(options)),
         Command::ChimeBucket(options) => in_runtime(telemetry::Format::Human, chime_bucket::run(options)),
         Command::Token(options) => token::run(&options),

@@ -19,7 +19,7 @@ use crate::roles::{self, Roles};
 /// What `anteroom serve` may be told; the rest are settings, see docs/operations.md.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
-    /// A TOML file with the tables `signaling`, `sfu`, `recorder`, `keys`, `store` and `buckets`. Variables named ANTEROOM_... override it.
+    /// A TOML file with the tables of docs/operations.md. Variables named ANTEROOM_... override it.
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
 }

@@ -35,6 +35,12 @@ pub struct Parts {
     pub keys: Keys,
     /// Seals and opens fields with clinical words, addresses and contacts.
     pub phi: crate::phi::Fields,
+    /// Where people sign in, if a provider is set up.
+    pub provider: Option<crate::identity::provider::Provider>,
+    /// The provider that development brings along.
+    pub issuer: Option<crate::identity::issuer::Issuer>,
+    /// Wakes the sockets of people who may have been signed out.
+    pub sign_outs: tokio::sync::Notify,
     /// The time.
     pub clock: Clock,
     /// Asks the media node.

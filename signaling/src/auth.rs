@@ -4,7 +4,10 @@ pub mod binding;
 pub mod claims;
 pub mod extract;
 pub mod keys;
+pub mod matrix;
 pub mod origin;
+
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,6 +18,9 @@ use crate::error::Error;
 use crate::ids::{OrgId, ParticipantId, SessionId, TokenId, VisitId};
 use crate::participant::Role;
 use crate::problem::Code;
+use crate::visit::Visit;
+
+pub use crate::auth::matrix::{Permission, service_may, session_may, staff_may};
 
 /// The role in an AccessToken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -22,13 +28,13 @@ use crate::problem::Code;
 pub enum StaffRole {
     /// Holds visits of their own.
     Clinician,
-    /// A patient of the portal: may do nothing here yet; patients come by join links.
+    /// A patient of the portal; most patients come by join links.
     Patient,
     /// Plans visits for everyone.
     Scheduler,
     /// Runs the practice.
     Admin,
-    /// Reads the audit and nothing else.
+    /// Reads the audit chain, and writes nothing.
     Auditor,
 }
 
@@ -47,136 +53,42 @@ impl StaffRole {
             Self::Auditor => "auditor",
         }
     }
+
+    /// By its name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|role| role.as_str() == text)
+    }
 }
 
-/// One thing that somebody may be allowed to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Permission {
-    /// Plan a visit.
-    CreateVisit,
-    /// See the list of visits.
-    ListVisits,
-    /// See one visit.
-    ReadVisit,
-    /// Mint join links.
-    IssueLinks,
-    /// End a visit.
-    EndVisit,
-    /// Take the clinician's seat in the room; admit, deny, remove, mute.
-    HostVisit,
-    /// Start a recording.
-    StartRecording,
-    /// Stop a recording.
-    StopRecording,
-    /// See which recordings there are, and play them.
-    PlayRecordings,
-    /// See how the network was for the people of a visit.
-    ReadQuality,
-    /// Change what the organisation decides for itself.
-    ManageOrganization,
-    /// Read, export and verify the audit.
-    ReadAudit,
-    /// See consents.
-    ReadConsent,
-    /// Sign, decline or revoke a consent: one's own, or as staff what somebody said or signed on paper.
-    GiveConsent,
-    /// See clinicians' licences.
-    ReadLicences,
-    /// Change them.
-    WriteLicences,
-    /// Say where somebody is.
-    AttestLocation,
-    /// See the emergency contact and address.
-    ReadEmergency,
-    /// Set place of service and modifiers.
-    SetBilling,
-    /// Read the table of recording rules by state.
-    ReadRules,
+/// What is known of a person's second factor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Assurance {
+    /// The organisation asks for one, and none was shown.
+    Missing,
+    /// None was shown, and none is asked for.
+    NotAsked,
+    /// One was shown.
+    Shown,
+    /// One was shown within the last [`FRESH`].
+    Fresh,
 }
 
-impl Permission {
-    /// All of them.
-    pub const ALL: &[Self] = &[
-        Self::CreateVisit,
-        Self::ListVisits,
-        Self::ReadVisit,
-        Self::IssueLinks,
-        Self::EndVisit,
-        Self::HostVisit,
-        Self::StartRecording,
-        Self::StopRecording,
-        Self::PlayRecordings,
-        Self::ReadQuality,
-        Self::ManageOrganization,
-        Self::ReadAudit,
-        Self::ReadConsent,
-        Self::GiveConsent,
-        Self::ReadLicences,
-        Self::WriteLicences,
-        Self::AttestLocation,
-        Self::ReadEmergency,
-        Self::SetBilling,
-        Self::ReadRules,
-    ];
-}
-
-/// The role matrix for AccessTokens. A clinician's rights reach their own visits alone: see [`Actor::may_touch`].
-#[must_use]
-pub const fn staff_may(role: StaffRole, permission: Permission) -> bool {
-    use Permission as P;
-    match role {
-        StaffRole::Clinician => !matches!(permission, P::ManageOrganization | P::ReadAudit | P::WriteLicences),
-        StaffRole::Scheduler => matches!(
-            permission,
-            P::CreateVisit
-                | P::ListVisits
-                | P::ReadVisit
-                | P::IssueLinks
-                | P::ReadConsent
-                | P::GiveConsent
-                | P::ReadLicences
-                | P::ReadRules
-        ),
-        StaffRole::Admin => !matches!(
-            permission,
-            P::HostVisit | P::StartRecording | P::StopRecording | P::AttestLocation | P::ReadEmergency
-        ),
-        StaffRole::Auditor => matches!(permission, P::ReadAudit | P::ReadRules),
-        // Their own alone, which each of these asks.
-        StaffRole::Patient => {
-            matches!(permission, P::ReadConsent | P::GiveConsent | P::AttestLocation | P::ReadRules)
+impl Assurance {
+    /// What follows from a credential: `is_asked` is the organisation's ruling, `auth_at` when the person showed who they are.
+    #[must_use]
+    pub fn of(has_mfa: bool, auth_at: Option<Timestamp>, is_asked: bool, now: Timestamp) -> Self {
+        match (has_mfa, auth_at) {
+            (true, Some(at)) if now < at + FRESH => Self::Fresh,
+            (true, _) => Self::Shown,
+            (false, _) if is_asked => Self::Missing,
+            (false, _) => Self::NotAsked,
         }
     }
 }
 
-/// The role matrix for the session of a redeemed link; it reaches that visit alone.
-#[must_use]
-pub const fn session_may(role: Role, permission: Permission) -> bool {
-    use Permission as P;
-    match role {
-        Role::Clinician => {
-            matches!(
-                permission,
-                P::ReadVisit
-                    | P::EndVisit
-                    | P::HostVisit
-                    | P::StartRecording
-                    | P::StopRecording
-                    | P::ReadConsent
-                    | P::GiveConsent
-                    | P::AttestLocation
-                    | P::ReadEmergency
-                    | P::ReadRules
-            )
-        }
-        // Whoever is in a visit can stop its recording.
-        Role::Patient | Role::Guest | Role::Interpreter | Role::Caregiver | Role::Supervisor => matches!(
-            permission,
-            P::ReadVisit | P::StopRecording | P::ReadConsent | P::GiveConsent | P::AttestLocation | P::ReadRules
-        ),
-        Role::Observer => matches!(permission, P::ReadVisit | P::ReadRules),
-    }
-}
+/// How long a second factor counts as just shown.
+pub const FRESH: Duration = Duration::from_secs(15 * 60);
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -185,7 +97,7 @@ pub enum Actor {
     Staff(Staff),
     /// The holder of a redeemed link's session.
     Attendee(Attendee),
-    /// An application that signs its requests with an access key of the organisation.
+    /// A program, with an access key or a service token of the organisation.
     Service(Service),
     /// The program itself: timers, the recorder's news.
     System {
@@ -212,6 +124,37 @@ pub struct Staff {
     pub name: Option<Redacted<String>>,
     /// Until when the token holds.
     pub expires_at: Timestamp,
+    /// What is known of their second factor.
+    pub assurance: Assurance,
+    /// What they came in by.
+    pub credential: Credential,
+    /// Visits beyond their own that they may read for now: see [`crate::break_glass`].
+    pub opened: Vec<VisitId>,
+}
+
+/// What a staff member came in by.
+#[derive(Clone, Debug)]
+pub enum Credential {
+    /// A session of this server.
+    Session(SessionId),
+    /// A bearer.
+    Token {
+        /// Its `jti`.
+        id: Option<String>,
+        /// Its `iat`.
+        issued_at: Timestamp,
+    },
+}
+
+impl Credential {
+    /// The session, if it is one.
+    #[must_use]
+    pub const fn session(&self) -> Option<SessionId> {
+        match self {
+            Self::Session(session) => Some(*session),
+            Self::Token { .. } => None,
+        }
+    }
 }
 
 /// The holder of a session.
@@ -235,13 +178,47 @@ pub struct Attendee {
     pub expires_at: Timestamp,
 }
 
-/// An application that signs its requests.
+/// A program.
 #[derive(Clone, Debug)]
 pub struct Service {
-    /// The organisation of its key.
+    /// The organisation of its key or token.
     pub org: OrgId,
-    /// The key's id.
-    pub access_key_id: String,
+    /// The id of the key or token.
+    pub id: String,
+    /// What it was made for. What programs may not do at all, the role matrix says.
+    pub grants: Grants,
+}
+
+/// A set of permissions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grants(u64);
+
+impl Grants {
+    /// None.
+    pub const NONE: Self = Self(0);
+    /// All that there are.
+    pub const ALL: Self = Self(u64::MAX);
+
+    /// With one more.
+    #[must_use]
+    pub const fn with(self, permission: Permission) -> Self {
+        Self(self.0 | 1 << permission as u64)
+    }
+
+    /// Whether it is among them.
+    #[must_use]
+    pub const fn has(self, permission: Permission) -> bool {
+        self.0 & 1 << permission as u64 != 0
+    }
+}
+
+/// Each permission has a bit.
+const _: () = assert!(Permission::ALL.len() <= 64);
+
+impl FromIterator<Permission> for Grants {
+    fn from_iter<I: IntoIterator<Item = Permission>>(permissions: I) -> Self {
+        permissions.into_iter().fold(Self::NONE, Self::with)
+    }
 }
 
 impl Actor {
@@ -274,7 +251,7 @@ impl Actor {
         match self {
             Self::Staff(staff) => staff.sub.clone(),
             Self::Attendee(attendee) => attendee.participant.to_string(),
-            Self::Service(service) => service.access_key_id.clone(),
+            Self::Service(service) => service.id.clone(),
             Self::System { .. } => "system".to_owned(),
             Self::Anonymous { .. } => "anonymous".to_owned(),
         }
@@ -296,86 +273,84 @@ impl Actor {
         match self {
             Self::Staff(staff) => staff_may(staff.role, permission),
             Self::Attendee(attendee) => session_may(attendee.role, permission),
-            // What an application may do is bounded by the operations that take its key.
-            Self::Service(_) | Self::System { .. } => true,
+            Self::Service(service) => service_may(permission) && service.grants.has(permission),
+            Self::System { .. } => true,
             Self::Anonymous { .. } => false,
         }
     }
 
-    /// Refuses what the role may not do.
+    /// Decides whether the credential opens what needs this permission: the role has it, and the second factor is as the organisation
+    /// asks. This is the one question of the router for every route; which visits are within reach, [`require_for`](Self::require_for)
+    /// says once the visit is known.
     ///
     /// # Errors
-    /// `FORBIDDEN`.
+    /// `FORBIDDEN` for the role, `MFA_REQUIRED` for the second factor.
     pub fn require(&self, permission: Permission) -> Result<(), Error> {
-        if self.may(permission) { Ok(()) } else { Err(Code::Forbidden.into()) }
+        if !self.may(permission) {
+            return Err(Code::Forbidden.into());
+        }
+        let Self::Staff(staff) = self else { return Ok(()) };
+        if permission.needs_mfa() && staff.assurance == Assurance::Missing {
+            return Err(Code::MfaRequired.into());
+        }
+        // Where no second factor is asked for, there is none that could be fresh.
+        if permission.needs_fresh_mfa() && staff.assurance == Assurance::Shown {
+            return Err(Code::MfaRequired.problem().member("maxAge", FRESH.as_secs()).into());
+        }
+        Ok(())
     }
 
-    /// Whether a visit of this organisation is the actor's business: a clinician's own, a session's own, any for the rest.
-    /// A visit that is not reads as one that does not exist.
+    /// Whether a visit of this organisation is the actor's business: a clinician's own, a session's own, any for the rest; none for a
+    /// patient of the portal, whose visits [`reaches`](Self::reaches) knows. A visit that is not reads as one that does not exist.
     #[must_use]
     pub fn may_touch(&self, visit: VisitId, clinician_id: &str) -> bool {
         match self {
-            Self::Staff(staff) if staff.role == StaffRole::Clinician => staff.sub == clinician_id,
-            Self::Staff(_) | Self::Service(_) | Self::System { .. } => true,
+            Self::Staff(staff) => match staff.role {
+                StaffRole::Clinician => staff.sub == clinician_id,
+                StaffRole::Patient => false,
+                StaffRole::Scheduler | StaffRole::Admin | StaffRole::Auditor => true,
+            },
+            Self::Service(_) | Self::System { .. } => true,
             Self::Attendee(attendee) => attendee.visit == visit,
             Self::Anonymous { .. } => false,
         }
     }
 
-    /// Permission and reach in one.
+    /// Whether this visit is the actor's business, as [`may_touch`](Self::may_touch), and to a patient of the portal their own.
+    #[must_use]
+    pub fn reaches(&self, visit: &Visit) -> bool {
+        match self {
+            Self::Staff(staff) if staff.role == StaffRole::Patient => {
+                staff.org == visit.org && staff.sub == visit.patient_id
+            }
+            _ => self.may_touch(visit.id, &visit.clinician_id),
+        }
+    }
+
+    /// Permission and reach in one, patients of the portal included.
     ///
     /// # Errors
-    /// `FORBIDDEN` for the role, `NOT_FOUND` for the visit.
+    /// As [`require`](Self::require); `NOT_FOUND` for the visit.
+    pub fn require_for(&self, permission: Permission, visit: &Visit) -> Result<(), Error> {
+        self.require(permission)?;
+        if self.reaches(visit) || self.has_opened(permission, visit.id) { Ok(()) } else { Err(Code::NotFound.into()) }
+    }
+
+    /// Permission and reach in one, for everybody but patients of the portal.
+    ///
+    /// # Errors
+    /// As [`require`](Self::require); `NOT_FOUND` for the visit.
     pub fn require_on(&self, permission: Permission, visit: VisitId, clinician_id: &str) -> Result<(), Error> {
         self.require(permission)?;
-        if self.may_touch(visit, clinician_id) { Ok(()) } else { Err(Code::NotFound.into()) }
+        if self.may_touch(visit, clinician_id) || self.has_opened(permission, visit) {
+            Ok(())
+        } else {
+            Err(Code::NotFound.into())
+        }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The whole matrix, written out: a change of rights must change this table.
-    #[test]
-    fn role_matrix() {
-        use Permission as P;
-        let rows: &[(P, [bool; 5])] = &[
-            // clinician, patient, scheduler, admin, auditor
-            (P::CreateVisit, [true, false, true, true, false]),
-            (P::ListVisits, [true, false, true, true, false]),
-            (P::ReadVisit, [true, false, true, true, false]),
-            (P::IssueLinks, [true, false, true, true, false]),
-            (P::EndVisit, [true, false, false, true, false]),
-            (P::HostVisit, [true, false, false, false, false]),
-            (P::StartRecording, [true, false, false, false, false]),
-            (P::StopRecording, [true, false, false, false, false]),
-            (P::PlayRecordings, [true, false, false, true, false]),
-            (P::ReadQuality, [true, false, false, true, false]),
-            (P::ManageOrganization, [false, false, false, true, false]),
-            (P::ReadAudit, [false, false, false, true, true]),
-            (P::ReadConsent, [true, true, true, true, false]),
-            (P::GiveConsent, [true, true, true, true, false]),
-            (P::ReadLicences, [true, false, true, true, false]),
-            (P::WriteLicences, [false, false, false, true, false]),
-            (P::AttestLocation, [true, true, false, false, false]),
-            (P::ReadEmergency, [true, false, false, false, false]),
-            (P::SetBilling, [true, false, false, true, false]),
-            (P::ReadRules, [true, true, true, true, true]),
-        ];
-        assert_eq!(rows.len(), Permission::ALL.len());
-        for (permission, expected) in rows {
-            let actual: Vec<bool> = StaffRole::ALL.iter().map(|role| staff_may(*role, *permission)).collect();
-            assert_eq!(actual, expected, "{permission:?}");
-        }
-        for permission in Permission::ALL {
-            let patient = matches!(
-                permission,
-                P::ReadVisit | P::StopRecording | P::ReadConsent | P::GiveConsent | P::AttestLocation | P::ReadRules
-            );
-            assert_eq!(session_may(Role::Patient, *permission), patient, "{permission:?}");
-            let observer = matches!(permission, P::ReadVisit | P::ReadRules);
-            assert_eq!(session_may(Role::Observer, *permission), observer, "{permission:?}");
-        }
+    /// Whether glass was broken for this visit, which is for reading alone.
+    fn has_opened(&self, permission: Permission, visit: VisitId) -> bool {
+        matches!(self, Self::Staff(staff) if permission.is_reading() && staff.opened.contains(&visit))
     }
 }

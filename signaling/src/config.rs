@@ -12,6 +12,7 @@ use crate::audit::anchoring::Anchoring;
 use crate::audit::config::AuditConfig;
 use crate::auth::StaffRole;
 use crate::error::Error;
+use crate::identity::config::IdentityConfig;
 use crate::ids::OrgId;
 use crate::metrics::Metrics;
 use crate::notice::config::NoticeConfig;
@@ -117,6 +118,9 @@ pub struct SignalingConfig {
     /// Who carries notices, and when they are sent: the table `[notices]`.
     #[serde(skip)]
     pub notices: NoticeConfig,
+    /// How people sign in: the table `[identity]`.
+    #[serde(skip)]
+    pub identity: IdentityConfig,
     /// The demo practice, set by `anteroom dev` alone.
     #[serde(skip)]
     pub demo: Option<Demo>,
@@ -215,6 +219,7 @@ impl Default for SignalingConfig {
             webhook_kept: Duration::from_secs(7 * 24 * 60 * 60),
             chime_pipelines: 100,
             notices: NoticeConfig::default(),
+            identity: IdentityConfig::default(),
             demo: None,
             metrics: Metrics::default(),
             vault: None,
@@ -276,6 +281,7 @@ impl SignalingConfig {
         config.audit = AuditConfig::load(file, &env)?;
         config.notices = NoticeConfig::load(file, &env)?;
         config.phi = crate::phi::PhiConfig::load(file, &env)?;
+        config.identity = IdentityConfig::load(file, &env)?;
         config.validate()?;
         Ok(config)
     }

@@ -10,6 +10,7 @@ pub mod audit;
 pub mod auth;
 pub mod billing;
 pub mod body;
+pub mod break_glass;
 pub mod chime;
 pub mod clinical;
 pub mod clock;
@@ -20,6 +21,7 @@ pub mod drain;
 pub mod error;
 pub mod health;
 pub mod ice;
+pub mod identity;
 pub mod ids;
 pub mod join;
 pub mod licence;
@@ -39,6 +41,7 @@ pub mod route;
 pub mod router;
 pub mod schema;
 pub mod server;
+pub mod service_token;
 pub mod sign_in;
 pub mod state;
 pub mod superset;
@@ -97,7 +100,7 @@ pub async fn run(
 /// # Errors
 /// When `public_url` cannot be used.
 pub fn build(
-    config: SignalingConfig,
+    mut config: SignalingConfig,
     keys: Keys,
     db: Db,
     clock: Clock,
@@ -110,6 +113,8 @@ pub fn build(
         Some(url) => PublicAddress::parse(url)?,
         None => PublicAddress::localhost(address.port()),
     };
+    let issuer =
+        identity::issuer::Issuer::for_development(config.profile, config.demo.as_ref(), &mut config.identity, &public)?;
     let metrics = config.metrics.clone();
     let carriers = notice::carrier::Carriers::open(&config.notices)?;
     let certificates = notice::hook::aws::Certificates::new(&config.webhook_networks)?;
@@ -118,6 +123,9 @@ pub fn build(
     let chime_rate = chime::rate::Rate::new(config.chime_rate, config.chime_burst);
     let sockets = server::places::Places::new(config.websockets, config.websockets_per_address);
     Ok(App::new(app::Parts {
+        provider: identity::provider::Provider::new(&config.identity)?,
+        issuer,
+        sign_outs: tokio::sync::Notify::new(),
         sfu: link.requester(),
         live: live::Directory::new(link.requester(), metrics.clone()),
         config,

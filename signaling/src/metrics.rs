@@ -39,6 +39,7 @@ struct Figures {
     webhooks: Family<OutcomeLabels, Counter>,
     events_dropped: Counter,
     anchors_failed: Counter,
+    break_glass: Counter,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -79,6 +80,7 @@ impl Default for Figures {
             webhooks: Family::default(),
             events_dropped: Counter::default(),
             anchors_failed: Counter::default(),
+            break_glass: Counter::default(),
             registry: Registry::default(),
         };
         registry.register("rooms", "Live rooms", all.rooms.clone());
@@ -106,6 +108,8 @@ impl Default for Figures {
         registry.register("webhook_attempts", help, all.webhooks.clone());
         let help = "What rooms told about their people and nobody could write down for the webhooks";
         registry.register("webhook_events_dropped", help, all.events_dropped.clone());
+        let help = "Visits that were opened in an emergency to somebody whose they are not: each is worth a look";
+        registry.register("break_glass", help, all.break_glass.clone());
         Self { registry, ..all }
     }
 }
@@ -156,6 +160,11 @@ impl Metrics {
     pub(crate) fn count_socket(&self) -> SocketGuard {
         self.0.sockets.inc();
         SocketGuard(self.clone())
+    }
+
+    /// Somebody broke the glass.
+    pub(crate) fn note_break_glass(&self) {
+        self.0.break_glass.inc();
     }
 
     /// A client told how its meeting goes.

@@ -58,6 +58,8 @@ codes! {
     ProofInvalid = "PROOF_INVALID", UNAUTHORIZED, "Your browser could not prove itself. Please reload the page and try again.";
     /// The role may not do this.
     Forbidden = "FORBIDDEN", FORBIDDEN, "You are not allowed to do this.";
+    /// The organisation asks for a second factor that was not shown, or not lately.
+    MfaRequired = "MFA_REQUIRED", FORBIDDEN, "Please sign in again with your second factor.";
     /// Too early.
     TokenNotYetValid = "TOKEN_NOT_YET_VALID", FORBIDDEN, "It is too early for this visit.";
     /// A browser request from another origin, or without our header.

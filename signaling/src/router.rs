@@ -20,8 +20,7 @@ use crate::schema::Object;
 use crate::superset::Superset;
 use crate::visit::view::VisitView;
 use crate::{
-    audit, billing, chime, clinical, consent, health, join, licence, location, notice, organization, pages, problem,
-    quality, recording, sign_in, telemetry, visit, ws,
+    audit, billing, break_glass, chime, clinical, consent, health, identity, join, licence, location, notice, organization, pages, problem, quality, recording, service_token, sign_in, telemetry, visit, ws,
 };
 
 /// How long an ordinary request may take. The WebSocket and playback have their own limits.
@@ -46,6 +45,8 @@ fn ordinary() -> Vec<Endpoint> {
         consents(),
         places(),
         signing_in(),
+        provider(),
+        rights(),
         operations(),
         auditing(),
         pages(),
@@ -291,6 +292,92 @@ fn signing_in() -> Vec<Endpoint> {
             .says("The demo users; in development alone")
             .answers::<Object>(200)
             .refuses(&[Code::NotFound]),
+    ]
+}
+
+/// To the OpenID provider and back, and the provider that development brings along.
+fn provider() -> Vec<Endpoint> {
+    vec![
+        get("/auth/ways", Access::Public, identity::http::ways)
+            .says("How one can sign in here")
+            .answers::<identity::http::Ways>(200),
+        get("/auth/login", Access::Public, identity::http::login)
+            .says("Sends a browser to the sign-in service")
+            .query::<identity::http::LoginQuery>()
+            .answers_nothing(303)
+            .refuses(&[Code::NotFound, Code::Unavailable]),
+        get("/auth/callback", Access::Public, identity::http::callback)
+            .says("Where the sign-in service sends a browser back to; what fails leads to the sign-in page")
+            .query::<identity::http::CallbackQuery>()
+            .answers_nothing(303)
+            .refuses(&[Code::NotFound, Code::Unavailable]),
+        post("/auth/logout", Access::Public, identity::http::logout)
+            .says("Ends the session and its sockets, and says where the sign-in service ends its own")
+            .answers::<identity::http::SignedOut>(200),
+        post("/auth/backchannel-logout", Access::Public, identity::http::backchannel_logout)
+            .says("The sign-in service says that somebody is signed out: a form with `logout_token`")
+            .answers_nothing(200)
+            .refuses(&[Code::NotFound, Code::Unavailable]),
+        get("/dev/issuer/.well-known/openid-configuration", Access::Public, identity::issuer::discovery)
+            .says("The built-in sign-in service; in development alone")
+            .answers::<Object>(200)
+            .refuses(&[Code::NotFound]),
+        get("/dev/issuer/jwks", Access::Public, identity::issuer::jwks)
+            .says("Its keys")
+            .answers::<Object>(200)
+            .refuses(&[Code::NotFound]),
+        get("/dev/issuer/authorize", Access::Public, identity::issuer::authorize)
+            .says("Its page with the demo people")
+            .query::<identity::issuer::AuthorizeQuery>()
+            .answers_with(200, "text/html")
+            .refuses(&[Code::NotFound]),
+        get("/dev/issuer/choose", Access::Public, identity::issuer::choose)
+            .says("Back from there, as one of them")
+            .query::<identity::issuer::ChooseQuery>()
+            .answers_nothing(303)
+            .refuses(&[Code::NotFound]),
+        post("/dev/issuer/token", Access::Public, identity::issuer::token)
+            .says("Its tokens, for a code: a form as in RFC 6749")
+            .answers::<Object>(200)
+            .refuses(&[Code::NotFound]),
+        get("/dev/issuer/logout", Access::Public, identity::issuer::logout)
+            .says("Back from signing out there")
+            .query::<identity::issuer::LogoutQuery>()
+            .answers_nothing(303)
+            .refuses(&[Code::NotFound]),
+    ]
+}
+
+/// Who may do what, beyond the role matrix.
+fn rights() -> Vec<Endpoint> {
+    vec![
+        post("/api/v1/telehealth/break-glass", Access::Needs(P::BreakGlass), break_glass::http::create)
+            .says("Opens a visit to a clinician whose it is not, for an hour, in an emergency")
+            .takes::<break_glass::http::BreakGlassBody>()
+            .answers::<break_glass::http::OpeningView>(201)
+            .refuses(&[Code::MfaRequired]),
+        post("/api/v1/telehealth/access/revoke", Access::Needs(P::RevokeAccess), service_token::http::revoke)
+            .says("Ends the sessions, tokens and sockets of somebody who has left")
+            .takes::<service_token::http::RevokeBody>()
+            .answers::<service_token::http::RevokedView>(200)
+            .refuses(&[Code::MfaRequired]),
+        get("/api/v1/telehealth/service-tokens", Access::Needs(P::ManageServiceTokens), service_token::http::list)
+            .says("The tokens of programs, without the tokens themselves")
+            .answers::<service_token::http::ListView>(200)
+            .refuses(&[Code::MfaRequired]),
+        post("/api/v1/telehealth/service-tokens", Access::Needs(P::ManageServiceTokens), service_token::http::create)
+            .says("Makes a token for a program; it is shown this once")
+            .takes::<service_token::http::CreateBody>()
+            .answers::<service_token::http::CreatedView>(201)
+            .refuses(&[Code::MfaRequired]),
+        delete(
+            "/api/v1/telehealth/service-tokens/{id}",
+            Access::Needs(P::ManageServiceTokens),
+            service_token::http::delete,
+        )
+        .says("Refuses a token from now on")
+        .answers::<service_token::TokenView>(200)
+        .refuses(&[Code::MfaRequired]),
     ]
 }
 

@@ -1,4 +1,4 @@
-//! `/api/session`: an AccessToken becomes a cookie that scripts cannot read. And the demo's sign-in by a click, in development alone.
+//! `/api/session`: an AccessToken becomes a session whose cookie scripts cannot read. And the demo's sign-in by a click, in development alone.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use serde_json::{Value, json};
 use wire::Redacted;
 
 use crate::app::App;
-use crate::audit::{Draft, EventType};
-use crate::auth::extract::{STAFF_COOKIE, StaffCaller, set_cookie, staff, staff_from};
+use crate::auth::StaffRole;
+use crate::auth::extract::{STAFF_COOKIE, StaffCaller, Vouched, set_cookie, staff, vouched};
 use crate::auth::keys::AccessGrant;
-use crate::auth::{Actor, Staff, StaffRole};
 use crate::body::Body;
 use crate::config::{Demo, Profile};
-use crate::db;
 use crate::error::{Error, Result};
+use crate::identity::revoke;
+use crate::identity::session::{self, Origin};
 use crate::problem::Code;
 
 /// How long a demo sign-in holds.
@@ -32,45 +32,34 @@ pub struct SignInBody {
     access_token: Redacted<String>,
 }
 
-/// Keeps an AccessToken as the staff cookie.
+/// An AccessToken becomes a session, which ends with it at the latest.
 ///
 /// # Errors
 /// `UNAUTHENTICATED` when it does not hold.
 pub async fn create(State(app): State<App>, Body(body): Body<SignInBody>) -> Result<Response> {
-    let token = body.access_token.reveal();
-    let Some(staff) = staff_from(&app, token, app.now()) else { return Err(Code::Unauthenticated.into()) };
-    keep(&app, token, staff).await
+    keep(&app, body.access_token.reveal()).await
 }
 
-async fn keep(app: &App, token: &str, staff: Staff) -> Result<Response> {
-    let cookie = set_cookie(STAFF_COOKIE, Some((token, staff.expires_at)), app.now())?;
-    note(app, staff, EventType::Login).await?;
+async fn keep(app: &App, token: &str) -> Result<Response> {
+    let unknown = || Error::from(Code::Unauthenticated);
+    let Vouched { person, token_id, issued_at, expires_at } = vouched(app, token).await?.ok_or_else(unknown)?;
+    // Not a token that was revoked.
+    session::standing(app, person.org, (&person.sub, token_id.as_deref()), issued_at).await?.ok_or_else(unknown)?;
+    let origin = Origin { token_id, expires_at: Some(expires_at), ..Origin::default() };
+    let cookie = session::open(app, person, origin).await?;
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response())
 }
 
-/// Ends the staff cookie.
+/// Ends the session.
 ///
 /// # Errors
 /// The database's own failures.
 pub async fn delete(State(app): State<App>, headers: axum::http::HeaderMap) -> Result<Response> {
-    if let Some(staff) = staff(&app, &headers) {
-        note(&app, staff, EventType::Logout).await?;
+    if let Some(staff) = staff(&app, &headers).await? {
+        revoke::sign_out(&app, &staff).await?;
     }
     let cookie = set_cookie(STAFF_COOKIE, None, app.now())?;
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response())
-}
-
-async fn note(app: &App, staff: Staff, event: EventType) -> Result<()> {
-    let org = staff.org;
-    let actor = Actor::Staff(staff);
-    db::audited(&app.db, org, &actor, async |tx| {
-        // A well-signed token for a practice that does not exist here signs nobody in.
-        if crate::organization::find(tx, org).await?.is_none() {
-            return Err(Error::from(Code::Unauthenticated));
-        }
-        Ok(((), vec![Draft::new(event)]))
-    })
-    .await
 }
 
 /// Who is signed in.
@@ -107,9 +96,7 @@ pub async fn demo_login(State(app): State<App>, Body(body): Body<DemoBody>) -> R
     let grant =
         AccessGrant { org: demo.org, sub: &user.sub, role: user.role, name: Some(&user.name), lifetime: DEMO_LIFETIME };
     let token = app.keys.mint_access(grant, app.now())?;
-    let staff =
-        staff_from(&app, &token, app.now()).ok_or_else(|| Error::Inside("our own token does not open".to_owned()))?;
-    keep(&app, &token, staff).await
+    keep(&app, &token).await
 }
 
 /// The demo users.

@@ -24,6 +24,7 @@ use crate::body::Params;
 use crate::db;
 use crate::drain;
 use crate::error::Error;
+use crate::identity::revoke;
 use crate::ids::OrgId;
 use crate::join;
 use crate::join::Claim;
@@ -128,7 +129,7 @@ enum Bound {
 /// counts.
 async fn find_guest(app: &App, visit: Option<VisitId>, headers: &HeaderMap) -> Result<Option<Guest>, Error> {
     let (actor, bound) = match visit {
-        Some(_) => match extract::staff(app, headers) {
+        Some(_) => match extract::staff(app, headers).await? {
             Some(staff) => (Actor::Staff(staff), Bound::Free),
             None => return Ok(None),
         },
@@ -258,7 +259,8 @@ async fn attend(app: App, mut socket: WebSocket, mut guest: Guest, context: Cont
         let joining = Joining { person: guest.person.clone(), line, resume: resume.clone(), token, face };
         match room.join(joining).await {
             Ok(Ok(())) => {
-                let running = session::run(socket, (id, outgoing), room, &app.metrics);
+                let gone = gone(&app, &guest.person.actor);
+                let running = session::run(socket, (id, outgoing), room, &app.metrics, gone);
                 tokio::select! {
                     () = running => {}
                     () = keep_alive(&app, &guest) => {}
@@ -283,6 +285,14 @@ async fn keep_alive(app: &App, guest: &Guest) {
         if let Err(error) = touched {
             tracing::warn!(%error, "a session's sign of life could not be written");
         }
+    }
+}
+
+/// Comes back when a staff member may stay no longer. What ends a link's session ends its seat by itself.
+async fn gone(app: &App, actor: &Actor) {
+    match actor {
+        Actor::Staff(staff) => revoke::gone(app, staff).await,
+        _ => std::future::pending().await,
     }
 }
 

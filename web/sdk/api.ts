@@ -147,6 +147,11 @@ export class Api {
     return this.#post('/api/link-request', { handle });
   }
 
+  /** Whether the practice has a sign-in service; `/auth/login` leads there. */
+  async hasProvider(): Promise<boolean> {
+    return (await this.#send<{ provider: boolean }>('GET', '/auth/ways')).provider;
+  }
+
   staff(): Promise<Staff> {
     return this.#send('GET', '/api/session');
   }
@@ -155,8 +160,9 @@ export class Api {
     return this.#post('/api/session', { accessToken });
   }
 
-  signOut(): Promise<void> {
-    return this.#send('DELETE', '/api/session');
+  /** Ends the session here. Where the sign-in service has a page that ends its own, that address comes back. */
+  async signOut(): Promise<string | null> {
+    return (await this.#post<{ endSessionUrl: string | null }>('/auth/logout', {})).endSessionUrl;
   }
 
   /** People of the demonstration organisation; the route exists in development only. */
@@ -169,10 +175,10 @@ export class Api {
     return this.#post('/dev/login', { role, sub });
   }
 
-  /** At most 100 visits that start in `[from, to)`, by start time. */
-  async visits(from: Date, to: Date): Promise<VisitView[]> {
+  /** At most 100 visits that start in `[from, to)`, by start time. A page that asks `byItself` does not keep its session alive. */
+  async visits(from: Date, to: Date, byItself = false): Promise<VisitView[]> {
     const query = new URLSearchParams({ from: from.toISOString(), to: to.toISOString() });
-    return (await this.#send<{ visits: VisitView[] }>('GET', `/api/visits?${query}`)).visits;
+    return (await this.#send<{ visits: VisitView[] }>('GET', `/api/visits?${query}`, undefined, byItself)).visits;
   }
 
   visit(visitId: string): Promise<VisitView> {
@@ -240,8 +246,9 @@ export class Api {
     return this.#send('POST', path, body);
   }
 
-  async #send<T>(method: string, path: string, body?: unknown): Promise<T> {
+  async #send<T>(method: string, path: string, body?: unknown, byItself = false): Promise<T> {
     const headers: Record<string, string> = { accept: 'application/json' };
+    if (byItself) headers['x-anteroom-background'] = '1';
     if (method !== 'GET') headers['x-anteroom'] = '1';
     if (body !== undefined) headers['content-type'] = 'application/json';
     // Only a session asks for it, and a page cannot see whether it has one.

@@ -43,3 +43,34 @@ export function useTitle(title: string): void {
     document.title = title;
   }, [title]);
 }
+
+/** How often, at most, the server hears that somebody is there. */
+const TELL_EVERY_MS = 60_000;
+
+/** Calls `onIdle` once nobody has touched the page for so long, and `onAlive` now and then while somebody does. */
+export function useIdle(afterMs: number, onIdle: () => void, onAlive: () => void): void {
+  const calls = useRef({ onIdle, onAlive });
+  calls.current = { onIdle, onAlive };
+  useEffect(() => {
+    let told = Date.now();
+    let last = Date.now();
+    const touched = () => {
+      last = Date.now();
+      if (last - told < TELL_EVERY_MS) return;
+      told = last;
+      calls.current.onAlive();
+    };
+    // The clock is asked, not the timer: timers of a machine that slept have slept too.
+    const timer = setInterval(() => {
+      if (Date.now() - last < afterMs) return;
+      clearInterval(timer);
+      calls.current.onIdle();
+    }, 5_000);
+    const kinds = ['pointerdown', 'pointermove', 'keydown', 'wheel', 'touchstart'] as const;
+    for (const kind of kinds) addEventListener(kind, touched, { passive: true });
+    return () => {
+      clearInterval(timer);
+      for (const kind of kinds) removeEventListener(kind, touched);
+    };
+  }, [afterMs]);
+}

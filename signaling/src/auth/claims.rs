@@ -56,6 +56,9 @@ pub struct AccessClaims {
     pub exp: i64,
     /// The token's own id.
     pub jti: Uuid,
+    /// When a second factor was shown.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub mfa_at: Option<i64>,
 }
 
 impl Kind for AccessClaims {

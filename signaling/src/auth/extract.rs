@@ -11,23 +11,28 @@ use wire::Redacted;
 
 use crate::app::App;
 use crate::auth::claims::AccessClaims;
-use crate::auth::{Actor, Staff, binding, keys};
+use crate::auth::{Actor, Assurance, Credential, Staff, binding, keys};
 use crate::clock::Timestamp;
 use crate::db;
 use crate::error::Error;
+use crate::identity::{self, Person, jwt, session};
 use crate::ids::{OrgId, SessionId};
 use crate::join;
 use crate::join::context::Context;
 use crate::join::session::Seat;
 use crate::problem::Code;
+use crate::service_token;
 
-/// Holds an AccessToken after a staff login.
+/// Holds a [`SessionToken`] of a staff session.
 pub const STAFF_COOKIE: &str = "__Host-anteroom_staff";
+
+/// A page's own timer says so by this header: such a request is no sign that anybody is there.
+const BACKGROUND: &str = "x-anteroom-background";
 
 /// Holds a [`SessionToken`] after a redeem.
 pub const SESSION_COOKIE: &str = "__Host-anteroom_session";
 
-/// The credential for one participant of one visit. The secret is random; the database has its hash.
+/// A session's name and secret: of a participant of one visit, or of staff. The secret is random; the database has its hash.
 #[derive(Clone, Debug)]
 pub struct SessionToken {
     /// Whose rows to look in.
@@ -95,17 +100,23 @@ impl FromRequestParts<App> for Caller {
         if let Some(found) = parts.extensions.get::<Self>() {
             return Ok(found.clone());
         }
-        let now = app.clock.now();
         if parts.headers.contains_key(header::AUTHORIZATION) {
             // Whoever shows a bearer is judged by it, whatever cookies came along.
-            let staff = bearer(&parts.headers).and_then(|token| staff_from(app, token, now));
+            let Some(token) = bearer(&parts.headers) else { return Err(Code::Unauthenticated.into()) };
+            if token.starts_with(service_token::PREFIX) {
+                let service = service_token::find(app, token).await?;
+                return service
+                    .map(|service| Self(Actor::Service(service)))
+                    .ok_or_else(|| Code::Unauthenticated.into());
+            }
+            let staff = by_bearer(app, token).await?;
             return staff.map(|staff| Self(Actor::Staff(staff))).ok_or_else(|| Code::Unauthenticated.into());
         }
-        if let Some(staff) = staff(app, &parts.headers) {
+        if let Some(staff) = staff(app, &parts.headers).await? {
             return Ok(Self(Actor::Staff(staff)));
         }
         let Some(seat) = seat(app, &parts.headers).await? else { return Err(Code::Unauthenticated.into()) };
-        let proved = binding::proved(parts, now, None);
+        let proved = binding::proved(parts, app.clock.now(), None);
         let context = Context::of_parts(parts, app).await?;
         match binding::hold(app, seat, proved.as_ref(), &context).await? {
             Some(attendee) => Ok(Self(Actor::Attendee(attendee))),
@@ -122,18 +133,28 @@ impl FromRequestParts<App> for StaffCaller {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
-        staff(app, &parts.headers).map(Self).ok_or_else(|| Code::Unauthenticated.into())
+        match parts.extensions.get::<Caller>() {
+            Some(Caller(Actor::Staff(staff))) => return Ok(Self(staff.clone())),
+            Some(_) => return Err(Code::Unauthenticated.into()),
+            None => {}
+        }
+        staff(app, &parts.headers).await?.map(Self).ok_or_else(|| Code::Unauthenticated.into())
     }
 }
 
-/// The staff member of a request, by bearer or else by cookie. The WebSocket asks this when it is opened with `?visit=`.
-#[must_use]
-pub fn staff(app: &App, headers: &HeaderMap) -> Option<Staff> {
-    let now = app.clock.now();
+/// The staff member of a request, by bearer or else by session cookie. The WebSocket asks this when it is opened with `?visit=`.
+///
+/// # Errors
+/// When the database fails; a credential that does not hold is `None`.
+pub async fn staff(app: &App, headers: &HeaderMap) -> Result<Option<Staff>, Error> {
     if headers.contains_key(header::AUTHORIZATION) {
-        return staff_from(app, bearer(headers)?, now);
+        let Some(token) = bearer(headers) else { return Ok(None) };
+        return by_bearer(app, token).await;
     }
-    staff_from(app, cookie(headers, STAFF_COOKIE)?, now)
+    match cookie(headers, STAFF_COOKIE).and_then(SessionToken::parse) {
+        Some(token) => session::find(app, &token, headers.contains_key(BACKGROUND)).await,
+        None => Ok(None),
+    }
 }
 
 /// The session of a request, by its cookie. Whether it may be used from there is [`binding::hold`]'s to say.
@@ -152,20 +173,77 @@ pub fn session_token(headers: &HeaderMap) -> Option<SessionToken> {
     cookie(headers, SESSION_COOKIE).and_then(SessionToken::parse)
 }
 
-/// Checks an AccessToken at `now`.
-#[must_use]
-pub fn staff_from(app: &App, token: &str, now: Timestamp) -> Option<Staff> {
-    let claims: AccessClaims = app.keys.open(token)?;
-    if !keys::holds(&claims, now) || claims.sub.is_empty() || claims.sub.len() > 200 {
-        return None;
+/// A bearer that holds: who it is of, and what it says of itself.
+#[derive(Clone, Debug)]
+pub struct Vouched {
+    /// Who.
+    pub person: Person,
+    /// Its `jti`.
+    pub token_id: Option<String>,
+    /// Its `iat`; the beginning of time where it says none, so that any revocation is later.
+    pub issued_at: Timestamp,
+    /// Its `exp`.
+    pub expires_at: Timestamp,
+}
+
+/// Checks an AccessToken: our own, or else one of the provider. Whether it was revoked, the database says: see [`by_bearer`].
+///
+/// # Errors
+/// `UNAVAILABLE` while the provider's keys cannot be had.
+pub async fn vouched(app: &App, token: &str) -> Result<Option<Vouched>, Error> {
+    let now = app.clock.now();
+    let at = |seconds: i64| Timestamp::from_unix_timestamp(seconds).ok();
+    if let Some(claims) = app.keys.open::<AccessClaims>(token) {
+        let fits = keys::holds(&claims, now) && !claims.sub.is_empty() && claims.sub.len() <= 200;
+        let Some(expires_at) = at(claims.exp).filter(|_| fits) else { return Ok(None) };
+        let mfa_at = claims.mfa_at.and_then(at);
+        return Ok(Some(Vouched {
+            person: Person {
+                org: OrgId::from_uuid(claims.org),
+                sub: claims.sub,
+                role: claims.role,
+                name: claims.name.map(|name| Redacted::new(name.chars().take(100).collect())),
+                has_mfa: mfa_at.is_some(),
+                auth_at: mfa_at,
+            },
+            token_id: Some(claims.jti.to_string()),
+            issued_at: at(claims.iat).unwrap_or(Timestamp::UNIX_EPOCH),
+            expires_at,
+        }));
     }
-    Some(Staff {
-        org: OrgId::from_uuid(claims.org),
-        sub: claims.sub,
-        role: claims.role,
-        name: claims.name.map(Redacted::new),
-        expires_at: Timestamp::from_unix_timestamp(claims.exp).ok()?,
-    })
+    let Some(provider) = &app.provider else { return Ok(None) };
+    let Some(audience) = &provider.config().audience else { return Ok(None) };
+    let Ok(claims) = provider.check(token, (audience, jwt::ACCESS_TYPES), now).await? else { return Ok(None) };
+    let Ok(person) = identity::person(provider.config(), &claims) else { return Ok(None) };
+    let seconds = |name: &str| claims.get(name).and_then(serde_json::Value::as_i64).and_then(at);
+    let token_id = claims.get("jti").and_then(serde_json::Value::as_str).filter(|id| id.len() <= 200);
+    let Some(expires_at) = seconds("exp") else { return Ok(None) };
+    Ok(Some(Vouched {
+        person,
+        token_id: token_id.map(ToOwned::to_owned),
+        issued_at: seconds("iat").unwrap_or(Timestamp::UNIX_EPOCH),
+        expires_at,
+    }))
+}
+
+/// The holder of a bearer that holds and was not revoked.
+///
+/// # Errors
+/// When the database fails; `UNAVAILABLE` while the provider's keys cannot be had.
+pub async fn by_bearer(app: &App, token: &str) -> Result<Option<Staff>, Error> {
+    let Some(vouched) = vouched(app, token).await? else { return Ok(None) };
+    let Vouched { person, token_id, issued_at, expires_at } = vouched;
+    let standing = session::standing(app, person.org, (&person.sub, token_id.as_deref()), issued_at).await?;
+    Ok(standing.map(|standing| Staff {
+        assurance: Assurance::of(person.has_mfa, person.auth_at, standing.is_mfa_asked, app.clock.now()),
+        org: person.org,
+        sub: person.sub,
+        role: person.role,
+        name: person.name,
+        expires_at,
+        credential: Credential::Token { id: token_id, issued_at },
+        opened: standing.opened,
+    }))
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

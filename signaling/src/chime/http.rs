@@ -136,7 +136,7 @@ async fn authenticate(
     if !app.chime_rate.take(org, app.now()) {
         return Err(Kind::Throttling.with("Rate exceeded").retry_after(1));
     }
-    let actor = Actor::Service(auth::Service { org, access_key_id: claim.access_key_id });
+    let actor = Actor::Service(auth::Service { org, id: claim.access_key_id, grants: auth::Grants::ALL });
     Ok(Call { app: app.clone(), org, actor, region: claim.region, query: query.to_owned(), body })
 }
 

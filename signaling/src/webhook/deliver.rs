@@ -219,7 +219,7 @@ fn retry_after(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// The authorities that the system trusts, those of `SSL_CERT_FILE` instead where that is set.
-async fn read_roots() -> Arc<ClientConfig> {
+pub(crate) async fn read_roots() -> Arc<ClientConfig> {
     let read = tokio::task::spawn_blocking(|| {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

@@ -1,5 +1,6 @@
 //! One task per socket: frames in, parsed and counted; frames out, in order; the ends of section 4.3 of the protocol.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -69,19 +70,26 @@ pub(crate) async fn read_hello(socket: &mut WebSocket) -> Option<Hello> {
     }
 }
 
-/// Runs a socket that has its seat until either side ends it.
+/// Runs a socket that has its seat until either side ends it, or `signed_out` comes.
 pub(crate) async fn run(
     mut socket: WebSocket,
     (id, mut outgoing): (SocketId, mpsc::Receiver<Outgoing>),
     room: RoomHandle,
     metrics: &Metrics,
+    signed_out: impl Future<Output = ()>,
 ) {
     let _counted = metrics.count_socket();
     let mut bucket = Bucket::new(Instant::now(), RATE, BURST);
     let mut silent_at = Instant::now() + SILENCE;
+    let mut signed_out = pin!(signed_out);
     let code = loop {
         let frame = tokio::select! {
             biased;
+            () = &mut signed_out => {
+                // The seat is given up too: nobody resumes it, and its media ends now.
+                let _ = room.send(Request::Message(id, ClientMessage::Leave {})).await;
+                break Some(close::UNAUTHENTICATED);
+            }
             out = outgoing.recv() => match out {
                 Some(Outgoing::Text(text)) => {
                     let sent = timeout(SEND_WITHIN, socket.send(Message::Text(Utf8Bytes::from(text)))).await;

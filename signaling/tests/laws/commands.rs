@@ -14,7 +14,16 @@ use crate::support::{Answer, By, House, START};
 
 pub(crate) fn clinician(house: &House, sub: &str) -> Actor {
     let expires_at = START + Duration::days(1);
-    Actor::Staff(Staff { org: house.ours, sub: sub.to_owned(), role: StaffRole::Clinician, name: None, expires_at })
+    Actor::Staff(Staff {
+        org: house.ours,
+        sub: sub.to_owned(),
+        role: StaffRole::Clinician,
+        name: None,
+        expires_at,
+        assurance: signaling::auth::Assurance::Fresh,
+        credential: signaling::auth::Credential::Token { id: None, issued_at: house.clock.now() },
+        opened: Vec::new(),
+    })
 }
 
 pub(crate) fn id(visit: &str) -> VisitId {

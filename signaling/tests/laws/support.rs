@@ -16,6 +16,7 @@ use signaling::auth::keys::{AccessGrant, Keys};
 use signaling::clock::{Clock, Timestamp};
 use signaling::config::{Demo, DemoUser, Profile, SignalingConfig};
 use signaling::db::Db;
+use signaling::identity::config::IdentityConfig;
 use signaling::ids::OrgId;
 use signaling::notice::config::NoticeConfig;
 use signaling::organization::{self, Organization};
@@ -85,6 +86,25 @@ impl House {
 
     /// In development messages go to the outbox; `change` may want something else.
     pub(crate) async fn open_with(profile: Profile, change: impl FnOnce(&mut SignalingConfig)) -> Self {
+        Self::open_at(profile, |config, _| change(config), SocketAddr::from(([127, 0, 0, 1], 8080))).await
+    }
+
+    /// In production, with a way to sign in that may need to know our practice.
+    pub(crate) async fn open_signing_in(identity: impl FnOnce(OrgId) -> IdentityConfig) -> Self {
+        let change = |config: &mut SignalingConfig, org| config.identity = identity(org);
+        Self::open_at(Profile::Production, change, SocketAddr::from(([127, 0, 0, 1], 8080))).await
+    }
+
+    /// On a real socket too: the built-in provider is asked over HTTP.
+    pub(crate) async fn open_listening(profile: Profile) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let house = Self::open_at(profile, |_, _| (), listener.local_addr().unwrap()).await;
+        let router = house.router.clone();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        house
+    }
+
+    async fn open_at(profile: Profile, change: impl FnOnce(&mut SignalingConfig, OrgId), address: SocketAddr) -> Self {
         let database = TestDatabase::fresh().await;
         let (ours, theirs) = (OrgId::random(), OrgId::random());
         let demo = Demo {
@@ -104,7 +124,7 @@ impl House {
             demo: (profile == Profile::Development).then_some(demo),
             ..SignalingConfig::default()
         };
-        change(&mut config);
+        change(&mut config, ours);
         let clock = Clock::by_hand(START);
         let db = Db::connect(&config, clock.clone()).await.unwrap();
         for (id, name) in [(ours, "Our practice"), (theirs, "Their practice")] {
@@ -118,7 +138,6 @@ impl House {
                 request.reply.answer(Ok(Reply::Done));
             }
         });
-        let address = SocketAddr::from(([127, 0, 0, 1], 8080));
         let keys = Keys::ephemeral().unwrap();
         let app = signaling::build(config, keys, db, clock.clone(), &link, address, CancellationToken::new()).unwrap();
         let router = signaling::router::router(app.clone());

@@ -7,6 +7,7 @@ mod chime;
 mod connections;
 mod door;
 mod quality;
+mod signing_out;
 mod support;
 
 use std::io::Write;

@@ -3,7 +3,7 @@
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
 import { ApiError, ServerClock, type Staff, type VisitView } from '../../sdk';
 import { announce } from '../announce';
-import { api, useTick, useTitle } from '../hook';
+import { api, useIdle, useTick, useTitle } from '../hook';
 import { Recordings } from '../part/recordings';
 import { sound } from '../sound';
 import { clockTime, patience, statusWords, waitedWords } from '../words';
@@ -31,10 +31,20 @@ export function Desk({ go }: { go: Go }) {
       staff={staff}
       go={go}
       onSignedOut={() => setStaff('none')}
-      onSignOut={() => void api.signOut().finally(() => setStaff('none'))}
+      onSignOut={() => void signOut(() => setStaff('none'))}
     />
   );
 }
+
+/** Signs out here, and where the practice's sign-in service has a page for it, there too. */
+async function signOut(then: () => void): Promise<void> {
+  const next = await api.signOut().catch(() => null);
+  if (next) location.assign(next);
+  else then();
+}
+
+/** How long a desk that nobody touches stays open: as long as the server keeps its session. */
+const IDLE_MS = 15 * 60_000;
 
 /** Fresh enough that a patient is never alone for long, cheap enough for a whole clinic. */
 const POLL_EVERY_MS = 3_000;
@@ -49,6 +59,7 @@ interface TodayProps {
 
 function Today({ staff, go, onSignOut, onSignedOut }: TodayProps) {
   useTick(1000);
+  useIdle(IDLE_MS, onSignOut, () => void api.staff().catch(() => undefined));
   const [visits, setVisits] = useState<VisitView[] | null>(null);
   const [stale, setStale] = useState(false);
   const [round, setRound] = useState(0);
@@ -62,7 +73,7 @@ function Today({ staff, go, onSignOut, onSignedOut }: TodayProps) {
       try {
         const midnight = new Date();
         midnight.setHours(0, 0, 0, 0);
-        const now = await api.visits(midnight, new Date(midnight.getTime() + DAY_MS));
+        const now = await api.visits(midnight, new Date(midnight.getTime() + DAY_MS), true);
         if (stop) return;
         for (const visit of now) clock.current.learn(visit.serverTime, 500);
         setVisits(now);

@@ -1,18 +1,37 @@
-// How staff come in: a portal's access token, or in development one of the demonstration people.
+// How staff come in: by the practice's sign-in service, by a portal's access token, or in development as one of the demonstration people.
 
 import { useEffect, useState } from 'preact/hooks';
 import { ApiError, type Staff } from '../../sdk';
 import { api } from '../hook';
 import { Page } from '../part/page';
 
+/** Why the way back from the sign-in service ended here, in words. */
+function refusal(reason: string | null): string | null {
+  switch (reason) {
+    case null:
+      return null;
+    case 'EXPIRED':
+      return 'That took too long, or began in another window. Please sign in again.';
+    case 'NOT_FRESH':
+      return 'Please sign in again, with your second factor.';
+    case 'UNKNOWN_PERSON':
+    case 'UNKNOWN_ORGANIZATION':
+      return 'You are signed in, but you have no role here. Ask whoever runs Anteroom at your practice.';
+    default:
+      return 'Signing in did not work. Please try again.';
+  }
+}
+
 export function SignIn({ offline, onSignedIn }: { offline: boolean; onSignedIn: () => void }) {
   const [people, setPeople] = useState<Staff[]>([]);
   const [token, setToken] = useState('');
-  const [problem, setProblem] = useState<string | null>(null);
+  const [problem, setProblem] = useState<string | null>(() => refusal(new URLSearchParams(location.search).get('signIn')));
+  const [hasProvider, setHasProvider] = useState(false);
 
   useEffect(() => {
     // Outside development this route does not exist, and then there is nobody to show.
     api.demoUsers().then(setPeople, () => setPeople([]));
+    api.hasProvider().then(setHasProvider, () => setHasProvider(false));
   }, []);
 
   const enter = async (way: Promise<void>) => {
@@ -30,6 +49,11 @@ export function SignIn({ offline, onSignedIn }: { offline: boolean; onSignedIn: 
   return (
     <Page heading="Sign in" testid="sign-in" help={false}>
       {offline && <p class="notice">The server could not be reached. Try again in a moment.</p>}
+      {hasProvider && (
+        <a class="button primary wide" href="/auth/login?returnTo=/desk" data-testid="sign-in-provider">
+          Sign in with your practice
+        </a>
+      )}
       {people.length > 0 && (
         <section class="stack" aria-labelledby="demo-heading">
           <h2 id="demo-heading">Demonstration people</h2>

@@ -81,7 +81,7 @@ async fn act(app: &App, org: OrgId, row: &Row, duty: Duty, actor: Option<&Actor>
         }
         Duty::Start => {
             // Whenever it begins, it is the act of whoever ordered it.
-            let actor = Actor::Service(auth::Service { org, access_key_id: row.created_by.clone() });
+            let actor = Actor::Service(auth::Service { org, id: row.created_by.clone(), grants: auth::Grants::ALL });
             match room.start_order(actor, row.order()?).await {
                 Ok(recording) => {
                     tracing::info!(pipeline_id = %row.id, recording_id = %recording, "a pipeline captures");
