@@ -87,6 +87,7 @@ install_test_tools() {
     have firefox-esr || missing+=(firefox-esr)
     have ffmpeg || missing+=(ffmpeg)
     have turnserver || missing+=(coturn)
+    have pebble || missing+=(pebble)
     have ip || missing+=(iproute2)
     [ ${#missing[@]} = 0 ] || apt "${missing[@]}"
     if ! [ -x "$CACHE/venv/bin/weed" ]; then

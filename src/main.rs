@@ -22,6 +22,7 @@ mod webhook;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use signaling::telemetry::export::{Exporter, TracingConfig};
 
 /// Self-hosted video visits for health care.
 #[derive(Debug, Parser)]
@@ -55,7 +56,7 @@ enum Command {
     TurnConfig(turn::Options),
     /// Check, export and review what was done: the audit chain and its anchors.
     Audit(audit::Options),
-    /// Say what this machine lacks, in words.
+    /// Say what is missing or blocked on this machine, in words, and what to do.
     Doctor(doctor::Options),
     /// Open visits with synthetic media on a running server, and measure.
     Load(load::Options),
@@ -65,7 +66,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Dev(options) => in_runtime(telemetry::Format::Human, dev::run(options)),
-        Command::Serve(options) => in_runtime(telemetry::Format::Json, serve::run(options)),
+        Command::Serve(options) => serve::start(options),
         Command::Init(options) => in_runtime(telemetry::Format::Human, init::run(options)),
         Command::ChimeKey(options) => in_runtime(telemetry::Format::Human, chime_key::run(options)),
         Command::Audit(options) => in_runtime(telemetry::Format::Human, audit::run(options)),
@@ -75,7 +76,7 @@ fn main() -> ExitCode {
         Command::ChimeBucket(options) => in_runtime(telemetry::Format::Human, chime_bucket::run(options)),
         Command::Token(options) => token::run(&options),
         Command::TurnConfig(options) => turn::run(&options),
-        Command::Doctor(options) => doctor::run(&options),
+        Command::Doctor(options) => in_runtime(telemetry::Format::Human, doctor::run(options)),
         Command::Load(options) => load::start(options),
     };
     match result {
@@ -93,9 +94,22 @@ type Error = Box<dyn std::error::Error>;
 
 /// Runs a server on this very thread (see `Postgres::start`) with workers beside it.
 fn in_runtime(format: telemetry::Format, server: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
-    telemetry::start(format);
+    traced(format, &TracingConfig::default(), server)
+}
+
+/// The same, with its traces sent where the settings say.
+fn traced(
+    format: telemetry::Format,
+    tracing: &TracingConfig,
+    server: impl Future<Output = Result<(), Error>>,
+) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let exporter = Exporter::open(tracing, runtime.handle().clone())?;
+    telemetry::start(format, exporter.as_ref());
     let result = runtime.block_on(server);
+    if let Some(exporter) = exporter {
+        exporter.close();
+    }
     // Everything that must end in order has ended; a name lookup that hangs must not hold the process.
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));
     result

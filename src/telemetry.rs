@@ -1,8 +1,12 @@
-//! Where log lines go: standard error, for a person or for a collector. Standard output belongs to the subcommands.
+//! Where log lines go: standard error, for a person or for a collector. Standard output belongs to the subcommands. Traces go to whom the
+//! settings name, and to nobody otherwise.
 
 use std::io::IsTerminal as _;
 
-use tracing_subscriber::EnvFilter;
+use signaling::telemetry::export::Exporter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 /// How a log line looks.
 #[derive(Clone, Copy, Debug)]
@@ -29,19 +33,18 @@ const SILENT: [&str; 11] = [
     "aws_sigv4",
 ];
 
-/// Starts logging. `ANTEROOM_LOG` says what is logged, `info` if unset: for example `debug` or `info,sfu=debug`.
-pub(crate) fn start(format: Format) {
+/// Starts logging, and traces if there is somebody to take them. `ANTEROOM_LOG` says what is logged, `info` if unset: for example `debug`
+/// or `info,sfu=debug`.
+pub(crate) fn start(format: Format, exporter: Option<&Exporter>) {
     let filter = wire::settings::env("ANTEROOM_LOG")
         .and_then(|text| EnvFilter::try_new(text).ok())
         .unwrap_or_else(|| EnvFilter::new("info,sqlx=warn"));
     let filter =
         SILENT.iter().filter_map(|name| format!("{name}=off").parse().ok()).fold(filter, EnvFilter::add_directive);
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    match format {
-        Format::Human => lines.compact().init(),
-        Format::Json => lines.json().init(),
-    }
+    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let lines = match format {
+        Format::Human => lines.compact().with_filter(filter).boxed(),
+        Format::Json => lines.json().with_filter(filter).boxed(),
+    };
+    tracing_subscriber::registry().with(lines).with(exporter.map(Exporter::layer)).init();
 }

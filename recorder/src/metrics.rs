@@ -38,6 +38,10 @@ impl Default for Figures {
         registry.register_with_unit("uploaded", help, Unit::Bytes, uploaded.clone());
         let help = "Objects that buckets have taken";
         registry.register_with_unit("delivered", help, Unit::Bytes, delivered.clone());
+        // There from the start: an alarm would not see a first failure that comes out of nothing.
+        for outcome in ["stored", "failed"] {
+            drop(Family::get_or_create(&jobs, &OutcomeLabels { outcome }));
+        }
         Self { registry, running, jobs, uploaded, delivered }
     }
 }

@@ -4,19 +4,24 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::Deserialize;
 use wire::settings;
 use wire::{RecorderId, Redacted};
 
+use crate::address::networks;
 use crate::audit::anchoring::Anchoring;
 use crate::audit::config::AuditConfig;
 use crate::auth::StaffRole;
+use crate::db;
 use crate::error::Error;
 use crate::identity::config::IdentityConfig;
 use crate::ids::OrgId;
 use crate::metrics::Metrics;
 use crate::notice::config::NoticeConfig;
 use crate::recording::Vault;
+use crate::telemetry::export::TracingConfig;
+use crate::tls::config::TlsConfig;
 use crate::webhook::networks::Networks;
 
 /// Settings of the signaling role: table `[signaling]` of the file, variables `ANTEROOM_<FIELD>`.
@@ -48,8 +53,10 @@ pub struct SignalingConfig {
     pub websockets_per_address: usize,
     /// Holds `signing.pem` and `lookup.key`. Default `keys`.
     pub key_dir: PathBuf,
-    /// Reverse proxies whose `X-Forwarded-For` is believed. Default none.
-    pub trusted_proxies: Vec<IpAddr>,
+    /// Reverse proxies whose `X-Forwarded-For` is believed: addresses, or networks such as `10.20.0.0/16`, comma-separated in the
+    /// environment. Default none.
+    #[serde(deserialize_with = "networks")]
+    pub trusted_proxies: Vec<IpNet>,
     /// How long before the scheduled start a join link opens. Default `10m`.
     #[serde(with = "humantime_serde")]
     pub join_opens_before: Duration,
@@ -121,6 +128,15 @@ pub struct SignalingConfig {
     /// How people sign in: the table `[identity]`.
     #[serde(skip)]
     pub identity: IdentityConfig,
+    /// Whether this process ends TLS itself; a table of its own.
+    #[serde(skip)]
+    pub tls: TlsConfig,
+    /// Where traces go; a table of its own.
+    #[serde(skip)]
+    pub tracing: TracingConfig,
+    /// A file whose time of change is that of the last good backup: a backup script touches it at its end. Default none: the age of
+    /// backups is not watched.
+    pub backup_stamp: Option<PathBuf>,
     /// The demo practice, set by `anteroom dev` alone.
     #[serde(skip)]
     pub demo: Option<Demo>,
@@ -220,6 +236,9 @@ impl Default for SignalingConfig {
             chime_pipelines: 100,
             notices: NoticeConfig::default(),
             identity: IdentityConfig::default(),
+            tls: TlsConfig::default(),
+            tracing: TracingConfig::default(),
+            backup_stamp: None,
             demo: None,
             metrics: Metrics::default(),
             vault: None,
@@ -247,6 +266,8 @@ impl SignalingConfig {
         "websockets",
         "websockets_per_address",
         "key_dir",
+        "trusted_proxies",
+        "backup_stamp",
         "join_opens_before",
         "join_lease",
         "stop_grace",
@@ -282,6 +303,8 @@ impl SignalingConfig {
         config.notices = NoticeConfig::load(file, &env)?;
         config.phi = crate::phi::PhiConfig::load(file, &env)?;
         config.identity = IdentityConfig::load(file, &env)?;
+        config.tls = TlsConfig::load(file, &env)?;
+        config.tracing = TracingConfig::load(file, &env)?;
         config.validate()?;
         Ok(config)
     }
@@ -326,8 +349,34 @@ impl SignalingConfig {
             }
             None => {}
         }
-        if self.profile == Profile::Production && self.demo.is_some() {
-            return refuse("demo users exist in development only");
+        self.tls.validate()?;
+        if self.tls.is_on() && !self.public_url.as_deref().is_some_and(|url| url.starts_with("https://")) {
+            return refuse("`public_url` must say how people reach this service by https, now that it ends TLS itself");
+        }
+        if self.profile == Profile::Production {
+            self.validate_production()?;
+        }
+        Ok(())
+    }
+
+    /// What the production profile holds to: nothing leaves this machine unencrypted, and no setting changes that.
+    fn validate_production(&self) -> Result<(), Error> {
+        let refuse = |text: String| Err(Error::Settings(text));
+        if self.demo.is_some() {
+            return refuse("demo users exist in development only".to_owned());
+        }
+        if !self.http.ip().is_loopback() && !self.tls.is_on() && self.trusted_proxies.is_empty() {
+            return refuse(format!(
+                "`http` is {}, and nothing encrypts what people send there: set `certificate` and `key` of [tls], or `acme_domains`, or \
+                 name the proxy that ends TLS in `trusted_proxies`",
+                self.http
+            ));
+        }
+        let urls = [("database_url", Some(&self.database_url)), ("migration_url", self.migration_url.as_ref())];
+        for (name, url) in urls {
+            if let Some(url) = url {
+                db::link::demand_protection(url, name)?;
+            }
         }
         Ok(())
     }

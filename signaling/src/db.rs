@@ -1,6 +1,8 @@
 //! The pool, and the ways into it: `audited`, where a change and its AuditEvents commit together, `scoped`, which only reads, and
 //! `measured`, for measurements. All see one organisation; the rows of the others do not exist for them (row level security).
 
+pub mod link;
+
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};

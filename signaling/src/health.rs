@@ -1,12 +1,15 @@
 //! `/healthz`, `/readyz` and the public keys.
 
+pub mod probe;
+pub(crate) mod watch;
+
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde::Serialize;
 use wire::control::Command;
 use wire::ids::RoomId;
 
@@ -17,6 +20,9 @@ use crate::problem::Code;
 
 /// How long each part has to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How old the last backup may be before readiness warns.
+const BACKUP_WITHIN: Duration = Duration::from_secs(48 * 60 * 60);
 
 /// The process runs.
 pub async fn live() -> &'static str {
@@ -39,7 +45,24 @@ pub async fn ready(State(app): State<App>) -> Result<Response> {
     if !matches!(tokio::time::timeout(PATIENCE, probe).await, Ok(Ok(_))) {
         return Err(Code::Unavailable.with("The media node does not answer.").into());
     }
-    Ok(Json(json!({"database": "ok", "sfu": "ok"})).into_response())
+    let backup = app.config.backup_stamp.as_deref().map(|stamp| match watch::backup(stamp, app.now()) {
+        Some((_, age)) if age < BACKUP_WITHIN => "ok",
+        Some(_) => "older than 48 hours",
+        None => "none is known",
+    });
+    Ok(Json(Readiness { database: "ok", sfu: "ok", backup }).into_response())
+}
+
+/// What a load balancer and a person are told.
+#[derive(Debug, Serialize)]
+pub struct Readiness {
+    /// `ok`.
+    pub database: &'static str,
+    /// `ok`: the media node.
+    pub sfu: &'static str,
+    /// Where its age is watched: `ok`, or a warning. Visits are taken all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup: Option<&'static str>,
 }
 
 /// The keys that our tokens verify with (RFC 7517).

@@ -46,6 +46,7 @@ pub mod sign_in;
 pub mod state;
 pub mod superset;
 pub mod telemetry;
+pub mod tls;
 pub mod visit;
 pub mod waiting_room;
 pub mod webhook;
@@ -66,7 +67,7 @@ pub use crate::metrics::Metrics;
 
 use crate::auth::keys::Keys;
 use crate::clock::Clock;
-use crate::config::PublicAddress;
+use crate::config::{Profile, PublicAddress};
 use crate::db::Db;
 
 /// Runs the role until told to stop: migrates if it may, checks the database role, binds `config.http`, says on `ready` where it
@@ -91,8 +92,13 @@ pub async fn run(
     let db = Db::connect(&config, clock.clone()).await?;
     let listener = TcpListener::bind(config.http).await?;
     let address = listener.local_addr()?;
+    let tls = tls::Tls::open(&config.tls, &config.metrics, &clock)?;
+    let redirect = match config.tls.http_redirect {
+        Some(address) => Some(TcpListener::bind(address).await?),
+        None => None,
+    };
     let app = build(config, keys, db, clock, &link, address, stop.now.clone())?;
-    serve(app, link, listener, ready, stop).await
+    serve(app, link, Listeners { people: listener, redirect, tls }, ready, stop).await
 }
 
 /// Puts the App together around an open database; `address` is where HTTP listens.
@@ -151,15 +157,23 @@ pub fn build(
     }))
 }
 
+/// Where people come from.
+struct Listeners {
+    people: TcpListener,
+    /// Plain HTTP that leads to the encrypted address.
+    redirect: Option<TcpListener>,
+    tls: Option<(tls::Tls, tls::Keeper)>,
+}
+
 async fn serve(
     app: App,
     link: SignalingEnd,
-    listener: TcpListener,
+    listeners: Listeners,
     ready: oneshot::Sender<SocketAddr>,
     drain: Stop,
 ) -> Result<()> {
     let stop = drain.now.clone();
-    let address = listener.local_addr()?;
+    let address = listeners.people.local_addr()?;
     let grace = app.config.stop_grace;
     // The link lives as long as the pump: when it is dropped, the media node knows that signaling is gone.
     let pump = tokio::spawn(live::sfu::pump(link, app.live.clone(), stop.clone()));
@@ -176,6 +190,14 @@ async fn serve(
     let consents = tokio::spawn(consent::chore::run(app.clone()));
     let gate = server::Gate::new(&app.config);
     let server = server::serve(listener, router::router(app.clone()), &gate, stop.clone());
+    let (tls, keeper) = listeners.tls.unzip();
+    let keeper = tokio::spawn(keep_certificate(keeper, stop.clone()));
+    let elsewhere = tls::redirect::router(&app.public);
+    let redirect = tokio::spawn(redirect(listeners.redirect, elsewhere.clone(), app.clone()));
+    let must_be_protected = app.config.profile == Profile::Production && tls.is_none();
+    let watch = tokio::spawn(health::watch::run(app.clone()));
+    let gate = server::Gate::new(&app.config).with_tls(tls).with_unprotected(must_be_protected.then_some(elsewhere));
+    let server = server::serve(listeners.people, router::router(app.clone()), &gate, stop.clone());
     tracing::info!(%address, "signaling listens");
     // Nobody may be waiting for the news; that is their choice.
     let _ = ready.send(address);
@@ -187,13 +209,27 @@ async fn serve(
         () = server => tracing::info!("signaling drained and stopped"),
         () = drained => tracing::warn!("signaling stopped with requests still under way"),
     }
-    for task in
-        [pump, jobs, samples, meetings, drainer, happenings, webhooks, notices, pipelines, anchors, consents, data_keys]
-    {
+    for task in [
+        pump, jobs, samples, meetings, drainer, happenings, webhooks, notices, pipelines, anchors, consents, data_keys,
+        keeper, redirect, watch,
+    ] {
         if let Err(error) = task.await {
             tracing::error!(%error, "a task of signaling failed");
         }
     }
     app.db.close().await;
     Ok(())
+}
+
+async fn keep_certificate(keeper: Option<tls::Keeper>, stop: CancellationToken) {
+    if let Some(keeper) = keeper {
+        keeper.run(stop).await;
+    }
+}
+
+/// Answers plain HTTP, if there is an address for it. Its connections have bounds of their own, as wide as those of people.
+async fn redirect(listener: Option<TcpListener>, router: axum::Router, app: App) {
+    if let Some(listener) = listener {
+        server::serve(listener, router, &server::Gate::new(&app.config), app.stop.clone()).await;
+    }
 }

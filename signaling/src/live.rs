@@ -29,6 +29,7 @@ use crate::live::attended::Attended;
 use crate::live::face::Ask;
 use crate::live::room::{Joining, Outside, RoomState, StopReason};
 use crate::live::roster::{Moment, SocketId};
+use crate::metrics::{Metrics, Waiting};
 use crate::problem::{Code, Problem};
 use crate::ws::message::ClientMessage;
 
@@ -235,7 +236,8 @@ where
     let state = make(clock.now());
     let span = tracing::info_span!("room", room_id = %room);
     let attended = Arc::new(Attended::default());
-    let task = tokio::spawn(run(state, requests, clock, Arc::clone(&attended)).instrument(span));
+    let watched = Watched { room, metrics: directory.metrics().clone(), waiting: None };
+    let task = tokio::spawn(run(state, requests, clock, Arc::clone(&attended), watched).instrument(span));
     tokio::spawn(async move {
         // A panic ends this Room alone; its lines close with it, and their sockets tell the people to come back.
         if task.await.is_err() {
@@ -245,6 +247,31 @@ where
         directory.forget(visit, room);
     });
     RoomHandle { room, visit, inbox, attended }
+}
+
+/// What the figures know of one Room; they forget it with the Room's task, however that ends.
+struct Watched {
+    room: RoomId,
+    metrics: Metrics,
+    waiting: Option<Waiting>,
+}
+
+impl Watched {
+    fn note(&mut self, waiting: Option<Waiting>, joins: Vec<Duration>) {
+        if self.waiting != waiting {
+            self.waiting = waiting;
+            self.metrics.set_waiting(self.room, waiting);
+        }
+        for took in joins {
+            self.metrics.note_join(took);
+        }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.metrics.set_waiting(self.room, None);
+    }
 }
 
 struct SteadyClock {
@@ -264,6 +291,7 @@ async fn run<O: Outside>(
     mut requests: mpsc::Receiver<Request>,
     clock: SteadyClock,
     attended: Arc<Attended>,
+    mut watched: Watched,
 ) {
     while !state.is_over() {
         // Without a deadline there are connected people, and then something comes.
@@ -273,6 +301,7 @@ async fn run<O: Outside>(
             request = requests.recv() => request,
             () = tokio::time::sleep_until(deadline) => {
                 state.handle_time(clock.now()).await;
+                watched.note(state.waiting(), state.take_joins());
                 state.hand_over_notes().await;
                 continue;
             }
@@ -280,6 +309,7 @@ async fn run<O: Outside>(
         let Some(request) = request else { break };
         handle(&mut state, clock.now(), request).await;
         attended.note(state.is_attended(), clock.now().wall);
+        watched.note(state.waiting(), state.take_joins());
         state.hand_over_notes().await;
     }
     // Whoever still waits for an answer hears that the Room has ended, by the dropped reply.

@@ -1,6 +1,7 @@
 //! What the role counts, as OpenMetrics text. Label values are words of this program: none names a person, a visit or an address.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -11,10 +12,16 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use wire::RoomId;
+
+use crate::clock::Timestamp;
 use crate::server::places::Full;
 
 /// Upper bounds of how long requests take, in seconds: from a cached page to the limit of an ordinary request.
 const SECONDS: [f64; 9] = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0, 15.0];
+
+/// Upper bounds of how long joins take, in seconds. The alarm is at 2.
+const JOIN_SECONDS: [f64; 10] = [0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 1.5, 2.0, 4.0, 8.0];
 
 /// The role's figures. Cheap to clone; all clones are one.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +47,18 @@ struct Figures {
     events_dropped: Counter,
     anchors_failed: Counter,
     break_glass: Counter,
+    certificate_end: Gauge,
+    joins: Histogram,
+    waiting: Mutex<BTreeMap<RoomId, Waiting>>,
+    waiting_people: Gauge,
+    waiting_oldest: Gauge,
+    database_up: Gauge,
+    chain_checks: Family<OutcomeLabels, Counter>,
+    bad_signatures: Counter,
+    backup_at: Gauge,
+    backup_age: Gauge,
+    certificates: Family<OutcomeLabels, Counter>,
+    handshakes_failed: Family<ReasonLabels, Counter>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -52,6 +71,11 @@ struct RequestLabels {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct OutcomeLabels {
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -81,6 +105,18 @@ impl Default for Figures {
             events_dropped: Counter::default(),
             anchors_failed: Counter::default(),
             break_glass: Counter::default(),
+            certificate_end: Gauge::default(),
+            joins: Histogram::new(JOIN_SECONDS),
+            waiting: Mutex::default(),
+            waiting_people: Gauge::default(),
+            waiting_oldest: Gauge::default(),
+            database_up: Gauge::default(),
+            chain_checks: Family::default(),
+            bad_signatures: Counter::default(),
+            backup_at: Gauge::default(),
+            backup_age: Gauge::default(),
+            certificates: Family::default(),
+            handshakes_failed: Family::default(),
             registry: Registry::default(),
         };
         registry.register("rooms", "Live rooms", all.rooms.clone());
@@ -110,8 +146,67 @@ impl Default for Figures {
         registry.register("webhook_events_dropped", help, all.events_dropped.clone());
         let help = "Visits that were opened in an emergency to somebody whose they are not: each is worth a look";
         registry.register("break_glass", help, all.break_glass.clone());
+        let help = "When the certificate that is shown expires, in seconds since 1970; 0 while there is none";
+        registry.register_with_unit(
+            "certificate_not_after_timestamp",
+            help,
+            Unit::Seconds,
+            all.certificate_end.clone(),
+        );
+        let help = "New certificates, taken, or refused so that the old one stayed";
+        registry.register("certificates", help, all.certificates.clone());
+        let help = "TLS handshakes that failed or took too long";
+        registry.register("tls_handshakes_failed", help, all.handshakes_failed.clone());
+        register_watched(&mut registry, &all);
         Self { registry, ..all }
     }
+}
+
+/// What alarms are made of. A counter that an alarm watches is there from the start: a first increase from nothing would not be seen.
+fn register_watched(registry: &mut Registry, all: &Figures) {
+    for outcome in ["redeemed", "refused"] {
+        drop(all.redeemed.get_or_create(&OutcomeLabels { outcome }));
+    }
+    for outcome in ["whole", "broken"] {
+        drop(all.chain_checks.get_or_create(&OutcomeLabels { outcome }));
+    }
+    for outcome in ["taken", "refused"] {
+        drop(all.certificates.get_or_create(&OutcomeLabels { outcome }));
+    }
+    for outcome in ["taken", "failed", "given_up"] {
+        drop(all.webhooks.get_or_create(&OutcomeLabels { outcome }));
+    }
+    for reason in ["failed", "slow"] {
+        drop(all.handshakes_failed.get_or_create(&ReasonLabels { reason }));
+    }
+    for what in ["connection", "websocket"] {
+        for bound in ["all", "address"] {
+            drop(all.refused.get_or_create(&RefusedLabels { what, bound }));
+        }
+    }
+    drop(all.requests.get_or_create(&RequestLabels { route: "none".to_owned(), class: "5xx" }));
+    let help = "How long a browser's media connection took, from its offer to ICE and DTLS being up";
+    registry.register_with_unit("join", help, Unit::Seconds, all.joins.clone());
+    registry.register("waiting_people", "People who are connected and wait at a door", all.waiting_people.clone());
+    let help = "Since when the one who has waited longest waits, in seconds since 1970; 0 when nobody does";
+    registry.register_with_unit("waiting_oldest_timestamp", help, Unit::Seconds, all.waiting_oldest.clone());
+    let help = "1 while the database answers, looked at every 10 seconds";
+    registry.register("database_up", help, all.database_up.clone());
+    registry.register("audit_chain_checks", "Audit chains that were checked", all.chain_checks.clone());
+    let help = "Webhooks from outside whose signature was wrong or missing";
+    registry.register("webhook_signature_failures", help, all.bad_signatures.clone());
+    let help = "When the last good backup ended, in seconds since 1970; 0 when that is not known";
+    registry.register_with_unit("backup_timestamp", help, Unit::Seconds, all.backup_at.clone());
+    let help = "How old the last good backup is; 0 when that is not known";
+    registry.register_with_unit("backup_age", help, Unit::Seconds, all.backup_age.clone());
+}
+
+/// Who waits in one Room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    pub(crate) people: usize,
+    /// Since when the first of them does.
+    pub(crate) oldest: Timestamp,
 }
 
 /// What became of a client's message.
@@ -227,6 +322,58 @@ impl Metrics {
         self.0.events_dropped.inc_by(u64::try_from(events).unwrap_or(u64::MAX));
     }
 
+    /// A browser's media connection is up.
+    pub(crate) fn note_join(&self, took: Duration) {
+        self.0.joins.observe(took.as_secs_f64());
+    }
+
+    /// Who waits in this Room now.
+    pub(crate) fn set_waiting(&self, room: RoomId, waiting: Option<Waiting>) {
+        let mut rooms = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        match waiting {
+            Some(waiting) => drop(rooms.insert(room, waiting)),
+            None => drop(rooms.remove(&room)),
+        }
+        let people: usize = rooms.values().map(|room| room.people).sum();
+        self.0.waiting_people.set(i64::try_from(people).unwrap_or(i64::MAX));
+        let oldest = rooms.values().map(|room| room.oldest).min();
+        self.0.waiting_oldest.set(oldest.map_or(0, Timestamp::unix_timestamp));
+    }
+
+    /// Whether the database answered just now.
+    pub(crate) fn set_database_up(&self, is_up: bool) {
+        self.0.database_up.set(i64::from(is_up));
+    }
+
+    /// An organisation's audit chain was checked.
+    pub fn note_chain_check(&self, is_whole: bool) {
+        count(&self.0.chain_checks, if is_whole { "whole" } else { "broken" });
+    }
+
+    /// A webhook from outside carried a wrong signature, or none.
+    pub fn note_bad_signature(&self) {
+        self.0.bad_signatures.inc();
+    }
+
+    /// When the last good backup ended, and how long ago that is.
+    pub(crate) fn set_backup(&self, at: Timestamp, age: Duration) {
+        self.0.backup_at.set(at.unix_timestamp());
+        self.0.backup_age.set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
+    }
+
+    /// When the certificate that is shown expires.
+    pub(crate) fn set_certificate_end(&self, at: Timestamp) {
+        self.0.certificate_end.set(at.unix_timestamp());
+    }
+
+    pub(crate) fn note_certificate(&self, outcome: &'static str) {
+        count(&self.0.certificates, outcome);
+    }
+
+    pub(crate) fn note_handshake_failed(&self, reason: &'static str) {
+        self.0.handshakes_failed.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
     pub(crate) fn note_abandoned(&self) {
         self.0.abandoned.inc();
     }
@@ -274,6 +421,14 @@ mod tests {
         metrics.set_webhooks_waiting(5);
         metrics.note_webhook(Delivered::GivenUp);
         metrics.note_events_dropped(2);
+        metrics.note_join(Duration::from_millis(150));
+        metrics.set_backup(Timestamp::UNIX_EPOCH + Duration::from_secs(7), Duration::from_secs(90));
+        metrics.note_chain_check(false);
+        let (one, other) = (RoomId::random(), RoomId::random());
+        let since = |seconds| Timestamp::UNIX_EPOCH + Duration::from_secs(seconds);
+        metrics.set_waiting(one, Some(Waiting { people: 2, oldest: since(500) }));
+        metrics.set_waiting(other, Some(Waiting { people: 1, oldest: since(400) }));
+        metrics.set_waiting(one, Some(Waiting { people: 1, oldest: since(600) }));
         let text = metrics.render();
         for line in [
             "# TYPE signaling_rooms gauge",
@@ -290,10 +445,20 @@ mod tests {
             "signaling_webhooks_waiting 5",
             "signaling_webhook_attempts_total{outcome=\"given_up\"} 1",
             "signaling_webhook_events_dropped_total 2",
+            "signaling_join_tokens_redeemed_total{outcome=\"refused\"} 0",
+            "signaling_join_seconds_count 1",
+            "signaling_join_seconds_bucket{le=\"0.2\"} 1",
+            "signaling_backup_age_seconds 90",
+            "signaling_audit_chain_checks_total{outcome=\"broken\"} 1",
+            "signaling_waiting_people 2",
+            "signaling_waiting_oldest_timestamp_seconds 400",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }
         assert!(!text.contains("# EOF"));
+        metrics.set_waiting(other, None);
+        metrics.set_waiting(one, None);
+        assert!(metrics.render().lines().any(|l| l == "signaling_waiting_oldest_timestamp_seconds 0"));
         drop(guard);
         assert!(metrics.render().lines().any(|l| l == "signaling_sockets 0"));
     }

@@ -3,7 +3,7 @@
 pub mod places;
 
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use axum::http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use ipnet::IpNet;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,6 +25,7 @@ use crate::address;
 use crate::config::SignalingConfig;
 use crate::metrics::Metrics;
 use crate::server::places::{Place, Places};
+use crate::tls::Tls;
 
 /// How long the head of a request may take, the quiet time before it on a kept connection included. A proxy in front must let
 /// its idle connections to us go sooner.
@@ -56,7 +59,9 @@ pub async fn serve(listener: TcpListener, router: Router, gate: &Gate, stop: Can
         };
         // One too many is closed without a word: an answer would cost what the bound is there to save.
         if let Some(place) = gate.admit(peer) {
-            under_way.spawn(attend(Arrived { stream, peer, place }, router.clone(), http.clone(), stop.clone()));
+            let router = gate.service_for(peer, &router).clone();
+            let arrived = Arrived { stream, peer, place };
+            under_way.spawn(attend(arrived, gate.tls.clone(), router, http.clone(), stop.clone()));
         }
     }
     // Nobody new gets through while the last requests end.
@@ -65,18 +70,22 @@ pub async fn serve(listener: TcpListener, router: Router, gate: &Gate, stop: Can
     under_way.wait().await;
 }
 
-/// Decides which connections are taken.
+/// Decides which connections are taken, and what they get.
 #[derive(Debug)]
 pub struct Gate {
     places: Arc<Places>,
     /// Behind one of these there are many people.
-    proxies: Vec<IpAddr>,
+    proxies: Vec<IpNet>,
     /// Whether such addresses have no bound of their own.
     spares_shared: bool,
     head_within: Duration,
     /// What is refused, in the metrics.
     what: &'static str,
     metrics: Metrics,
+    /// Encrypts what is said.
+    tls: Option<Tls>,
+    /// What somebody gets who comes unencrypted, from another machine, and by no proxy.
+    unprotected: Option<Router>,
 }
 
 impl Gate {
@@ -90,6 +99,8 @@ impl Gate {
             head_within: HEAD_WITHIN,
             what: "connection",
             metrics: config.metrics.clone(),
+            tls: None,
+            unprotected: None,
         }
     }
 
@@ -103,7 +114,26 @@ impl Gate {
             head_within: HEAD_WITHIN,
             what: "scrape",
             metrics,
+            tls: None,
+            unprotected: None,
         }
+    }
+
+    /// Connections are encrypted.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<Tls>) -> Self {
+        Self { tls, ..self }
+    }
+
+    /// Connections are plain, and whoever comes neither from this machine nor by a trusted proxy gets this instead.
+    #[must_use]
+    pub fn with_unprotected(self, router: Option<Router>) -> Self {
+        Self { unprotected: router, ..self }
+    }
+
+    fn service_for<'a>(&'a self, peer: SocketAddr, router: &'a Router) -> &'a Router {
+        let is_protected = self.tls.is_some() || address::is_shared(peer.ip().to_canonical(), &self.proxies);
+        self.unprotected.as_ref().filter(|_| !is_protected).unwrap_or(router)
     }
 
     fn admit(&self, peer: SocketAddr) -> Option<Place> {
@@ -122,13 +152,33 @@ struct Arrived {
 }
 
 /// Serves one connection until it ends or becomes a WebSocket; after the stop, until the request under way is answered.
-async fn attend(arrived: Arrived, router: Router, http: http1::Builder, stop: CancellationToken) {
+async fn attend(arrived: Arrived, tls: Option<Tls>, router: Router, http: http1::Builder, stop: CancellationToken) {
     let Arrived { stream, peer, place } = arrived;
     // Messages to a client are small and come in twos: with Nagle's algorithm the second waits for the client's delayed
     // acknowledgement of the first, 40 ms.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection keeps Nagle's algorithm");
     }
+    match tls {
+        None => converse(stream, peer, router, http, stop).await,
+        Some(tls) => {
+            let encrypted = tokio::select! {
+                encrypted = tls.accept(stream) => encrypted,
+                () = stop.cancelled() => None,
+            };
+            if let Some(stream) = encrypted {
+                converse(stream, peer, router, http, stop).await;
+            }
+        }
+    }
+    drop(place);
+}
+
+/// Speaks HTTP over a stream.
+async fn converse<S>(stream: S, peer: SocketAddr, router: Router, http: http1::Builder, stop: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let mut router = router.clone();
         let mut request = request.map(Body::new);
@@ -148,7 +198,6 @@ async fn attend(arrived: Arrived, router: Router, http: http1::Builder, stop: Ca
         // Broken off, timed out or no HTTP: the client's own affair.
         tracing::debug!(is_timeout = error.is_timeout(), is_parse = error.is_parse(), "a connection ended early");
     }
-    drop(place);
 }
 
 #[cfg(test)]

@@ -46,6 +46,14 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// # Errors
     /// When the store is away or refuses.
     async fn delete(&self, name: &ObjectName) -> Result<(), StoreError>;
+
+    /// Whether the store itself can refuse to lose an object before its time (Object Lock); `None` for a kind that never can.
+    ///
+    /// # Errors
+    /// When the store is away or does not say.
+    async fn is_locked(&self) -> Result<Option<bool>, StoreError> {
+        Ok(None)
+    }
 }
 
 /// Why a store did not do what was asked.

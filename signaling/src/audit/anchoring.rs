@@ -73,9 +73,13 @@ async fn anchor_all(app: &App, anchoring: &Anchoring) {
     };
     for org in chains {
         match anchor(&app.db, org, anchoring).await {
-            Ok(_) => {}
+            // What is new was checked on the way.
+            Ok(_) => app.metrics.note_chain_check(true),
             Err(error) => {
                 app.metrics.note_anchor_failed();
+                if matches!(error, Error::Inside(_)) {
+                    app.metrics.note_chain_check(false);
+                }
                 tracing::error!(%error, org = ?org, "a chain was not anchored");
             }
         }

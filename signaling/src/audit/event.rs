@@ -172,6 +172,7 @@ pub const KEYS: &[&str] = &[
     "count",
     "days",
     "direction",
+    "durationMs",
     "durationSeconds",
     "endReason",
     "errorCode",

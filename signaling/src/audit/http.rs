@@ -213,6 +213,7 @@ pub fn pieces(
 pub async fn check(State(app): State<App>, Caller(actor): Caller) -> Result<Response> {
     actor.require(Permission::ReadAudit)?;
     let report = verify::check(&app.db, actor.org(), app.config.anchoring.as_ref()).await?;
+    app.metrics.note_chain_check(report.is_whole);
     if !report.is_whole {
         tracing::error!(org = ?report.organization, first_bad = report.first_bad, reason = report.reason, "an audit chain is broken");
     }

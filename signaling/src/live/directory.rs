@@ -78,6 +78,11 @@ impl Directory {
         !self.lock().is_closed
     }
 
+    /// What Rooms count.
+    pub(crate) const fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// True when nothing new begins, because the process is about to stop.
     #[must_use]
     pub fn is_draining(&self) -> bool {

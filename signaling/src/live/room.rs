@@ -24,6 +24,7 @@ use crate::live::face::{Face, Gallery, Side};
 use crate::live::notable::{Noted, What};
 use crate::live::roster::{Line, Moment, Outgoing, Person, Roster, Seat, SocketId};
 use crate::live::streams::{Numbers, Streams};
+use crate::metrics::Waiting;
 use crate::problem::Code;
 use crate::quality::Sample;
 use crate::ws::message::{ClientMessage, DoorView, EndReason, RequestId, Resume, ServerMessage, VisitCard, You};
@@ -122,6 +123,8 @@ pub(crate) struct RoomState<O> {
     dropped: Vec<u32>,
     /// What was told outside.
     noted: Noted,
+    /// How long the connections took that came up since this was last asked for.
+    joins: Vec<Duration>,
 }
 
 impl<O: Outside> RoomState<O> {
@@ -145,6 +148,7 @@ impl<O: Outside> RoomState<O> {
             journaled: notes::Journaled::default(),
             dropped: Vec::new(),
             noted: Noted::default(),
+            joins: Vec::new(),
         }
     }
 
@@ -156,6 +160,16 @@ impl<O: Outside> RoomState<O> {
     /// True while somebody, waiting or inside, has a connection for sound.
     pub(crate) fn is_attended(&self) -> bool {
         self.roster.iter().any(|seat| seat.peer().is_some())
+    }
+
+    /// Who waits at the door.
+    pub(crate) fn waiting(&self) -> Option<Waiting> {
+        self.roster.waiting()
+    }
+
+    /// How long the media connections took that came up since the last call.
+    pub(crate) fn take_joins(&mut self) -> Vec<Duration> {
+        std::mem::take(&mut self.joins)
     }
 
     /// When `handle_time` must run next, on the steady clock.

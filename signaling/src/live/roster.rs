@@ -13,6 +13,7 @@ use crate::consent::ConsentStatus;
 use crate::live::codecs::Codecs;
 use crate::live::face::{Notice, Share, Side, Translated};
 use crate::live::room::{SEAT_KEPT, TRANSLATED_SEAT_KEPT};
+use crate::metrics::Waiting;
 use crate::quality::Gather;
 use crate::ws::message::{EndReason, RoleView, RosterEntry, ServerMessage, WaitingEntry};
 use crate::ws::resume::ResumeBuffer;
@@ -75,6 +76,8 @@ impl Person {
 pub(crate) struct Media {
     /// At the sfu.
     pub(crate) peer: PeerId,
+    /// When its offer came, until it is up: what a join takes.
+    pub(crate) offered: Option<Duration>,
     /// Of the offer: another one means another `RTCPeerConnection`.
     pub(crate) mark: String,
     /// Whose offers it is made of, where that can be another than who holds the seat: a client of a translated face makes a new one
@@ -96,9 +99,10 @@ pub(crate) struct Media {
 
 impl Media {
     /// A connection whose offer was answered just now.
-    pub(crate) const fn new(peer: PeerId, mark: String) -> Self {
+    pub(crate) const fn new(peer: PeerId, mark: String, offered: Duration) -> Self {
         Self {
             peer,
+            offered: Some(offered),
             mark,
             socket: None,
             is_lost: false,
@@ -392,6 +396,12 @@ impl Roster {
             Some((who, seat.face.as_mut()?.share.as_mut()?))
         });
         shares.into_iter().find(|(_, share)| share.media.as_ref().is_some_and(|media| media.peer == peer))
+    }
+
+    /// Who is on the line and waits.
+    pub(crate) fn waiting(&self) -> Option<Waiting> {
+        let waiting = || self.iter().filter(|seat| !seat.is_admitted() && seat.line.is_some());
+        Some(Waiting { people: waiting().count(), oldest: waiting().map(|seat| seat.since).min()? })
     }
 
     /// Sends to everyone inside.

@@ -1,4 +1,4 @@
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use axum::routing::get;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -183,7 +183,7 @@ async fn a_proxy_has_as_many_as_there_are() {
     let config = SignalingConfig {
         connections: 4,
         connections_per_address: 1,
-        trusted_proxies: vec![Ipv4Addr::LOCALHOST.into()],
+        trusted_proxies: vec![IpAddr::from(Ipv4Addr::LOCALHOST).into()],
         ..SignalingConfig::default()
     };
     let house = House::open_with(config.metrics.clone(), Gate::new(&config)).await;
@@ -215,4 +215,25 @@ async fn a_request_under_way_is_answered_after_the_stop_and_nobody_new_gets_in()
     timeout(SOON, busy.read_to_end(&mut text)).await.unwrap().unwrap();
     assert!(text.ends_with(b"here"));
     timeout(SOON, house.server).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn h_21_whoever_comes_unencrypted_from_elsewhere_gets_the_other_service() {
+    let config =
+        SignalingConfig { trusted_proxies: vec!["192.0.2.0/28".parse().unwrap()], ..SignalingConfig::default() };
+    let answering = |text: &'static str| Router::new().route("/", get(async move || text));
+    let (people, elsewhere) = (answering("people"), answering("elsewhere"));
+    let gate = Gate::new(&config).with_unprotected(Some(elsewhere));
+    for (peer, expected) in [
+        ("127.0.0.1:1", "people"),
+        ("192.0.2.9:1", "people"),
+        ("[::ffff:192.0.2.9]:1", "people"),
+        ("192.0.2.77:1", "elsewhere"),
+        ("[2001:db8::1]:1", "elsewhere"),
+    ] {
+        let mut service = gate.service_for(peer.parse().unwrap(), &people).clone();
+        let answer = service.call(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
+        let body = axum::body::to_bytes(answer.into_body(), 99).await.unwrap();
+        assert_eq!(body, expected, "{peer}");
+    }
 }

@@ -1,6 +1,9 @@
-//! Canaries: what people type, hold or come from never reaches a log line.
+//! Canaries: what people type, hold or come from never reaches a log line or a trace.
+
+use std::net::SocketAddr;
 
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::http::{Request, header};
 use serde_json::json;
 use signaling::auth::StaffRole;
@@ -9,8 +12,12 @@ use signaling::config::Profile;
 use crate::log;
 use crate::support::{By, House};
 
+/// A trace that a service of our own began, and one that a stranger names.
+const OURS: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const THEIRS: &str = "c0ffee00c0ffee00c0ffee00c0ffee00";
+
 #[tokio::test]
-async fn no_name_token_code_or_address_is_logged() {
+async fn b_02_no_name_token_code_or_address_is_logged() {
     log::listen();
     let house = House::open().await;
     let by = house.bearer("canary-sub-clinician", StaffRole::Clinician);
@@ -58,14 +65,45 @@ async fn no_name_token_code_or_address_is_logged() {
     let bad = json!({"patient": {"phone": "canary-phone"}});
     talking.ask("PUT", &format!("/api/visits/{told}/contacts"), &desk, Some(bad)).await;
     talking.post("/webhooks/standard", &By::Nobody, json!({"from": "+15557654321", "text": "canary"})).await;
+    for (from, trace) in [([198, 51, 100, 77], THEIRS), ([203, 0, 113, 9], OURS)] {
+        let request = Request::builder()
+            .method("CANARY-METHOD")
+            .uri("/api/visits")
+            .header("traceparent", format!("00-{trace}-00f067aa0ba902b7-01"))
+            .header("tracestate", "canary=state")
+            .header("baggage", "canary=baggage")
+            .extension(ConnectInfo(SocketAddr::from((from, 4711))))
+            .body(Body::empty())
+            .unwrap();
+        house.send(request).await;
+    }
+    let traces = log::traced().await;
+    let holds = |what: &[u8]| traces.windows(what.len()).any(|window| window == what);
+    for expected in ["anteroom", "request", "/api/visits/{id}", "route", "request_id"] {
+        assert!(holds(expected.as_bytes()), "{expected} is not in {} bytes of traces", traces.len());
+    }
+    assert!(holds(&hex::decode(OURS).unwrap()), "the trace of our own service goes on");
+    assert!(!holds(&hex::decode(THEIRS).unwrap()), "a stranger's does not");
     let log = log::heard();
+    assert!(log.contains(OURS) && !log.contains(THEIRS), "lines say which trace they belong to");
     assert!(log.contains("a join link was redeemed"), "the log was listened to");
     let secret = session.split_once('=').unwrap().1;
-    for canary in
-        ["canary", "Canary", code, jwt, bearer, secret, "198.51.100.77", "Our practice", "555 0100", "5557654321"]
-    {
+    for canary in [
+        "canary",
+        "Canary",
+        "CANARY",
+        code,
+        jwt,
+        bearer,
+        secret,
+        "198.51.100.77",
+        "Our practice",
+        "555 0100",
+        "5557654321",
+    ] {
         if let Some(line) = log.lines().find(|line| line.contains(canary)) {
             panic!("{canary} in: {line}");
         }
+        assert!(!holds(canary.as_bytes()), "{canary} in the traces");
     }
 }

@@ -20,6 +20,7 @@ use signaling::identity::config::IdentityConfig;
 use signaling::ids::OrgId;
 use signaling::notice::config::NoticeConfig;
 use signaling::organization::{self, Organization};
+use signaling::telemetry::export::TracingConfig;
 use test_postgres::TestDatabase;
 use time::format_description::well_known::Rfc3339;
 use time::macros::datetime;
@@ -122,6 +123,7 @@ impl House {
             database_connections: 12,
             data_keys: Some(std::sync::Arc::new(vault::LocalKeys::ephemeral().unwrap())),
             demo: (profile == Profile::Development).then_some(demo),
+            tracing: TracingConfig { callers: vec!["203.0.113.0/24".parse().unwrap()], ..TracingConfig::default() },
             ..SignalingConfig::default()
         };
         change(&mut config, ours);

@@ -1,6 +1,6 @@
 //! Connections over the real server: those of a client have bounds, also behind a proxy, and nothing half sent is waited for.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde_json::json;
 use signaling::auth::StaffRole;
@@ -25,7 +25,7 @@ async fn come_in(house: &House, query: &str, headers: &[(&str, &str)]) -> Person
 #[tokio::test]
 async fn websockets_have_a_bound_for_each_client_and_hold_their_place_until_they_end() {
     let config = SignalingConfig {
-        trusted_proxies: vec![Ipv4Addr::LOCALHOST.into()],
+        trusted_proxies: vec![IpAddr::from(Ipv4Addr::LOCALHOST).into()],
         websockets: 3,
         websockets_per_address: 2,
         ..SignalingConfig::default()

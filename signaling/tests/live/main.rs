@@ -9,6 +9,7 @@ mod door;
 mod quality;
 mod signing_out;
 mod support;
+mod tls;
 
 use std::io::Write;
 use std::time::Duration;

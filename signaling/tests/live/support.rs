@@ -113,6 +113,11 @@ impl House {
 
     /// With other settings than usual; those that a test needs at any rate are set here.
     pub(crate) async fn open_as(settings: SignalingConfig) -> Self {
+        Self::open_at(SocketAddr::from(([127, 0, 0, 1], 0)), settings).await
+    }
+
+    /// At an address that somebody else has to know.
+    pub(crate) async fn open_at(http: SocketAddr, settings: SignalingConfig) -> Self {
         let database = TestDatabase::fresh().await;
         let folder = tempfile::tempdir().unwrap();
         let keys = Keys::read_or_create(folder.path()).unwrap();
@@ -121,7 +126,7 @@ impl House {
         let vault = Vault { store: Arc::new(store) as Arc<dyn Store>, keys: Arc::new(kek) };
         let config = SignalingConfig {
             profile: Profile::Development,
-            http: SocketAddr::from(([127, 0, 0, 1], 0)),
+            http,
             database_url: Redacted::new(database.app_url.clone()),
             database_connections: 8,
             vault: Some(vault.clone()),

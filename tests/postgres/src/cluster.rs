@@ -16,6 +16,17 @@ unix_socket_directories = '$dir'
 max_connections = 300
 shared_buffers = 64MB
 CONF
+if [ -n "${ANTEROOM_TEST_CERTIFICATE:-}" ]; then
+    (umask 077
+    printf '%s' "$ANTEROOM_TEST_CERTIFICATE" >"$dir/data/server.crt"
+    printf '%s' "$ANTEROOM_TEST_KEY" >"$dir/data/server.key")
+    cat >>"$dir/data/postgresql.conf" <<CONF
+listen_addresses = '127.0.0.1'
+port = $ANTEROOM_TEST_PORT
+ssl = on
+CONF
+    sed -i 's/^host /hostssl /' "$dir/data/pg_hba.conf"
+fi
 [ "$durable" = yes ] || cat >>"$dir/data/postgresql.conf" <<CONF
 fsync = off
 synchronous_commit = off
@@ -39,6 +50,11 @@ impl Cluster {
     /// Makes and starts a cluster, as the user `postgres` when this process is root: initdb refuses root.
     /// One that is not durable is faster, and may lose its data by a power cut.
     pub(crate) fn start(is_durable: bool) -> Self {
+        Self::start_with(is_durable, &[])
+    }
+
+    /// With more variables for the keeper: `ANTEROOM_TEST_CERTIFICATE`, `_KEY` and `_PORT` make it listen on TCP, by TLS alone.
+    pub(crate) fn start_with(is_durable: bool, variables: &[(&str, &str)]) -> Self {
         let programs = programs();
         // /tmp, not TMPDIR: a unix socket's path holds at most 107 bytes.
         let directory =
@@ -65,7 +81,8 @@ impl Cluster {
             .arg(&directory)
             .arg(durable)
             .env("HOME", &directory)
-            .current_dir(&directory);
+            .current_dir(&directory)
+            .envs(variables.iter().copied());
         // A group of its own: an interrupt typed at the terminal must not stop the keeper before it has cleaned up.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut keeper = command

@@ -110,6 +110,52 @@ impl TestDatabase {
     }
 }
 
+/// A cluster of its own that is reached over TCP at `localhost`, by TLS alone. It ends with the process.
+#[derive(Debug)]
+pub struct EncryptedCluster {
+    port: u16,
+}
+
+impl EncryptedCluster {
+    /// Starts it with this certificate and key, PEM; it has the login `anteroom_app`, and no tables.
+    ///
+    /// # Panics
+    /// When PostgreSQL is not installed or does not start.
+    pub async fn start(certificate: &str, key: &str) -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .expect("a port")
+            .port();
+        let variables = [
+            ("ANTEROOM_TEST_CERTIFICATE".to_owned(), certificate.to_owned()),
+            ("ANTEROOM_TEST_KEY".to_owned(), key.to_owned()),
+            ("ANTEROOM_TEST_PORT".to_owned(), port.to_string()),
+        ];
+        let start = move || {
+            let variables: Vec<(&str, &str)> =
+                variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            Cluster::start_with(false, &variables)
+        };
+        let cluster = tokio::task::spawn_blocking(start).await.expect("the cluster starts");
+        // The socket's name holds the port.
+        let mut admin = connect(&format!("{}&port={port}", cluster.url("postgres", "postgres"))).await;
+        admin
+            .execute("CREATE ROLE anteroom_app LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE")
+            .await
+            .expect("a new cluster can be prepared");
+        drop(admin.close().await);
+        // Like the shared one it lives until the process ends: its keeper waits for that.
+        std::mem::forget(cluster);
+        Self { port }
+    }
+
+    /// Where `user` reaches `database`, without what TLS needs.
+    #[must_use]
+    pub fn url(&self, user: &str, database: &str) -> String {
+        format!("postgres://{user}@localhost:{}/{database}", self.port)
+    }
+}
+
 async fn connect(url: &str) -> PgConnection {
     let options: sqlx::postgres::PgConnectOptions = url.parse().expect("the helper's own URLs parse");
     options.disable_statement_logging().connect().await.expect("the test cluster takes connections")

@@ -202,6 +202,17 @@ impl Store for S3Store {
         Ok(body.into_bytes())
     }
 
+    async fn is_locked(&self) -> Result<Option<bool>, StoreError> {
+        match self.client.get_object_lock_configuration().bucket(&self.bucket).send().await {
+            Ok(found) => {
+                let enabled = found.object_lock_configuration().and_then(|lock| lock.object_lock_enabled());
+                Ok(Some(enabled.is_some()))
+            }
+            Err(error) if error.code() == Some("ObjectLockConfigurationNotFoundError") => Ok(Some(false)),
+            Err(error) => Err(classify(&error)),
+        }
+    }
+
     async fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
         self.client
             .delete_object()

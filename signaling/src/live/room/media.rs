@@ -70,7 +70,7 @@ impl<O: Outside> RoomState<O> {
             if let Some(old) = before {
                 self.try_command(Command::Remove { room, peer: old }).await;
             }
-            let media = Some(Media::new(peer, mark));
+            let media = Some(Media::new(peer, mark, self.now.steady));
             if let Some(seat) = self.roster.find_mut(who) {
                 match (side, seat.face.as_mut().and_then(|face| face.share.as_mut())) {
                     (Side::Main, _) => seat.media = media,
@@ -190,7 +190,12 @@ impl<O: Outside> RoomState<O> {
     pub(crate) async fn handle_event(&mut self, now: Moment, event: Event) {
         self.now = now;
         match event {
-            Event::PeerConnected { .. } => {}
+            Event::PeerConnected { peer, .. } => {
+                let media = self.roster.find_peer(peer).and_then(|seat| seat.media.as_mut());
+                // Once for each connection: an ICE restart is no join.
+                let offered = media.and_then(|media| media.offered.take());
+                self.joins.extend(offered.map(|at| now.steady.saturating_sub(at)));
+            }
             Event::PeerLost { peer, reason, .. } => self.note_lost(peer, reason).await,
             Event::SlotChanged { peer, mid, carries, .. } => {
                 let Some(seat) = self.roster.find_peer(peer) else { return };

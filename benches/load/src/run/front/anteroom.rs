@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::Message;
 use wire::Redacted;
 
 use super::api::{Api, Pass, Socket};
-use super::{Front, PATIENCE, Shape, Visit, admit, client, close, over, pass, start};
+use super::{Front, PATIENCE, Shape, Visit, admit, client, close, over, start};
 use crate::run::fleet::Fleet;
 use crate::run::leg::{Leg, Notice};
 use crate::run::{RunError, now};
@@ -176,7 +176,7 @@ impl Participant<'_> {
                 self.offer().await?;
             }
             "answer" => {
-                pass(&self.shape.gate).await;
+                super::pass(&self.shape.gate).await;
                 start(self.leg, field("/sdp"), self.fleet, !self.started)?;
                 self.started = true;
             }
