@@ -8,6 +8,7 @@ step "test tools" install_test_tools
 step "npm packages" install_web
 export ANTEROOM_TEST_WEED=$CACHE/venv/bin/weed
 export ANTEROOM_TEST_VENV=$CACHE/venv
+export ANTEROOM_TEST_MOTO=$CACHE/venv/bin/moto_server
 # Properties see the same inputs every time, so that what is green here stays green; `make fuzz` looks for new ones.
 export PROPTEST_RNG_SEED=${PROPTEST_RNG_SEED:-1}
 

@@ -13,6 +13,7 @@ mod place;
 mod roles;
 mod serve;
 mod service_token;
+mod signing_key;
 mod stop;
 mod telemetry;
 mod token;
@@ -48,6 +49,8 @@ enum Command {
     Key(key::Options),
     /// Make, list and revoke tokens for programs, such as a scheduler that plans visits.
     ServiceToken(service_token::Options),
+    /// Replace the key that tokens are signed by.
+    SigningKey(signing_key::Options),
     /// Add, list and remove the addresses that an organisation's events are told to.
     Webhook(webhook::Options),
     /// Allow, list and revoke the buckets that captures of the Chime API may go to.
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Command::Init(options) => in_runtime(telemetry::Format::Human, init::run(options)),
         Command::ChimeKey(options) => in_runtime(telemetry::Format::Human, chime_key::run(options)),
         Command::Audit(options) => in_runtime(telemetry::Format::Human, audit::run(options)),
+        Command::SigningKey(options) => in_runtime(telemetry::Format::Human, signing_key::run(options)),
         Command::Key(options) => in_runtime(telemetry::Format::Human, key::run(options)),
         Command::ServiceToken(options) => in_runtime(telemetry::Format::Human, service_token::run(options)),
         Command::Webhook(options) => in_runtime(telemetry::Format::Human, webhook::run(options)),

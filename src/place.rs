@@ -48,7 +48,7 @@ impl Place {
     async fn open(self) -> Result<(Db, Keys, OrgId), Error> {
         let (db, config, org) = self.open_all().await?;
         let org = org.ok_or("say whose keys are meant: --org with the id that `anteroom init` printed")?;
-        Ok((db, Keys::read(&config.key_dir)?, org))
+        Ok((db, Keys::open_as(&config.signing, &config.key_dir).await?, org))
     }
 
     /// Opens the database and what `anteroom audit` needs beside it. Without an organisation all are meant.

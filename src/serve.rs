@@ -40,7 +40,7 @@ async fn run(options: Options) -> Result<(), Error> {
     let file = options.settings.as_deref();
     let mut signaling = SignalingConfig::load(file, settings::env)?;
     signaling.anchoring = Some(Anchoring::open(&signaling.audit, &signaling.key_dir)?);
-    let keys = Keys::read(&signaling.key_dir)?;
+    let keys = Keys::open_as(&signaling.signing, &signaling.key_dir).await?;
     let sfu: SfuConfig = settings::load("sfu", SfuConfig::FIELDS, file, settings::env)?;
     let recorder = RecorderConfig::load(file, settings::env)?;
     let store = StoreConfig::load(file, settings::env)?;

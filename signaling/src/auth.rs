@@ -6,6 +6,8 @@ pub mod extract;
 pub mod keys;
 pub mod matrix;
 pub mod origin;
+pub mod rotation;
+pub mod signing_config;
 
 use std::time::Duration;
 

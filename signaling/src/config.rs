@@ -14,6 +14,7 @@ use crate::audit::anchoring::Anchoring;
 use crate::audit::config::AuditConfig;
 use crate::auth::StaffRole;
 use crate::db;
+use crate::auth::signing_config::SigningConfig;
 use crate::error::Error;
 use crate::identity::config::IdentityConfig;
 use crate::ids::OrgId;
@@ -137,6 +138,9 @@ pub struct SignalingConfig {
     /// A file whose time of change is that of the last good backup: a backup script touches it at its end. Default none: the age of
     /// backups is not watched.
     pub backup_stamp: Option<PathBuf>,
+    /// The signing key: the table `signing`.
+    #[serde(skip)]
+    pub signing: SigningConfig,
     /// The demo practice, set by `anteroom dev` alone.
     #[serde(skip)]
     pub demo: Option<Demo>,
@@ -239,6 +243,7 @@ impl Default for SignalingConfig {
             tls: TlsConfig::default(),
             tracing: TracingConfig::default(),
             backup_stamp: None,
+            signing: SigningConfig::default(),
             demo: None,
             metrics: Metrics::default(),
             vault: None,
@@ -305,6 +310,7 @@ impl SignalingConfig {
         config.identity = IdentityConfig::load(file, &env)?;
         config.tls = TlsConfig::load(file, &env)?;
         config.tracing = TracingConfig::load(file, &env)?;
+        config.signing = SigningConfig::load(file, &env)?;
         config.validate()?;
         Ok(config)
     }

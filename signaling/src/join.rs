@@ -1,6 +1,7 @@
 //! JoinToken: minted for a participant, found by its short code or its own text, redeemed exactly once.
 
 pub mod claim;
+pub mod command;
 pub mod context;
 pub mod http;
 pub mod redeem;
@@ -65,19 +66,43 @@ pub struct Minted {
     pub not_before: Timestamp,
     /// Closes then.
     pub expires_at: Timestamp,
+    /// What it is for.
+    pub purpose: Purpose,
     /// The code of the link; only its keyed hash is stored.
     pub code: Redacted<String>,
-    /// The JWT, for systems that carry that instead.
-    pub jwt: Redacted<String>,
+    /// That hash.
+    pub code_hash: [u8; 32],
+    /// What the JWT says, for systems that carry that instead; it is signed when somebody asks for it.
+    pub claims: Redacted<JoinClaims>,
     /// What the row keeps of the nonce.
     pub nonce_hash: [u8; 32],
+}
+
+/// What a link is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Coming in.
+    Join,
+    /// Going on at another device.
+    Handover,
+}
+
+impl Purpose {
+    /// As the column has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Join => "JOIN",
+            Self::Handover => "HANDOVER",
+        }
+    }
 }
 
 /// Mints a token for a participant of a visit. It opens `opens_before` the scheduled start, or at once when that is past, and lives
 /// for `ttl` from then: a link that was sent early is not dead when the visit begins.
 ///
 /// # Errors
-/// When signing fails, which would be a defect.
+/// None today; what is minted may depend on more than this server one day.
 pub fn mint(
     keys: &Keys,
     visit: &Visit,
@@ -86,11 +111,22 @@ pub fn mint(
     opens_before: Duration,
     now: Timestamp,
 ) -> Result<Minted> {
+    let not_before = now.max(visit.scheduled_start - opens_before);
+    Ok(mint_as(Purpose::Join, keys, person, (not_before, not_before + ttl), now, visit.org))
+}
+
+/// Mints a token that opens and closes at these times.
+pub(crate) fn mint_as(
+    purpose: Purpose,
+    keys: &Keys,
+    person: &Participant,
+    (not_before, expires_at): (Timestamp, Timestamp),
+    now: Timestamp,
+    org: OrgId,
+) -> Minted {
     let nonce: [u8; 32] = rand::random();
     let id = TokenId::random();
-    let not_before = now.max(visit.scheduled_start - opens_before);
-    let expires_at = not_before + ttl;
-    let jwt = keys.sign(&JoinClaims {
+    let claims = JoinClaims {
         jti: id.as_uuid(),
         iss: ISSUER.to_owned(),
         aud: JoinClaims::AUDIENCE.to_owned(),
@@ -98,20 +134,33 @@ pub fn mint(
         nbf: not_before.unix_timestamp(),
         iat: now.unix_timestamp(),
         sub: person.id.as_uuid(),
-        visit_id: visit.id.as_uuid(),
+        visit_id: person.visit.as_uuid(),
         role: person.role.as_word().to_owned(),
         nonce: URL_SAFE_NO_PAD.encode(nonce),
-        org: visit.org.as_uuid(),
-    })?;
-    Ok(Minted {
+        org: org.as_uuid(),
+    };
+    let code = random_code();
+    Minted {
         id,
+        purpose,
         participant: person.id,
         not_before,
         expires_at,
-        code: random_code(),
-        jwt: Redacted::new(jwt),
+        code_hash: keys.lookup_hash(code.reveal()),
+        code,
+        claims: Redacted::new(claims),
         nonce_hash: Sha256::digest(nonce).into(),
-    })
+    }
+}
+
+impl Minted {
+    /// The JWT. The key may be in another place: not to be waited for inside a transaction.
+    ///
+    /// # Errors
+    /// When the key's service does not answer.
+    pub async fn sign(&self, keys: &Keys) -> Result<Redacted<String>> {
+        Ok(Redacted::new(keys.sign_anywhere(self.claims.reveal()).await?))
+    }
 }
 
 /// What a caller showed, after everything that needs no database was checked.

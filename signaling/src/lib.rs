@@ -188,8 +188,7 @@ async fn serve(
     let pipelines = tokio::spawn(chime::pipelines::chore::run(app.clone()));
     let anchors = tokio::spawn(audit::anchoring::run(app.clone()));
     let consents = tokio::spawn(consent::chore::run(app.clone()));
-    let gate = server::Gate::new(&app.config);
-    let server = server::serve(listener, router::router(app.clone()), &gate, stop.clone());
+    let rotation = tokio::spawn(auth::rotation::run(app.clone()));
     let (tls, keeper) = listeners.tls.unzip();
     let keeper = tokio::spawn(keep_certificate(keeper, stop.clone()));
     let elsewhere = tls::redirect::router(&app.public);
@@ -211,7 +210,7 @@ async fn serve(
     }
     for task in [
         pump, jobs, samples, meetings, drainer, happenings, webhooks, notices, pipelines, anchors, consents, data_keys,
-        keeper, redirect, watch,
+        rotation, keeper, redirect, watch,
     ] {
         if let Err(error) = task.await {
             tracing::error!(%error, "a task of signaling failed");

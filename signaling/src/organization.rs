@@ -9,7 +9,6 @@ use crate::consent::text_store;
 use crate::db::{self, Db, Tx};
 use crate::error::{Error, Result};
 use crate::ids::OrgId;
-use crate::join::redeem::Keyless;
 
 pub use settings::{Settings, get as settings};
 
@@ -84,22 +83,4 @@ pub async fn find(tx: &mut Tx, id: OrgId) -> Result<Option<Organization>> {
 /// The database's own failures.
 pub async fn get(tx: &mut Tx, id: OrgId) -> Result<Organization> {
     find(tx, id).await?.ok_or_else(|| Error::Inside("an organisation that rows refer to is not there".to_owned()))
-}
-
-/// Whether a change of network or browser ends a session also when its key is proved.
-///
-/// # Errors
-/// The database's own failures.
-pub async fn is_strict(tx: &mut Tx, id: OrgId) -> Result<bool> {
-    let row = sqlx::query_scalar!("SELECT strict_binding FROM organization WHERE org_id = $1", id.as_uuid());
-    Ok(row.fetch_optional(tx).await?.unwrap_or(true))
-}
-
-/// What may start a visit without a browser's key.
-///
-/// # Errors
-/// The database's own failures.
-pub async fn keyless_start(tx: &mut Tx, id: OrgId) -> Result<Keyless> {
-    let row = sqlx::query_scalar!("SELECT keyless_start FROM organization WHERE org_id = $1", id.as_uuid());
-    Ok(row.fetch_optional(tx).await?.and_then(|text| Keyless::parse(&text)).unwrap_or(Keyless::Never))
 }

@@ -104,6 +104,10 @@ fn first_face() -> Vec<Endpoint> {
             .takes::<join::http::LinksBody>()
             .answers::<BTreeMap<String, join::http::LinkView>>(200)
             .refuses(&[Code::VisitFinal]),
+        post("/api/visits/{id}/handover", Access::Caller, join::http::hand_over)
+            .says("A link of two minutes for the caller's own seat at another device")
+            .answers::<join::http::LinkView>(200)
+            .refuses(&[Code::Forbidden, Code::VisitFinal]),
         post("/api/visits/{id}/end", Access::Needs(P::EndVisit), visit::http::end)
             .says("Ends a visit with its links, sessions and room")
             .may_take::<visit::http::EndBody>()

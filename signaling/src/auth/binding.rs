@@ -42,8 +42,8 @@ pub async fn hold(app: &App, seat: Seat, key: Option<&Thumbprint>, context: &Con
     }
     let moved = seat.context.as_ref().is_some_and(|before| before != context);
     if moved {
-        let is_strict =
-            seat.key.is_none() || db::scoped(&app.db, org, async |tx| organization::is_strict(tx, org).await).await?;
+        let is_strict = seat.key.is_none()
+            || db::scoped(&app.db, org, async |tx| organization::settings(tx, org).await).await?.strict_binding;
         if is_strict {
             refuse(app, &seat, EventType::TokenContextMismatch, "CONTEXT_CHANGED").await?;
             return Ok(None);

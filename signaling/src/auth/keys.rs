@@ -1,4 +1,4 @@
-//! The signing key (ES256 over P-256) and the key for hashes of short codes; local files, made on request.
+//! What signs tokens (ES256, see the crate `signing`) and the key for hashes of short codes.
 
 use std::fmt;
 use std::io::Write;
@@ -7,19 +7,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use p256::ecdsa::SigningKey;
-use p256::elliptic_curve::Generate;
-use p256::pkcs8::{DecodePrivateKey, EncodePrivateKey, LineEnding};
-use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use jsonwebtoken::{Algorithm, Validation};
+use serde_json::Value;
+use sha2::Sha256;
+use signing::{SigningError, SigningKeys};
 use uuid::Uuid;
 
 use crate::auth::StaffRole;
 use crate::auth::claims::{AccessClaims, ISSUER, Kind};
+use crate::auth::signing_config::SigningConfig;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::OrgId;
@@ -35,16 +32,13 @@ const SEAL_VERSION: u8 = 1;
 
 /// Signs and checks tokens, hashes short codes, and seals what the database may hold but not read.
 pub struct Keys {
-    signing: EncodingKey,
-    checking: DecodingKey,
-    kid: String,
-    jwk: Value,
+    signing: SigningKeys,
     lookup: [u8; 32],
 }
 
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keys").field("kid", &self.kid).finish_non_exhaustive()
+        f.debug_struct("Keys").field("signing", &self.signing).finish_non_exhaustive()
     }
 }
 
@@ -63,21 +57,40 @@ pub struct AccessGrant<'a> {
     pub lifetime: Duration,
 }
 
+fn read_lookup(folder: &Path) -> Result<[u8; 32], Error> {
+    let text = std::fs::read_to_string(folder.join("lookup.key"))
+        .map_err(|e| Error::Keys(format!("cannot read lookup.key: {e}")))?;
+    let mut lookup = [0; 32];
+    hex::decode_to_slice(text.trim(), &mut lookup)
+        .map_err(|_| Error::Keys("lookup.key does not hold 32 bytes as hex".to_owned()))?;
+    Ok(lookup)
+}
+
+impl From<SigningError> for Error {
+    fn from(error: SigningError) -> Self {
+        Self::Keys(error.to_string())
+    }
+}
+
 impl Keys {
     /// Reads `signing.pem` (PKCS 8) and `lookup.key` (32 bytes as hex) from a folder.
     ///
     /// # Errors
     /// When one is missing or is not such a key.
     pub fn read(folder: &Path) -> Result<Self, Error> {
-        let read = |name: &str| {
-            std::fs::read_to_string(folder.join(name)).map_err(|e| Error::Keys(format!("cannot read {name}: {e}")))
+        Ok(Self { signing: SigningKeys::read(folder)?, lookup: read_lookup(folder)? })
+    }
+
+    /// The same, but the signing key is where the settings say: in the folder, or in AWS KMS.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), and when the service does not answer.
+    pub async fn open_as(config: &SigningConfig, folder: &Path) -> Result<Self, Error> {
+        let signing = match config.kms()? {
+            Some(kms) => SigningKeys::in_kms(&kms, folder).await?,
+            None => SigningKeys::read(folder)?,
         };
-        let signing = SigningKey::from_pkcs8_pem(&read("signing.pem")?)
-            .map_err(|_| Error::Keys("signing.pem holds no P-256 key in PKCS 8".to_owned()))?;
-        let mut lookup = [0; 32];
-        hex::decode_to_slice(read("lookup.key")?.trim(), &mut lookup)
-            .map_err(|_| Error::Keys("lookup.key does not hold 32 bytes as hex".to_owned()))?;
-        Self::new(&signing, lookup)
+        Ok(Self { signing, lookup: read_lookup(folder)? })
     }
 
     /// Reads the folder's keys, and first makes those that are missing, readable for this user alone.
@@ -86,10 +99,7 @@ impl Keys {
     /// When they can be neither read nor made.
     pub fn read_or_create(folder: &Path) -> Result<Self, Error> {
         std::fs::create_dir_all(folder)?;
-        create(&folder.join("signing.pem"), || {
-            let pem = SigningKey::generate_from_rng(&mut rand::rng()).to_pkcs8_pem(LineEnding::LF);
-            Ok(pem.map_err(|_| Error::Keys("a new key cannot be written as PEM".to_owned()))?.to_string())
-        })?;
+        signing::create(folder)?;
         create(&folder.join("lookup.key"), || Ok(hex::encode(rand::random::<[u8; 32]>())))?;
         Self::read(folder)
     }
@@ -99,43 +109,45 @@ impl Keys {
     /// # Errors
     /// When the new key cannot be handed to the token library.
     pub fn ephemeral() -> Result<Self, Error> {
-        Self::new(&SigningKey::generate_from_rng(&mut rand::rng()), rand::random())
+        Ok(Self { signing: SigningKeys::ephemeral()?, lookup: rand::random() })
     }
 
-    fn new(signing: &SigningKey, lookup: [u8; 32]) -> Result<Self, Error> {
-        let broken = || Error::Keys("the signing key cannot be used".to_owned());
-        let der = signing.to_pkcs8_der().map_err(|_| broken())?;
-        let point = signing.verifying_key().to_sec1_point(false);
-        let (x, y) = (point.x().ok_or_else(broken)?, point.y().ok_or_else(broken)?);
-        let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
-        // RFC 7638: the members in this order, without spaces.
-        let thumbprint = Sha256::digest(format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#));
-        let kid = URL_SAFE_NO_PAD.encode(thumbprint);
-        let jwk = json!({"kty": "EC", "crv": "P-256", "x": x, "y": y, "alg": "ES256", "use": "sig", "kid": kid});
-        Ok(Self {
-            signing: EncodingKey::from_ec_der(der.as_bytes()),
-            checking: DecodingKey::from_ec_components(&x, &y).map_err(|_| broken())?,
-            kid,
-            jwk,
-            lookup,
-        })
-    }
-
-    /// The public half as a JWK set (RFC 7517).
+    /// The public halves as a JWK set (RFC 7517): the current key and the ones before it.
     #[must_use]
     pub fn jwks(&self) -> Value {
-        json!({ "keys": [self.jwk] })
+        self.signing.jwks()
     }
 
-    /// Signs claims.
+    /// Puts a new signing key in the place of the current one, which goes on verifying. Other processes that run take it up by themselves.
     ///
     /// # Errors
-    /// When the library fails, which would be a defect.
+    /// When the key is no file of ours, or cannot be written.
+    pub fn rotate(&self) -> Result<signing::Rotated, Error> {
+        Ok(self.signing.rotate()?)
+    }
+
+    /// Takes up a signing key that has taken the current one's place.
+    ///
+    /// # Errors
+    /// When it cannot be read; the current key goes on meanwhile.
+    pub async fn refresh(&self) -> Result<Option<signing::Rotated>, Error> {
+        Ok(self.signing.refresh().await?)
+    }
+
+    /// Signs claims by a local key.
+    ///
+    /// # Errors
+    /// When the key is in AWS KMS.
     pub fn sign<K: Kind>(&self, claims: &K) -> Result<String, Error> {
-        let mut header = Header::new(Algorithm::ES256);
-        header.typ = Some(K::TYP.to_owned());
-        header.kid = Some(self.kid.clone());
-        jsonwebtoken::encode(&header, claims, &self.signing).map_err(|_| Error::Keys("signing failed".to_owned()))
+        Ok(self.signing.sign_now(K::TYP, claims)?)
+    }
+
+    /// Signs claims, wherever the key is. Not to be waited for inside a transaction.
+    ///
+    /// # Errors
+    /// When AWS KMS does not answer.
+    pub async fn sign_anywhere<K: Kind + Sync>(&self, claims: &K) -> Result<String, Error> {
+        Ok(self.signing.sign(K::TYP, claims).await?)
     }
 
     /// Checks signature, algorithm, key id, type, issuer and audience. Times are the caller's to check: see [`holds`].
@@ -149,10 +161,10 @@ impl Keys {
         validation.validate_exp = false;
         validation.validate_aud = false;
         validation.set_required_spec_claims::<&str>(&[]);
-        let opened = jsonwebtoken::decode::<K>(token, &self.checking, &validation).ok()?;
+        let key = self.signing.find(jsonwebtoken::decode_header(token).ok()?.kid.as_deref()?)?;
+        let opened = jsonwebtoken::decode::<K>(token, &key, &validation).ok()?;
         let header = opened.header;
-        let fits =
-            header.typ.as_deref() == Some(K::TYP) && header.kid.as_deref() == Some(&*self.kid) && header.crit.is_none();
+        let fits = header.typ.as_deref() == Some(K::TYP) && header.crit.is_none();
         let common = opened.claims.common();
         (fits && common.iss == ISSUER && common.aud == K::AUDIENCE).then_some(opened.claims)
     }
@@ -283,6 +295,11 @@ pub(crate) fn create(path: &Path, secret: impl FnOnce() -> Result<String, Error>
 mod tests {
     use super::*;
     use crate::auth::claims::JoinClaims;
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use jsonwebtoken::{EncodingKey, Header};
+    use p256::ecdsa::SigningKey;
+    use p256::pkcs8::{DecodePrivateKey, EncodePrivateKey};
     use std::os::unix::fs::PermissionsExt;
     use time::macros::datetime;
 
@@ -346,7 +363,7 @@ mod tests {
         let parts: Vec<&str> = token.split('.').collect();
         let [header, body, signature] = parts[..] else { panic!("three parts") };
         let none = URL_SAFE_NO_PAD.encode(br#"{"alg":"none","typ":"at+jwt"}"#);
-        let hs = URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"HS256","typ":"at+jwt","kid":"{}"}}"#, keys.kid));
+        let hs = URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"HS256","typ":"at+jwt","kid":"{}"}}"#, keys.signing.kid()));
         let admin = String::from_utf8(URL_SAFE_NO_PAD.decode(body).unwrap()).unwrap().replace("clinician", "admin");
         let admin = URL_SAFE_NO_PAD.encode(admin);
         for forged in [
@@ -368,13 +385,18 @@ mod tests {
         let keys = Keys::ephemeral().unwrap();
         let token = keys.mint_access(grant(), datetime!(2026-11-21 10:00 UTC)).unwrap();
         let claims: AccessClaims = keys.open(&token).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let keys = Keys::read_or_create(folder.path()).unwrap();
+        let pem = std::fs::read_to_string(folder.path().join("signing.pem")).unwrap();
+        let der = SigningKey::from_pkcs8_pem(&pem).unwrap().to_pkcs8_der().unwrap();
+        let signing = EncodingKey::from_ec_der(der.as_bytes());
         let sign = |change: &dyn Fn(&mut Header, &mut AccessClaims)| {
             let mut header = Header::new(Algorithm::ES256);
             header.typ = Some("at+jwt".to_owned());
-            header.kid = Some(keys.kid.clone());
+            header.kid = Some(keys.signing.kid());
             let mut claims = claims.clone();
             change(&mut header, &mut claims);
-            jsonwebtoken::encode(&header, &claims, &keys.signing).unwrap()
+            jsonwebtoken::encode(&header, &claims, &signing).unwrap()
         };
         assert!(keys.open::<AccessClaims>(&sign(&|_, _| ())).is_some());
         assert!(keys.open::<AccessClaims>(&sign(&|_, c| c.iss = "other".to_owned())).is_none());

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use ::proof::{Expected, Fresh, PublicKey, Thumbprint};
 use axum::Json;
@@ -16,10 +15,8 @@ use wire::Redacted;
 
 use crate::address::Address;
 use crate::app::App;
-use crate::audit::{Draft, EventType};
-use crate::auth::Permission;
-use crate::auth::binding;
 use crate::auth::extract::{self, Caller, SESSION_COOKIE, set_cookie};
+use crate::auth::{Actor, binding};
 use crate::body::{Body, Id};
 use crate::clock::Timestamp;
 use crate::db;
@@ -27,13 +24,12 @@ use crate::drain;
 use crate::error::{Error, Result};
 use crate::ids::{ParticipantId, VisitId};
 use crate::join::claim::{self, Claimed};
+use crate::join::command::{self, For};
 use crate::join::context::Context;
 use crate::join::redeem::{self, Credential, Invitation, Refused};
-use crate::join::{self, DEFAULT_TTL_MINUTES, Minted, RedeemError, TTL_MINUTES, store};
-use crate::notice;
-use crate::participant::{self, Role, short_name};
+use crate::join::{Minted, RedeemError, store};
+use crate::participant::{Role, short_name};
 use crate::problem::{Code, Problem};
-use crate::visit;
 
 /// Where a browser proves that a link is for its key.
 const REDEEM_PATH: &str = "/api/token/redeem";
@@ -47,7 +43,7 @@ pub struct LinksBody {
 }
 
 /// The roles that a link can be asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum LinkRole {
     Patient,
@@ -78,6 +74,18 @@ pub(crate) struct LinkView {
     expires_at: Timestamp,
 }
 
+impl LinkView {
+    async fn of(app: &App, minted: &Minted) -> Result<Self> {
+        Ok(Self {
+            url: format!("{}/j/{}", app.public.origin, minted.code.reveal()),
+            short_code: minted.code.reveal().clone(),
+            token: minted.sign(&app.keys).await?.reveal().clone(),
+            not_before: minted.not_before,
+            expires_at: minted.expires_at,
+        })
+    }
+}
+
 /// Mints a link for each asked role and withdraws the role's unspent one.
 ///
 /// # Errors
@@ -88,54 +96,31 @@ pub async fn links(
     Id(id): Id<VisitId>,
     Body(body): Body<LinksBody>,
 ) -> Result<Response> {
-    actor.require(Permission::IssueLinks)?;
-    let ttl = body.ttl_minutes.unwrap_or(DEFAULT_TTL_MINUTES);
-    if !TTL_MINUTES.contains(&ttl) {
-        return Err(Code::Invalid.with("ttlMinutes must be 20 to 30").into());
-    }
-    let mut roles = body.roles;
-    roles.sort();
-    roles.dedup();
+    let ttl = command::lifetime(body.ttl_minutes)?;
+    let roles: Vec<Role> = body.roles.iter().map(|role| role.role()).collect();
     if roles.is_empty() {
         return Err(Code::Invalid.with("roles must name patient, clinician or both").into());
     }
-    let ttl = Duration::from_secs(u64::from(ttl) * 60);
-    let now = app.now();
-    let links = db::audited(&app.db, actor.org(), &actor, async |tx| {
-        let visit = visit::store::get(tx, id).await?;
-        actor.require_on(Permission::IssueLinks, visit.id, &visit.clinician_id)?;
-        if visit.status.is_over() {
-            return Err(Code::VisitFinal.into());
-        }
-        let people = participant::store::of_visits(tx, &[id.as_uuid()]).await?;
-        let mut links = BTreeMap::new();
-        let mut events = Vec::new();
-        for role in &roles {
-            let Some(person) = people.iter().find(|person| person.role == role.role()) else { continue };
-            let minted = join::mint(&app.keys, &visit, person, ttl, app.config.join_opens_before, now)?;
-            let code_hash = app.keys.lookup_hash(minted.code.reveal());
-            for old in store::replace(tx, visit.org, person, &minted, code_hash, &actor.id(), now).await? {
-                events.push(
-                    Draft::new(EventType::TokenRevoked).visit(id).subject("token", old.as_uuid()).because("REPLACED"),
-                );
-            }
-            events.push(Draft::new(EventType::TokenIssued).visit(id).subject("token", minted.id.as_uuid()));
-            notice::store::keep_code(tx, &app.keys, visit.org, &minted).await?;
-            links.insert(*role, minted);
-        }
-        Ok::<_, Error>((links, events))
-    })
-    .await?;
-    let view = |minted: &Minted| LinkView {
-        url: format!("{}/j/{}", app.public.origin, minted.code.reveal()),
-        short_code: minted.code.reveal().clone(),
-        token: minted.jwt.reveal().clone(),
-        not_before: minted.not_before,
-        expires_at: minted.expires_at,
-    };
-    let answer: BTreeMap<&str, LinkView> =
-        links.iter().map(|(role, minted)| (role.role().as_word(), view(minted))).collect();
+    let links = command::issue(&app, &actor, id, &For::Roles(roles), ttl).await?;
+    let mut answer = BTreeMap::new();
+    for link in &links {
+        answer.insert(link.person.role.as_word(), LinkView::of(&app, &link.minted).await?);
+    }
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
+}
+
+/// A link of two minutes that goes on with the caller's own seat at another device, whose coming in ends this one's session.
+///
+/// # Errors
+/// `FORBIDDEN` for staff, who have no seat by link; `NOT_FOUND`, `VISIT_FINAL`.
+pub async fn hand_over(State(app): State<App>, Caller(actor): Caller, Id(id): Id<VisitId>) -> Result<Response> {
+    let Actor::Attendee(attendee) = &actor else { return Err(Code::Forbidden.into()) };
+    if attendee.visit != id {
+        return Err(Code::NotFound.into());
+    }
+    let link = command::hand_over(&app, attendee).await?;
+    let view = LinkView::of(&app, &link.minted).await?;
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(view)).into_response())
 }
 
 /// A link, and whether to look or to go in.

@@ -1,5 +1,8 @@
 //! Validate, which only reads the token, and spending it without a browser's key; both leave their mark in the audit chain.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::app::App;
 use crate::audit::{Draft, EventType};
 use crate::auth::Actor;
@@ -7,13 +10,13 @@ use crate::auth::extract::SessionToken;
 use crate::clock::Timestamp;
 use crate::db::{self, Tx};
 use crate::error::{Error, Result};
-use crate::ids::ParticipantId;
+use crate::ids::{ParticipantId, VisitId};
 use crate::join::context::Context;
 use crate::join::session::New;
 use crate::join::{Handle, RedeemError, Shown, Token, claim, is_code, open_jwt, store};
 use crate::organization::{self, Organization};
 use crate::participant::{self, Participant, Role};
-use crate::problem::Code;
+use crate::problem::{Code, Problem};
 use crate::visit::{self, Visit};
 
 /// What the holder of a good link may know.
@@ -107,7 +110,9 @@ pub async fn validate(app: &App, shown: &Shown) -> Result<std::result::Result<In
 }
 
 /// What may start a visit without a browser's key, as the organisation says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, sqlx::Type)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[sqlx(type_name = "text", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Keyless {
     /// Nothing.
     Never,
@@ -118,14 +123,13 @@ pub enum Keyless {
 }
 
 impl Keyless {
-    /// From the column.
+    /// As in the column.
     #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "NEVER" => Some(Self::Never),
-            "SIGNED_TOKEN" => Some(Self::SignedToken),
-            "ANY" => Some(Self::Any),
-            _ => None,
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Never => "NEVER",
+            Self::SignedToken => "SIGNED_TOKEN",
+            Self::Any => "ANY",
         }
     }
 
@@ -147,7 +151,7 @@ pub async fn spend(app: &App, shown: &Shown, context: &Context) -> Result<std::r
         return Ok(Err(Refused::INVALID));
     }
     let outcome = db::audited(&app.db, shown.org, &actor, async |tx| {
-        if !organization::keyless_start(tx, shown.org).await?.allows(shown.by) {
+        if !organization::settings(tx, shown.org).await?.keyless_start.allows(shown.by) {
             return Err(Code::KeyRequired.into());
         }
         let Some(token) = store::spend(tx, shown.by, context, now).await? else {
@@ -176,6 +180,43 @@ pub async fn spend(app: &App, shown: &Shown, context: &Context) -> Result<std::r
         room.supersede(redeemed.participant).await;
     }
     Ok(outcome)
+}
+
+/// Starts a visit by its link, without a browser's key (row 5): the link is spent, and its session begins. Guesses are slowed down, and a
+/// link of another visit is one that nobody knows.
+///
+/// # Errors
+/// `TOKEN_INVALID` and the other refusals of a link, `KEY_REQUIRED`, `RATE_LIMITED`.
+pub async fn start(
+    app: &App,
+    from: std::net::IpAddr,
+    visit: VisitId,
+    credential: Credential<'_>,
+    context: &Context,
+) -> Result<Redeemed> {
+    let (Credential::Jwt(text) | Credential::Code(text)) = credential;
+    let now = app.now();
+    app.misses
+        .check(from, text, now)
+        .map_err(|seconds| Problem { retry_after: Some(seconds), ..Code::RateLimited.problem() })?;
+    let shown = match identify(app, credential).await? {
+        Some(shown) => {
+            let token = db::scoped(&app.db, shown.org, async |tx| store::find(tx, shown.by).await).await?;
+            token.filter(|token| token.visit == visit).map(|_| shown)
+        }
+        None => None,
+    };
+    let refused = match shown {
+        Some(shown) => match spend(app, &shown, context).await? {
+            Ok(redeemed) => return Ok(redeemed),
+            Err(refused) => refused,
+        },
+        None => Refused::INVALID,
+    };
+    if refused.error == RedeemError::Invalid {
+        app.misses.note(from, text, now);
+    }
+    Err(refused.error.problem(refused.practice.as_ref()).into())
 }
 
 /// Reads why the token could not be spent.

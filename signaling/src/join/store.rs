@@ -61,8 +61,8 @@ pub async fn replace(
 ) -> Result<Vec<TokenId>> {
     sqlx::query!(
         "INSERT INTO join_token (token_id, org_id, visit_id, participant_id, role, short_code_hash, nonce_hash, not_before, issued_at,
-             expires_at, issued_by)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+             expires_at, issued_by, purpose)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
         new.id.as_uuid(),
         org.as_uuid(),
         person.visit.as_uuid(),
@@ -74,6 +74,7 @@ pub async fn replace(
         now,
         new.expires_at,
         by,
+        new.purpose.as_str(),
     )
     .execute(&mut *tx)
     .await?;

@@ -7,6 +7,7 @@ use time::Duration;
 use crate::db::Tx;
 use crate::error::{Error, Result};
 use crate::ids::OrgId;
+use crate::join::redeem::Keyless;
 use crate::problem::Code;
 
 /// The settings of an organisation, as stored and as the API shows them. A new one is a column with a default, a field here and
@@ -36,6 +37,10 @@ pub struct Settings {
     pub notice_alias: String,
     /// Messages name the clinician by the first name.
     pub notice_clinician_name: bool,
+    /// Another network or browser ends a participant's session although its key is proved.
+    pub strict_binding: bool,
+    /// What starts a visit without a browser's key.
+    pub keyless_start: Keyless,
 }
 
 impl Settings {
@@ -129,6 +134,8 @@ pub struct SettingsPatch {
     pub is_sensitive: Option<bool>,
     pub notice_alias: Option<String>,
     pub notice_clinician_name: Option<bool>,
+    pub strict_binding: Option<bool>,
+    pub keyless_start: Option<Keyless>,
 }
 
 impl SettingsPatch {
@@ -158,6 +165,8 @@ impl SettingsPatch {
         set(&mut names, "isSensitive", self.is_sensitive, &mut s.is_sensitive);
         set(&mut names, "noticeAlias", self.notice_alias.clone(), &mut s.notice_alias);
         set(&mut names, "noticeClinicianName", self.notice_clinician_name, &mut s.notice_clinician_name);
+        set(&mut names, "strictBinding", self.strict_binding, &mut s.strict_binding);
+        set(&mut names, "keylessStart", self.keyless_start, &mut s.keyless_start);
         names
     }
 }
@@ -171,8 +180,9 @@ pub async fn get(tx: &mut Tx, org: OrgId) -> Result<Settings> {
         Settings,
         r#"SELECT auto_admit_on_clinician_join, no_show_grace_min, reopen_window_min, empty_grace_min, waiting_limit_min,
              early_join_portal_min, early_join_link_min, longest_visit_min, is_sensitive,
-             coalesce(notice_alias, '') AS "notice_alias!", notice_clinician_name
-         FROM organization WHERE org_id = $1"#,
+             coalesce(notice_alias, '') AS "notice_alias!", notice_clinician_name, strict_binding,
+             keyless_start AS "keyless_start: Keyless"
+           FROM organization WHERE org_id = $1"#,
         org.as_uuid()
     )
     .fetch_optional(tx)
@@ -199,7 +209,8 @@ pub(super) async fn put(tx: &mut Tx, org: OrgId, settings: &Settings) -> Result<
     sqlx::query!(
         "UPDATE organization SET auto_admit_on_clinician_join = $2, no_show_grace_min = $3, reopen_window_min = $4,
              empty_grace_min = $5, waiting_limit_min = $6, early_join_portal_min = $7, early_join_link_min = $8,
-             longest_visit_min = $9, is_sensitive = $10, notice_alias = nullif($11, ''), notice_clinician_name = $12
+             longest_visit_min = $9, is_sensitive = $10, notice_alias = nullif($11, ''), notice_clinician_name = $12,
+             strict_binding = $13, keyless_start = $14
          WHERE org_id = $1",
         org.as_uuid(),
         settings.auto_admit_on_clinician_join,
@@ -213,6 +224,8 @@ pub(super) async fn put(tx: &mut Tx, org: OrgId, settings: &Settings) -> Result<
         settings.is_sensitive,
         settings.notice_alias,
         settings.notice_clinician_name,
+        settings.strict_binding,
+        settings.keyless_start.as_str(),
     )
     .execute(tx)
     .await?;

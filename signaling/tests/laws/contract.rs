@@ -1,7 +1,11 @@
 //! One test for each row of the API that other systems call: their payload, the state after it, and the audit rows.
 
+mod row_02_links;
 mod row_03;
+mod row_04_redeem;
+mod row_05_start_by_token;
 mod row_25_to_28_consent;
+mod row_34_tokens;
 
 use sqlx::Row;
 
