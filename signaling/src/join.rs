@@ -314,9 +314,7 @@ impl RedeemError {
         match self {
             Self::NotYetValid { minutes } => problem = problem.member("retryAfterMinutes", minutes),
             Self::InUse { seconds } => problem.retry_after = Some(seconds),
-            // Whoever holds a real link can ask for another one.
-            Self::AlreadySpent | Self::Expired | Self::Revoked => problem = problem.member("canResend", true),
-            Self::Invalid => {}
+            Self::Invalid | Self::AlreadySpent | Self::Expired | Self::Revoked => {}
         }
         match practice {
             Some(practice) if self != Self::Invalid => {

@@ -52,9 +52,28 @@ struct State {
     addresses: HashMap<IpAddr, Bucket>,
     prefixes: HashMap<String, Bucket>,
     all: Option<Bucket>,
+    /// Who was turned away lately, and since when that is known.
+    told: HashMap<IpAddr, Timestamp>,
 }
 
+/// A refusal stands for those that follow it from the same address.
+const TOLD_FOR: time::Duration = time::Duration::minutes(1);
+
 impl Misses {
+    /// Whether this is the first refusal of an address within a minute: the one that is worth an event.
+    pub fn is_news(&self, from: IpAddr, now: Timestamp) -> bool {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let address = block(from);
+        if state.told.get(&address).is_some_and(|at| now - *at < TOLD_FOR) {
+            return false;
+        }
+        if state.told.len() >= CAPACITY {
+            state.told.clear();
+        }
+        state.told.insert(address, now);
+        true
+    }
+
     /// Before a code is looked up: `Err` holds the seconds to wait.
     ///
     /// # Errors

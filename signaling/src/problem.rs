@@ -128,6 +128,8 @@ codes! {
     LicenceMissing = "LICENCE_MISSING", UNPROCESSABLE_ENTITY, "The clinician has no licence for the state where the patient is.";
     /// Another version of the text is in force.
     ConsentOutdated = "CONSENT_OUTDATED", UNPROCESSABLE_ENTITY, "The text has changed. Please read the new one.";
+    /// The links of this visit were sent anew too often.
+    ResendLimit = "RESEND_LIMIT", TOO_MANY_REQUESTS, "The link was sent five times. Please call the practice.";
     /// Slow down.
     RateLimited = "RATE_LIMITED", TOO_MANY_REQUESTS, "Too many attempts. Please wait a moment.";
     /// Something of ours is broken.

@@ -104,6 +104,11 @@ fn first_face() -> Vec<Endpoint> {
             .takes::<join::http::LinksBody>()
             .answers::<BTreeMap<String, join::http::LinkView>>(200)
             .refuses(&[Code::VisitFinal]),
+        post("/api/visits/{id}/resend-link", Access::Public, join::http::resend)
+            .says("Sends a new link to the contact on file: for staff, or for the holder of an old link")
+            .may_take::<join::http::ResendBody>()
+            .answers::<join::http::ResendView>(200)
+            .refuses(&[Code::Unauthenticated, Code::Forbidden, Code::VisitFinal, Code::NoContact, Code::ResendLimit]),
         post("/api/visits/{id}/handover", Access::Caller, join::http::hand_over)
             .says("A link of two minutes for the caller's own seat at another device")
             .answers::<join::http::LinkView>(200)

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use p256::ecdsa::SigningKey;
@@ -28,6 +28,19 @@ pub struct Rotated {
     pub old: String,
     /// The id of the key that signs from now on.
     pub new: String,
+}
+
+/// Which file the current key is in: a key that takes its place is another file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    file: u64,
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+pub(crate) fn mark(folder: &Path) -> Option<Mark> {
+    let about = fs::metadata(folder.join(CURRENT)).ok()?;
+    Some(Mark { file: about.ino(), seconds: about.mtime(), nanoseconds: about.mtime_nsec() })
 }
 
 pub(crate) fn generate() -> SigningKey {

@@ -10,7 +10,6 @@ mod ring;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant};
 
 use jsonwebtoken::DecodingKey;
 use serde::Serialize;
@@ -20,9 +19,6 @@ pub use crate::files::{Rotated, create, rotate};
 pub use crate::kms::KmsConfig;
 use crate::kms::KmsKey;
 use crate::ring::Ring;
-
-/// An unknown key in a token makes us look for new ones no more often than this: such tokens cost nothing to make.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +48,8 @@ enum Source {
 pub struct SigningKeys {
     ring: RwLock<Arc<Ring>>,
     source: Source,
-    looked_at: Mutex<Option<Instant>>,
+    /// The file that was there when an unknown key was met last.
+    seen: Mutex<Option<files::Mark>>,
 }
 
 impl std::fmt::Debug for SigningKeys {
@@ -91,7 +88,7 @@ impl SigningKeys {
     }
 
     fn new(ring: Ring, source: Source) -> Self {
-        Self { ring: RwLock::new(Arc::new(ring)), source, looked_at: Mutex::default() }
+        Self { ring: RwLock::new(Arc::new(ring)), source, seen: Mutex::default() }
     }
 
     /// The id of the current key: its RFC 7638 thumbprint.
@@ -110,7 +107,10 @@ impl SigningKeys {
     #[must_use]
     pub fn find(&self, kid: &str) -> Option<DecodingKey> {
         let find = |ring: &Ring| ring.checking.get(kid).cloned();
-        find(&self.ring()).or_else(|| self.look_again().then(|| find(&self.ring())).flatten())
+        find(&self.ring()).or_else(|| {
+            self.look_again();
+            find(&self.ring())
+        })
     }
 
     /// Signs at once, by a local key.
@@ -171,15 +171,19 @@ impl SigningKeys {
         Ok(rotated)
     }
 
-    /// Whether the folder was read again.
-    fn look_again(&self) -> bool {
-        let Source::Folder(folder) = &self.source else { return false };
-        let mut looked_at = self.looked_at.lock().unwrap_or_else(PoisonError::into_inner);
-        if looked_at.is_some_and(|at| at.elapsed() < LOOK_AGAIN) {
-            return false;
+    /// Reads the folder again if its key is another file than when an unknown key was met last. Tokens with unknown keys cost nothing to
+    /// make, and this costs no more than asking for a file's age.
+    fn look_again(&self) {
+        let Source::Folder(folder) = &self.source else { return };
+        let mark = files::mark(folder);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if mark.is_none() || *seen == mark {
+            return;
         }
-        *looked_at = Some(Instant::now());
-        files::read(folder).map(|ring| self.put(ring)).is_ok()
+        if let Ok(ring) = files::read(folder) {
+            self.put(ring);
+            *seen = mark;
+        }
     }
 
     fn put(&self, ring: Ring) {

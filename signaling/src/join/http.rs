@@ -17,7 +17,7 @@ use crate::address::Address;
 use crate::app::App;
 use crate::auth::extract::{self, Caller, SESSION_COOKIE, set_cookie};
 use crate::auth::{Actor, binding};
-use crate::body::{Body, Id};
+use crate::body::{Body, Id, OptionalBody};
 use crate::clock::Timestamp;
 use crate::db;
 use crate::drain;
@@ -29,7 +29,8 @@ use crate::join::context::Context;
 use crate::join::redeem::{self, Credential, Invitation, Refused};
 use crate::join::{Minted, RedeemError, store};
 use crate::participant::{Role, short_name};
-use crate::problem::{Code, Problem};
+use crate::problem::Code;
+use crate::visit::Channel;
 
 /// Where a browser proves that a link is for its key.
 const REDEEM_PATH: &str = "/api/token/redeem";
@@ -123,6 +124,65 @@ pub async fn hand_over(State(app): State<App>, Caller(actor): Caller, Id(id): Id
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(view)).into_response())
 }
 
+/// Whose link to send anew; or, from somebody without a credential, the link that does not open any more.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct ResendBody {
+    role: Option<LinkRole>,
+    channel: Option<Channel>,
+    token: Option<Redacted<String>>,
+    short_code: Option<Redacted<String>>,
+}
+
+/// What came of it. Whoever showed an old link learns nothing: `sent` says then that the wish was taken.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ResendView {
+    sent: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remaining: Option<i32>,
+}
+
+/// Sends a new link to the contact on file: for staff, or for the holder of an old link, who gets the same answer whether or not there is
+/// such a link.
+///
+/// # Errors
+/// `UNAUTHENTICATED`, `FORBIDDEN`, `NOT_FOUND`, `VISIT_FINAL`, `NO_CONTACT`, `OPTED_OUT`, `RESEND_LIMIT`, `RATE_LIMITED`.
+pub async fn resend(
+    State(app): State<App>,
+    Address(from): Address,
+    caller: std::result::Result<Caller, Error>,
+    Id(id): Id<VisitId>,
+    OptionalBody(body): OptionalBody<ResendBody>,
+) -> Result<Response> {
+    let credential = match (&body.token, &body.short_code) {
+        (Some(token), None) => Credential::Jwt(token.reveal()),
+        (None, Some(code)) => Credential::Code(code.reveal()),
+        (None, None) => {
+            let Caller(actor) = caller?;
+            let role = body.role.unwrap_or(LinkRole::Patient).role();
+            let resent = command::resend(&app, &actor, id, role, body.channel).await?;
+            let view = ResendView { sent: true, remaining: Some(resent.remaining) };
+            return Ok(([(header::CACHE_CONTROL, "no-store")], Json(view)).into_response());
+        }
+        (Some(_), Some(_)) => return Err(Code::Malformed.with("Send either token or shortCode.").into()),
+    };
+    redeem::slow_down(&app, from, credential).await?;
+    let (Credential::Jwt(text) | Credential::Code(text)) = credential;
+    // Each wish counts like a wrong code: nobody sends messages by the hundred.
+    app.misses.note(from, text, app.now());
+    let shown = redeem::identify(&app, credential).await?;
+    // The answer does not wait for the work, so that its time says nothing either.
+    tokio::spawn(async move {
+        let Some(shown) = shown else { return };
+        if let Err(error) = command::resend_to_holder(&app, &shown, Some(id)).await {
+            tracing::warn!(%error, "a link could not be sent anew");
+        }
+    });
+    let view = ResendView { sent: true, remaining: None };
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(view)).into_response())
+}
+
 /// A link, and whether to look or to go in.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -183,9 +243,7 @@ enum Mode {
 /// `PROOF_INVALID`, `RATE_LIMITED`, `DRAINING`.
 pub async fn redeem(State(app): State<App>, Address(from): Address, Body(body): Body<RedeemBody>) -> Result<Response> {
     let (credential, text) = body.credential()?;
-    app.misses
-        .check(from, text, app.now())
-        .map_err(|seconds| Problem { retry_after: Some(seconds), ..Code::RateLimited.problem() })?;
+    redeem::slow_down(&app, from, credential).await?;
     let key = match body.mode {
         Mode::Validate => None,
         Mode::Redeem => Some(body.key(text, app.now())?),

@@ -109,6 +109,26 @@ pub async fn validate(app: &App, shown: &Shown) -> Result<std::result::Result<In
     .await
 }
 
+/// Refuses whoever was wrong too often, and says so once a minute to the practice whose link they show now, if it is one.
+///
+/// # Errors
+/// `RATE_LIMITED`; the database's own failures.
+pub async fn slow_down(app: &App, from: std::net::IpAddr, credential: Credential<'_>) -> Result<()> {
+    let (Credential::Jwt(text) | Credential::Code(text)) = credential;
+    let now = app.now();
+    let Err(seconds) = app.misses.check(from, text, now) else { return Ok(()) };
+    if app.misses.is_news(from, now)
+        && let Some(shown) = identify(app, credential).await?
+        && let Some(token) = db::scoped(&app.db, shown.org, async |tx| store::find(tx, shown.by).await).await?
+    {
+        db::audited(&app.db, shown.org, &Actor::Anonymous { org: shown.org }, async |_| {
+            Ok::<_, Error>(((), vec![event(EventType::RateLimited, &token).failed("TOO_MANY_WRONG_CODES")]))
+        })
+        .await?;
+    }
+    Err(Problem { retry_after: Some(seconds), ..Code::RateLimited.problem() }.into())
+}
+
 /// What may start a visit without a browser's key, as the organisation says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, sqlx::Type)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -196,9 +216,7 @@ pub async fn start(
 ) -> Result<Redeemed> {
     let (Credential::Jwt(text) | Credential::Code(text)) = credential;
     let now = app.now();
-    app.misses
-        .check(from, text, now)
-        .map_err(|seconds| Problem { retry_after: Some(seconds), ..Code::RateLimited.problem() })?;
+    slow_down(app, from, credential).await?;
     let shown = match identify(app, credential).await? {
         Some(shown) => {
             let token = db::scoped(&app.db, shown.org, async |tx| store::find(tx, shown.by).await).await?;

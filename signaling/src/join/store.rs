@@ -127,6 +127,19 @@ pub async fn find(tx: &mut Tx, handle: Handle) -> Result<Option<Token>> {
     .transpose()
 }
 
+/// Counts one more sending of a visit's links, unless there were `most` already: then `None`.
+///
+/// # Errors
+/// The database's own failures.
+pub async fn count_resend(tx: &mut Tx, visit: VisitId, most: i32) -> Result<Option<i32>> {
+    let number = sqlx::query_scalar!(
+        "UPDATE visit SET link_resends = link_resends + 1 WHERE visit_id = $1 AND link_resends < $2 RETURNING link_resends",
+        visit.as_uuid(),
+        most,
+    );
+    Ok(number.fetch_optional(tx).await?)
+}
+
 /// The token of a claim.
 ///
 /// # Errors

@@ -188,7 +188,7 @@ async fn l_04_a_used_link_is_refused_to_other_keys_and_opens_again_for_its_own()
     assert_eq!(house.confirm(&new).await.json()["confirmed"], true, "said twice, done once");
     let other = house.claim(&BrowserKey::random(), json!({"shortCode": code})).await;
     assert_eq!(code_of(&other), (StatusCode::CONFLICT, "TOKEN_ALREADY_USED".to_owned()));
-    assert_eq!(other.json()["canResend"], true);
+    assert_eq!(other.json()["practice"]["phone"], "+1 555 0100", "whom to call for another one");
     // This browser has lost its cookie, and opens its link again.
     let again = house.claim(&key, json!({"shortCode": code})).await;
     assert_eq!((again.status, &again.json()["confirmed"]), (StatusCode::OK, &json!(true)));
@@ -199,6 +199,27 @@ async fn l_04_a_used_link_is_refused_to_other_keys_and_opens_again_for_its_own()
     let refused = "SELECT count(*) FROM audit_event WHERE event_type = 'TOKEN_REDEEMED' AND NOT success
                    AND reason_code = 'TOKEN_ALREADY_USED'";
     assert_eq!(count(&mut owner, refused).await, 1);
+}
+
+#[tokio::test]
+async fn l_11_whoever_guesses_waits_also_with_a_good_code_and_the_practice_hears_of_it_once_a_minute() {
+    let house = House::open().await;
+    let visit = house.visit().await;
+    let code = house.code(&visit, "patient").await;
+    for n in 0..20 {
+        let wrong = format!("{}zzzzzzzz", ["abc", "def", "ghi", "jkm"][n % 4]);
+        assert_eq!(house.validate(&wrong).await.code(), "TOKEN_INVALID");
+    }
+    for _ in 0..3 {
+        let slowed = house.validate(&code).await;
+        assert_eq!(code_of(&slowed), (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED".to_owned()));
+        assert_eq!(slowed.headers["retry-after"], "6");
+    }
+    let mut owner = house.database.owner().await;
+    let told = "SELECT count(*) FROM audit_event WHERE event_type = 'RATE_LIMITED' AND NOT success";
+    assert_eq!(count(&mut owner, told).await, 1);
+    house.clock.set(START + Duration::seconds(6));
+    assert_eq!(house.validate(&code).await.status, StatusCode::OK);
 }
 
 #[tokio::test]

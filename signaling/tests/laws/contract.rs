@@ -4,6 +4,7 @@ mod row_02_links;
 mod row_03;
 mod row_04_redeem;
 mod row_05_start_by_token;
+mod row_08_resend;
 mod row_25_to_28_consent;
 mod row_34_tokens;
 

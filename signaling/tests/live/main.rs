@@ -8,6 +8,7 @@ mod connections;
 mod door;
 mod quality;
 mod signing_out;
+mod rotation;
 mod support;
 mod tls;
 

@@ -120,7 +120,8 @@ pub(crate) async fn redeem(addr: &str, code: &str) -> Answer {
     let key = BrowserKey::random();
     let claimed = claim(addr, code, &key).await;
     let Some(cookie) = claimed.cookie() else { return claimed };
-    let http = Http { cookie: Some(cookie), key: Some(key), ..Http::new(addr) };
+    let mut http = Http::new(addr);
+    (http.cookie, http.key) = (Some(cookie), Some(key));
     let confirmed = http.post("/api/token/confirm", &json!({})).await;
     if confirmed.status == 200 { claimed } else { confirmed }
 }
