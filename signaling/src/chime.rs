@@ -29,3 +29,4 @@ mod tags;
 #[cfg(test)]
 mod tests;
 mod transcription;
+pub(crate) mod visit_room;

@@ -19,7 +19,7 @@ use crate::error::Result;
 use crate::problem::Code;
 
 /// How long each part has to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How old the last backup may be before readiness warns.
 const BACKUP_WITHIN: Duration = Duration::from_secs(48 * 60 * 60);

@@ -4,6 +4,7 @@
 //! [`join`], [`consent`], [`audit`]. Around them: [`router`] lists every route, [`auth`] turns a request into an Actor,
 //! [`db`] is the only way into PostgreSQL, [`problem`] the only place that knows status codes.
 
+pub mod action_face;
 pub mod address;
 pub mod app;
 pub mod audit;
@@ -45,6 +46,7 @@ pub mod service_token;
 pub mod sign_in;
 pub mod state;
 pub mod superset;
+pub mod telehealth;
 pub mod telemetry;
 pub mod tls;
 pub mod visit;

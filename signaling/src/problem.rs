@@ -60,6 +60,8 @@ codes! {
     Forbidden = "FORBIDDEN", FORBIDDEN, "You are not allowed to do this.";
     /// The organisation asks for a second factor that was not shown, or not lately.
     MfaRequired = "MFA_REQUIRED", FORBIDDEN, "Please sign in again with your second factor.";
+    /// The role that a client names is not that of its credential.
+    RoleMismatch = "ROLE_MISMATCH", FORBIDDEN, "This link is for another role.";
     /// Too early.
     TokenNotYetValid = "TOKEN_NOT_YET_VALID", FORBIDDEN, "It is too early for this visit.";
     /// A browser request from another origin, or without our header.
@@ -88,6 +90,12 @@ codes! {
     VersionConflict = "VERSION_CONFLICT", PRECONDITION_FAILED, "Somebody changed this in the meantime. Load it again.";
     /// The person has said that they want no messages.
     OptedOut = "OPTED_OUT", CONFLICT, "This person does not want messages over this channel.";
+    /// The session of an older face is over.
+    SessionEnded = "SESSION_ENDED", CONFLICT, "This session has ended.";
+    /// Somebody else shares a screen.
+    ShareBusy = "SHARE_BUSY", CONFLICT, "Somebody else shares a screen.";
+    /// No screen is shared.
+    NotSharing = "NOT_SHARING", CONFLICT, "No screen is being shared.";
     /// The visit is over.
     VisitFinal = "VISIT_FINAL", CONFLICT, "This visit is over.";
     /// The person is not in the waiting room.

@@ -20,7 +20,7 @@ use crate::schema::Object;
 use crate::superset::Superset;
 use crate::visit::view::VisitView;
 use crate::{
-    audit, billing, break_glass, chime, clinical, consent, health, identity, join, licence, location, notice, organization, pages, problem, quality, recording, service_token, sign_in, telemetry, visit, ws,
+    audit, billing, break_glass, chime, clinical, consent, health, identity, join, licence, location, notice, organization, pages, problem, quality, recording, service_token, sign_in, telehealth, telemetry, visit, ws,
 };
 
 /// How long an ordinary request may take. The WebSocket and playback have their own limits.
@@ -38,6 +38,7 @@ pub fn endpoints() -> Vec<Endpoint> {
 fn ordinary() -> Vec<Endpoint> {
     [
         first_face(),
+        telehealth::routes::endpoints(),
         planning(),
         clinical_words(),
         notice::route::endpoints(),
@@ -183,7 +184,7 @@ fn recordings() -> Vec<Endpoint> {
             .refuses(&[Code::NotRecording]),
         get("/api/visits/{id}/recordings", Access::Needs(P::PlayRecordings), recording::http::list)
             .says("A visit's recordings")
-            .answers::<recording::http::RecordingList>(200),
+            .answers::<recording::command::RecordingList>(200),
         post("/api/recordings/{id}/playback", Access::Needs(P::PlayRecordings), recording::http::grant)
             .says("A URL for one file and one person")
             .takes::<recording::http::PlaybackRequest>()

@@ -305,7 +305,7 @@ fn rights_changed(visit: VisitId, row: &AttendeeRow) -> Draft {
 }
 
 /// An attendee as the API shows it, with its token.
-fn view(call: &Call, row: &AttendeeRow) -> Value {
+pub(super) fn view(call: &Call, row: &AttendeeRow) -> Value {
     json!({
         "ExternalUserId": row.external_user_id,
         "AttendeeId": row.id(),

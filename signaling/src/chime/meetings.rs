@@ -122,7 +122,7 @@ pub(crate) async fn create_with_attendees(call: &Call) -> Outcome {
     Ok(Answer::Ok(json!({ "Meeting": view(call, &meeting), "Attendees": made, "Errors": errors })))
 }
 
-async fn get_or_create(call: &Call, new: &NewMeeting) -> Result<Meeting, Fault> {
+pub(super) async fn get_or_create(call: &Call, new: &NewMeeting) -> Result<Meeting, Fault> {
     let (org, now) = (call.org, call.app.now());
     db::audited(&call.app.db, org, &call.actor, async |tx| {
         store::lock_creation(tx, org).await?;
@@ -297,7 +297,7 @@ async fn end_clinical_visit(
 }
 
 /// A meeting as the API shows it.
-fn view(call: &Call, meeting: &Meeting) -> Value {
+pub(super) fn view(call: &Call, meeting: &Meeting) -> Value {
     let mut view = json!({
         "MeetingId": meeting.id,
         "ExternalMeetingId": meeting.external_id,

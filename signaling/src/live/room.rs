@@ -44,7 +44,7 @@ pub(crate) const EMPTY_KEPT: Duration = Duration::from_secs(30);
 
 /// The most seats of a visit, waiting ones included: more than any visit has people, and so few that strangers with links of their own
 /// cannot make it costly.
-const VISIT_SEATS: usize = 32;
+pub(crate) const VISIT_SEATS: usize = 32;
 
 /// The same of a meeting without a waiting room: what the API allows. Shares, and who comes back by another connection, have room beside
 /// it at the sfu.

@@ -19,11 +19,10 @@ use crate::body::{Body, Id, OptionalBody};
 use crate::db;
 use crate::error::{Error, Result};
 use crate::problem::Code;
-use crate::recording::command;
+use crate::recording::RecordingView;
+use crate::recording::command::{self, RecordingList};
 use crate::recording::playback::START_WITHIN;
 use crate::recording::store::{self, Grant};
-use crate::recording::{RecordingStatus, RecordingView};
-use crate::visit;
 
 /// What start may be told.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -48,9 +47,7 @@ pub async fn start(
     Id(visit): Id<VisitId>,
     OptionalBody(body): OptionalBody<StartBody>,
 ) -> Result<(StatusCode, Json<RecordingView>)> {
-    require(&app, &actor, Permission::StartRecording, visit).await?;
-    let recording = command::start(&app, &actor, visit, body.consent).await?;
-    Ok((StatusCode::ACCEPTED, Json(view(&app, &actor, visit, recording).await?)))
+    Ok((StatusCode::ACCEPTED, Json(command::start(&app, &actor, visit, body.consent).await?)))
 }
 
 /// `POST /api/visits/{id}/recording/stop`.
@@ -63,16 +60,7 @@ pub async fn stop(
     Id(visit): Id<VisitId>,
     OptionalBody(Empty {}): OptionalBody<Empty>,
 ) -> Result<Json<RecordingView>> {
-    require(&app, &actor, Permission::StopRecording, visit).await?;
-    let room = app.live.find(visit).ok_or_else(|| Error::from(Code::NotRecording))?;
-    let recording = room.stop_recording(actor.clone()).await?;
-    Ok(Json(view(&app, &actor, visit, recording).await?))
-}
-
-/// The Recordings of a visit.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct RecordingList {
-    recordings: Vec<RecordingView>,
+    Ok(Json(command::stop(&app, &actor, visit).await?))
 }
 
 /// `GET /api/visits/{id}/recordings`.
@@ -84,9 +72,7 @@ pub async fn list(
     Caller(actor): Caller,
     Id(visit): Id<VisitId>,
 ) -> Result<Json<RecordingList>> {
-    require(&app, &actor, Permission::PlayRecordings, visit).await?;
-    let recordings = db::scoped(&app.db, actor.org(), async |tx| store::list(tx, visit).await).await?;
-    Ok(Json(RecordingList { recordings }))
+    Ok(Json(command::list(&app, &actor, visit).await?))
 }
 
 /// What somebody wants to play.
@@ -142,16 +128,4 @@ pub async fn grant(
     .await?;
     let url = format!("/api/playback/{}", URL_SAFE_NO_PAD.encode(secret));
     Ok(Json(PlaybackGrant { url, expires_at: grant.expires_at }))
-}
-
-async fn require(app: &App, actor: &Actor, permission: Permission, visit: VisitId) -> Result<()> {
-    actor.require(permission)?;
-    let found = db::scoped(&app.db, actor.org(), async |tx| visit::store::get(tx, visit).await).await?;
-    actor.require_on(permission, visit, &found.clinician_id)
-}
-
-async fn view(app: &App, actor: &Actor, visit: VisitId, recording: RecordingId) -> Result<RecordingView> {
-    let all = db::scoped(&app.db, actor.org(), async |tx| store::list(tx, visit).await).await?;
-    let found = all.into_iter().find(|view| view.recording_id == recording);
-    found.ok_or_else(|| Error::Inside(format!("a recording is not {} any more", RecordingStatus::Requested.as_str())))
 }

@@ -1,5 +1,6 @@
 //! One test for each row of the API that other systems call: their payload, the state after it, and the audit rows.
 
+mod action;
 mod row_02_links;
 mod row_03;
 mod row_04_redeem;
@@ -7,6 +8,7 @@ mod row_05_start_by_token;
 mod row_08_resend;
 mod row_25_to_28_consent;
 mod row_34_tokens;
+mod sessions;
 
 use sqlx::Row;
 

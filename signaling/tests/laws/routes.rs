@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use axum::http::{Method, StatusCode};
 use serde_json::Value;
-use signaling::auth::{Permission, StaffRole, staff_may};
+use signaling::auth::{StaffRole, staff_may};
 use signaling::route::{Access, Endpoint, openapi};
 use signaling::router::endpoints;
 use uuid::Uuid;
@@ -61,23 +61,6 @@ async fn h_01_a_role_without_the_permission_is_403_on_every_route() {
                 assert_eq!((answer.status, answer.code().as_str()), (StatusCode::FORBIDDEN, "FORBIDDEN"), "{what}");
             }
         }
-    }
-}
-
-/// A permission that no route asks for is asked for by the socket or by a command below the routes, and written out here; or it is a word
-/// without a meaning.
-#[test]
-fn permissions_that_no_route_asks_for_are_known() {
-    let asked: Vec<Permission> = endpoints()
-        .iter()
-        .filter_map(|endpoint| match endpoint.access {
-            Access::Needs(permission) => Some(permission),
-            Access::Public | Access::Signed | Access::Caller | Access::Staff => None,
-        })
-        .collect();
-    for permission in Permission::ALL {
-        let inside = include_str!("unasked_permissions.txt").lines().any(|name| name == permission.as_str());
-        assert!(asked.contains(permission) || inside, "{permission:?}");
     }
 }
 
