@@ -121,6 +121,15 @@ install_aws_clients() {
     cp tests/chime/package-lock.json tests/chime/node_modules/.installed-lock
 }
 
+# What sends generated requests to the whole API.
+install_api_fuzzer() {
+    if ! "$CACHE/venv/bin/python" -c 'import importlib.metadata as m, sys; sys.exit(m.version("schemathesis") != "4.32.5")' 2>/dev/null; then
+        install_venv
+        say "installing schemathesis into .cache"
+        "$CACHE/venv/bin/pip" install -q --disable-pip-version-check schemathesis==4.32.5 || fail "schemathesis could not be fetched from PyPI"
+    fi
+}
+
 # What `make bench` compares with, and how it keeps programs on a core.
 install_bench_tools() {
     local missing=()

@@ -249,6 +249,9 @@ impl IntoResponse for Problem {
 
 /// Outermost middleware but one: gives every refusal its body, also those that axum makes itself.
 pub async fn finish(request: Request, next: Next) -> Response {
+    // Clients of the older faces read these two members.
+    let path = request.uri().path();
+    let is_translated = path.starts_with("/api/v1/telehealth/") || path == "/api/aws-chime-video";
     let response = next.run(request).await;
     let status = response.status();
     let problem = match response.extensions().get::<Problem>() {
@@ -264,7 +267,12 @@ pub async fn finish(request: Request, next: Next) -> Response {
     if let Some(seconds) = problem.retry_after {
         parts.headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
-    Response::from_parts(parts, Body::from(problem.to_json(request_id.as_deref()).to_string()))
+    let mut body = problem.to_json(request_id.as_deref());
+    if is_translated {
+        body["success"] = false.into();
+        body["error"] = problem.detail.as_ref().into();
+    }
+    Response::from_parts(parts, Body::from(body.to_string()))
 }
 
 /// The code for a refusal that axum or tower made.
