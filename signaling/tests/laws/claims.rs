@@ -128,7 +128,7 @@ async fn l_03_two_hundred_parallel_browsers_give_one_success() {
 async fn l_03_two_hundred_parallel_confirms_give_one_success_a_thousand_times_over() {
     const LINES: usize = 40;
     const EACH: usize = 5;
-    let rounds: usize = std::env::var("ANTEROOM_CONFIRM_ROUNDS").map_or(1000, |text| text.parse().unwrap());
+    let rounds: usize = wire::settings::env("ANTEROOM_CONFIRM_ROUNDS").map_or(1000, |text| text.parse().unwrap());
     let house = House::open().await;
     let visit = house.visit().await;
     let link = house.link(&visit, "patient").await;
