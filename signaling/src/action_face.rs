@@ -185,6 +185,7 @@ async fn plan_visit(app: &App, actor: &Actor, appointment: String, plan: Plan) -
             .and_then(|staff| staff.name.clone())
             .unwrap_or_else(|| Redacted::new("Your clinician".to_owned())),
         visit_type: None,
+        chief_complaint: None,
         channel: Channel::Both,
         scheduled_start: plan.scheduled_at.unwrap_or_else(|| app.now()).to_offset(time::UtcOffset::UTC),
         duration_min: plan.duration.unwrap_or(DEFAULT_MINUTES),

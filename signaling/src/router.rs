@@ -20,7 +20,8 @@ use crate::schema::Object;
 use crate::superset::Superset;
 use crate::visit::view::VisitView;
 use crate::{
-    audit, billing, break_glass, chime, clinical, consent, health, identity, join, licence, location, notice, organization, pages, problem, quality, recording, service_token, sign_in, telehealth, telemetry, visit, ws,
+    audit, billing, break_glass, chime, clinical, consent, health, identity, join, licence, location, notice,
+    organization, pages, problem, quality, recording, service_token, sign_in, telehealth, telemetry, visit, ws,
 };
 
 /// How long an ordinary request may take. The WebSocket and playback have their own limits.

@@ -29,7 +29,7 @@ use crate::recording::store::{self, Grant};
 #[serde(deny_unknown_fields, default)]
 pub struct StartBody {
     /// The caller's word that everybody agreed. A no refuses; a yes decides nothing: stored consents alone count.
-    consent: Option<bool>,
+    pub(crate) consent: Option<bool>,
 }
 
 /// The empty body of stop.

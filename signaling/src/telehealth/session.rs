@@ -149,6 +149,7 @@ impl CreateBody {
             clinician_id,
             clinician_name: self.clinician_name.unwrap_or_else(|| Redacted::new("Your clinician".to_owned())),
             visit_type: self.visit_type,
+            chief_complaint: None,
             channel: self.channel.unwrap_or(Channel::Both),
             scheduled_start: micros.to_offset(time::UtcOffset::UTC),
             duration_min: self.duration.unwrap_or(DEFAULT_MINUTES),

@@ -7,8 +7,8 @@ mod chime;
 mod connections;
 mod door;
 mod quality;
-mod signing_out;
 mod rotation;
+mod signing_out;
 mod support;
 mod tls;
 
