@@ -15,7 +15,7 @@ use recorder::RecorderConfig;
 use sfu::SfuConfig;
 use signaling::SignalingConfig;
 use signaling::auth::keys::Keys;
-use vault::StoreConfig;
+use vault::{KeysConfig, StoreConfig};
 use wire::settings;
 
 use crate::Error;
@@ -114,6 +114,7 @@ struct Served {
     sfu: SfuConfig,
     recorder: RecorderConfig,
     store: StoreConfig,
+    keys: KeysConfig,
 }
 
 impl Served {
@@ -126,7 +127,8 @@ impl Served {
         let signaling = SignalingConfig::load(file, settings::env)?;
         let store = StoreConfig::load(file, settings::env)?;
         crate::serve::demand_protection(&signaling, &recorder, &[&store])?;
-        Ok(Self { signaling, sfu, recorder, store })
+        let keys = KeysConfig::load(file, settings::env)?;
+        Ok(Self { signaling, sfu, recorder, store, keys })
     }
 }
 
@@ -139,7 +141,7 @@ async fn look_at_served(options: &Options) -> Vec<Finding> {
     let mut findings = vec![Finding::new("settings that can be used", None)];
     let signaling = &served.signaling;
     findings.extend(database::look(signaling).await);
-    findings.extend(files::look_at_keys(&signaling.key_dir));
+    findings.extend(files::look_at_keys(&signaling.key_dir, &served.keys));
     findings.extend(store::look(&served.store).await);
     findings.extend(files::look_at_spool(&served.recorder.spool));
     findings.push(files::look_at_limits(signaling));

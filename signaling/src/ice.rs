@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn addresses_come_comma_separated_from_the_environment() {
         let env = |name: &str| match name {
-            "ANTEROOM_DATABASE_URL" => Some("postgres://x".to_owned()),
+            "ANTEROOM_DATABASE_URL" => Some("postgres://localhost/x".to_owned()),
             "ANTEROOM_TURN_URLS" => Some("turn:a:3478, turns:a:443?transport=tcp".to_owned()),
             "ANTEROOM_TURN_SECRET" => Some("north-sea-harbour".to_owned()),
             "ANTEROOM_TURN_TTL" => Some("10m".to_owned()),

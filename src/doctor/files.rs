@@ -8,7 +8,7 @@ use rustix::process::{Resource, getrlimit};
 use signaling::SignalingConfig;
 use signaling::auth::keys::Keys;
 use time::OffsetDateTime;
-use vault::LocalKey;
+use vault::KeysConfig;
 
 use super::Finding;
 
@@ -21,7 +21,7 @@ const BACKUP_WITHIN: Duration = Duration::from_secs(24 * 60 * 60);
 /// Files that are open beside connections: the database's, media sockets, journals.
 const OTHER_FILES: u64 = 512;
 
-pub(super) fn look_at_keys(folder: &Path) -> Vec<Finding> {
+pub(super) fn look_at_keys(folder: &Path, config: &KeysConfig) -> Vec<Finding> {
     let recordings = folder.join("recordings.key");
     let open: Vec<String> = ["signing.pem", "lookup.key", "recordings.key"]
         .iter()
@@ -36,7 +36,7 @@ pub(super) fn look_at_keys(folder: &Path) -> Vec<Finding> {
         ),
         Finding::new(
             "a key for recordings",
-            LocalKey::open(&recordings).err().map(|error| {
+            config.open(&recordings).err().map(|error| {
                 format!(
                     "{}: {error}. `anteroom init` makes it; if it is lost, restore it: old recordings need it",
                     recordings.display()

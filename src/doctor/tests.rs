@@ -138,20 +138,20 @@ async fn a_store_is_written_read_and_cleared_or_its_trouble_is_named() {
 #[test]
 fn keys_that_are_missing_broken_or_open_are_named() {
     let dir = tempfile::tempdir().unwrap();
-    let missing = files::look_at_keys(dir.path());
+    let missing = files::look_at_keys(dir.path(), &KeysConfig::default());
     assert!(trouble_of(&missing, "tokens").unwrap().contains("anteroom init"), "{missing:?}");
     assert!(trouble_of(&missing, "for recordings").unwrap().contains("recordings.key"), "{missing:?}");
     Keys::read_or_create(dir.path()).unwrap();
-    vault::LocalKey::open_or_create(&dir.path().join("recordings.key")).unwrap();
-    let good = files::look_at_keys(dir.path());
+    vault::LocalKeys::open_or_create(&dir.path().join("recordings.key")).unwrap();
+    let good = files::look_at_keys(dir.path(), &KeysConfig::default());
     assert!(good.iter().all(|finding| finding.trouble().is_none()), "{good:?}");
     let signing = dir.path().join("signing.pem");
     std::fs::set_permissions(&signing, std::fs::Permissions::from_mode(0o644)).unwrap();
-    let open = files::look_at_keys(dir.path());
+    let open = files::look_at_keys(dir.path(), &KeysConfig::default());
     let said = trouble_of(&open, "nobody else").unwrap();
     assert!(said.contains("chmod 600") && said.contains("signing.pem") && !said.contains("lookup"), "{said}");
     std::fs::write(&signing, "no key").unwrap();
-    assert!(trouble_of(&files::look_at_keys(dir.path()), "tokens").is_some());
+    assert!(trouble_of(&files::look_at_keys(dir.path(), &KeysConfig::default()), "tokens").is_some());
 }
 
 #[test]

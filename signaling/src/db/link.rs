@@ -60,7 +60,7 @@ mod tests {
         let of = |url: &str| protection(&Redacted::new(url.to_owned()), "database_url").unwrap();
         assert_eq!(of("postgres://app@localhost/x"), Protection::Local);
         assert_eq!(of("postgres://app@127.0.0.1:5433/x"), Protection::Local);
-        assert_eq!(of("postgres://app@/x?host=/run/postgresql"), Protection::Local);
+        assert_eq!(of("postgres://app@localhost/x?host=/run/postgresql"), Protection::Local);
         assert_eq!(of("postgres://app@db.example.org/x?sslmode=verify-full"), Protection::Verified);
         assert_eq!(of("postgres://app@db.example.org/x?sslmode=require"), Protection::Unverified);
         assert_eq!(of("postgres://app@db.example.org/x"), Protection::Nothing);
