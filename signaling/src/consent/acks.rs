@@ -47,7 +47,7 @@ impl Acknowledgements {
 }
 
 /// From where and with what somebody will take part.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Environment {
     /// The connection holds.
     pub has_reliable_internet: Option<bool>,

@@ -6,7 +6,6 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use crate::config::PublicAddress;
 
 /// A service that answers every method and every path alike. The host it names is the configured one, never the request's.
-#[must_use]
 pub fn router(public: &PublicAddress) -> Router {
     let origin = public.origin.clone();
     Router::new().fallback(async move |uri: Uri| {

@@ -292,7 +292,7 @@ async fn a_chain_that_began_in_the_first_version_goes_on_in_the_second() {
         .execute(&mut owner)
         .await
         .unwrap();
-    let actor = Actor::System { org: org };
+    let actor = Actor::System { org };
     let write = db::audited(&house.app.db, org, &actor, async |_| {
         Ok::<_, Error>(((), vec![Draft::new(EventType::ConfigChanged)]))
     });

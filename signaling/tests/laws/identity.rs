@@ -135,7 +135,8 @@ async fn a_sign_in_is_bound_to_its_browser() {
         provider.sign("JWT", &claims, None)
     };
     let now = START.unix_timestamp();
-    let refused: &[(&str, &dyn Fn(&mut Value))] = &[
+    type Change<'a> = &'a dyn Fn(&mut Value);
+    let refused: &[(&str, Change<'_>)] = &[
         ("ID_TOKEN_REFUSED", &|claims| claims["nonce"] = "other".into()),
         ("ID_TOKEN_REFUSED", &|claims| claims["nonce"] = Value::Null),
         ("ID_TOKEN_REFUSED", &|claims| claims["aud"] = "anteroom-api".into()),

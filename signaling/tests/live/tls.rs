@@ -153,7 +153,7 @@ const HELLO_OF_TLS_1_1: [u8; 50] = {
 
 #[tokio::test]
 async fn h_21_tls_1_2_and_later_is_spoken_with_hsts_and_nothing_else_is() {
-    let home = Encrypted::open(SignalingConfig::default(), TlsConfig::default()).await;
+    let home = Box::pin(Encrypted::open(SignalingConfig::default(), TlsConfig::default())).await;
     for version in [&version::TLS12, &version::TLS13] {
         let client = home.authority.client(&[version]);
         let mut stream = connect(&client, home.house.address).await.unwrap();
@@ -182,7 +182,7 @@ async fn h_21_tls_1_2_and_later_is_spoken_with_hsts_and_nothing_else_is() {
 async fn h_21_the_plaintext_port_answers_nothing_but_a_redirect() {
     let redirect = free_address().await;
     let tls = TlsConfig { http_redirect: Some(redirect), ..TlsConfig::default() };
-    let home = Encrypted::open(SignalingConfig::default(), tls).await;
+    let home = Box::pin(Encrypted::open(SignalingConfig::default(), tls)).await;
     let requests = [
         ("GET", "/"),
         ("HEAD", "/desk"),
@@ -209,7 +209,7 @@ async fn h_21_the_plaintext_port_answers_nothing_but_a_redirect() {
 
 #[tokio::test]
 async fn a_new_certificate_is_taken_while_people_are_connected_and_a_bad_one_is_not() {
-    let home = Encrypted::open(SignalingConfig::default(), TlsConfig::default()).await;
+    let home = Box::pin(Encrypted::open(SignalingConfig::default(), TlsConfig::default())).await;
     let first = home.shown().await;
     let client = home.authority.client(&[&version::TLS13]);
     let mut kept = connect(&client, home.house.address).await.unwrap();
@@ -253,7 +253,7 @@ async fn a_new_certificate_is_taken_while_people_are_connected_and_a_bad_one_is_
 #[tokio::test]
 async fn a_handshake_that_does_not_come_holds_a_place_for_ten_seconds_and_no_longer() {
     let settings = SignalingConfig { connections: 2, ..SignalingConfig::default() };
-    let home = Encrypted::open(settings, TlsConfig::default()).await;
+    let home = Box::pin(Encrypted::open(settings, TlsConfig::default())).await;
     let client = home.authority.client(&[&version::TLS13]);
     let began = Instant::now();
     let mut silent =
