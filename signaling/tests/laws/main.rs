@@ -10,6 +10,7 @@ mod claims;
 mod clinical;
 mod commands;
 mod contract;
+mod controls;
 mod identity;
 mod licences;
 mod links;
