@@ -23,6 +23,7 @@ pub mod error;
 pub mod health;
 pub mod ice;
 pub mod identity;
+pub mod idempotency;
 pub mod ids;
 pub mod join;
 pub mod licence;
@@ -187,6 +188,7 @@ async fn serve(
     let webhooks = tokio::spawn(webhook::chore::run(app.clone()));
     let notices = tokio::spawn(notice::chore::run(app.clone()));
     let data_keys = tokio::spawn(phi::rewrap::run(app.clone()));
+    let visits = tokio::spawn(visit::chore::run(app.clone()));
     let pipelines = tokio::spawn(chime::pipelines::chore::run(app.clone()));
     let anchors = tokio::spawn(audit::anchoring::run(app.clone()));
     let consents = tokio::spawn(consent::chore::run(app.clone()));
@@ -212,7 +214,7 @@ async fn serve(
     }
     for task in [
         pump, jobs, samples, meetings, drainer, happenings, webhooks, notices, pipelines, anchors, consents, data_keys,
-        rotation, keeper, redirect, watch,
+        rotation, visits, keeper, redirect, watch,
     ] {
         if let Err(error) = task.await {
             tracing::error!(%error, "a task of signaling failed");

@@ -25,6 +25,7 @@ use wire::{OrderId, ParticipantId, RecordingId, RoomId, VisitId};
 use crate::auth::Actor;
 use crate::clock::{Clock, Timestamp};
 use crate::consent::ConsentStatus;
+use crate::ids::OrgId;
 use crate::live::attended::Attended;
 use crate::live::face::Ask;
 use crate::live::room::{Joining, Outside, RoomState, StopReason};
@@ -55,6 +56,8 @@ pub(crate) enum Request {
     Superseded(ParticipantId),
     /// Somebody's stored answer to recording is another one now.
     Consent(ParticipantId, ConsentStatus, oneshot::Sender<()>),
+    /// Somebody at the door, by HTTP or by the clock.
+    Door(Actor, ParticipantId, DoorAct, oneshot::Sender<Result<(), Problem>>),
     /// The process stops at this time; the visit may go on until then.
     Draining(Timestamp),
     /// The process stops.
@@ -70,6 +73,18 @@ pub(crate) enum Request {
     Stored(RecordingId, &'static str),
 }
 
+/// What is done to somebody at the door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DoorAct {
+    Admit,
+    Deny,
+    SendBack,
+    /// They stop waiting.
+    Leave,
+    /// They waited for too long.
+    TimeOut,
+}
+
 /// The Room ended while it was spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the room has ended")]
@@ -80,6 +95,7 @@ pub struct RoomEnded;
 pub struct RoomHandle {
     room: RoomId,
     visit: VisitId,
+    org: OrgId,
     inbox: mpsc::Sender<Request>,
     attended: Arc<Attended>,
 }
@@ -95,6 +111,11 @@ impl RoomHandle {
     #[must_use]
     pub const fn visit(&self) -> VisitId {
         self.visit
+    }
+
+    /// Whose visit it is.
+    pub(crate) const fn org(&self) -> OrgId {
+        self.org
     }
 
     /// When somebody was last connected with sound; `None` when nobody has been yet.
@@ -131,6 +152,14 @@ impl RoomHandle {
     /// Says what a Participant of a translated face may send and be sent from now on. Whoever is not here hears it when they come.
     pub async fn set_rights(&self, participant: ParticipantId, rights: Rights) {
         let _ = self.send(Request::Rights(participant, rights)).await;
+    }
+
+    /// Does something to somebody at the door, for an actor who may. `None` when the Room has ended meanwhile, or when the person is not
+    /// connected to it: then the books alone are to be changed.
+    pub(crate) async fn door(&self, actor: Actor, whom: ParticipantId, act: DoorAct) -> Option<Result<(), Problem>> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Door(actor, whom, act, reply)).await.ok()?;
+        answer.await.ok()
     }
 
     /// Closes the socket of a session that another one of the same person replaced; the seat is kept for that one.
@@ -224,12 +253,12 @@ pub(crate) fn nobody_here() -> Problem {
 }
 
 /// Starts the task of a Room.
-pub(crate) fn spawn<O, F>(ids: (RoomId, VisitId), clock: Clock, make: F, directory: Arc<Directory>) -> RoomHandle
+pub(crate) fn spawn<O, F>(ids: (RoomId, VisitId, OrgId), clock: Clock, make: F, directory: Arc<Directory>) -> RoomHandle
 where
     O: Outside + 'static,
     F: FnOnce(Moment) -> RoomState<O>,
 {
-    let (room, visit) = ids;
+    let (room, visit, org) = ids;
     let (inbox, requests) = mpsc::channel(INBOX);
     let started = Instant::now();
     let clock = SteadyClock { clock, started };
@@ -246,7 +275,7 @@ where
         }
         directory.forget(visit, room);
     });
-    RoomHandle { room, visit, inbox, attended }
+    RoomHandle { room, visit, org, inbox, attended }
 }
 
 /// What the figures know of one Room; they forget it with the Room's task, however that ends.
@@ -332,6 +361,12 @@ async fn handle<O: Outside>(state: &mut RoomState<O>, now: Moment, request: Requ
         }
         Request::Revoked(participant) => Box::pin(state.handle_revoked(now, participant)).await,
         Request::Rights(participant, rights) => Box::pin(state.handle_rights(now, participant, rights)).await,
+        Request::Door(actor, whom, act, reply) => {
+            // Without an answer the books alone are changed.
+            if let Some(done) = Box::pin(state.handle_door(now, actor, whom, act)).await {
+                let _ = reply.send(done);
+            }
+        }
         Request::Superseded(participant) => state.handle_superseded(now, participant),
         Request::Consent(participant, standing, reply) => {
             Box::pin(state.handle_consent(now, participant, standing)).await;

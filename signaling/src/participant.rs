@@ -1,14 +1,16 @@
 //! Who belongs to a Visit, with which Role.
 
+pub mod http;
 pub mod store;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use wire::Redacted;
 
 use crate::ids::{ParticipantId, VisitId};
 
 /// What somebody is in a visit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[expect(missing_docs, reason = "plain words")]
 pub enum Role {

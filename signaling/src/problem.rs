@@ -86,6 +86,10 @@ codes! {
     IssueMissing = "ISSUE_MISSING", CONFLICT, "Report the technical problem first.";
     /// Too late for a visit that broke off.
     ReopenWindowOver = "REOPEN_WINDOW_OVER", CONFLICT, "It is too late to reopen this visit. Plan a new one.";
+    /// A request with this key is under way.
+    IdempotencyInFlight = "IDEMPOTENCY_IN_FLIGHT", CONFLICT, "The same request is being answered. Ask again in a moment.";
+    /// Another request had this key.
+    IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED", UNPROCESSABLE_ENTITY, "This Idempotency-Key belongs to another request.";
     /// Somebody changed it since the caller read it.
     VersionConflict = "VERSION_CONFLICT", PRECONDITION_FAILED, "Somebody changed this in the meantime. Load it again.";
     /// The person has said that they want no messages.

@@ -20,8 +20,7 @@ use crate::schema::Object;
 use crate::superset::Superset;
 use crate::visit::view::VisitView;
 use crate::{
-    audit, billing, break_glass, chime, clinical, consent, health, identity, join, licence, location, notice,
-    organization, pages, problem, quality, recording, service_token, sign_in, telehealth, telemetry, visit, ws,
+    audit, billing, break_glass, chime, clinical, consent, health, idempotency, identity, join, licence, location, notice, organization, pages, participant, problem, quality, recording, service_token, sign_in, telehealth, telemetry, visit, ws,
 };
 
 /// How long an ordinary request may take. The WebSocket and playback have their own limits.
@@ -67,6 +66,12 @@ fn planning() -> Vec<Endpoint> {
             .takes::<visit::http::PatchBody>()
             .answers::<VisitView>(200)
             .refuses(&[Code::VisitFinal, Code::InvalidTransition, Code::VersionConflict, Code::DoubleBooked]),
+        post("/api/v1/telehealth/sessions/{id}/participants", Access::Needs(P::CreateVisit), participant::http::add)
+            .says("Adds an interpreter, a caregiver, a guest, a supervisor or an observer")
+            .takes::<participant::http::AddBody>()
+            .answers::<participant::http::ParticipantView>(201)
+            .answers::<participant::http::ParticipantView>(200)
+            .refuses(&[Code::VisitFinal]),
         get(
             "/api/v1/telehealth/organization/settings",
             Access::Needs(P::ManageOrganization),
@@ -462,6 +467,7 @@ pub fn router(app: App) -> Router {
         .fallback(async || Problem::from(Code::NotFound))
         .method_not_allowed_fallback(async || Problem::from(Code::MethodNotAllowed))
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn_with_state(app.clone(), idempotency::guard))
         .layer(from_fn_with_state(app.clone(), origin::guard))
         .layer(from_fn(problem::finish))
         // Signed by themselves, and answered in AWS's own words: no cookie, origin or problem is their business.

@@ -1,5 +1,6 @@
 //! Visit: its data, its VisitStatus and the moves that are allowed between them. No HTTP and no SQL here.
 
+pub mod chore;
 pub mod command;
 pub mod http;
 pub mod issue;

@@ -1,5 +1,6 @@
 //! WaitingRoom: where a Participant waits, and what becomes of the wait. An entry is never rewound; a new wait is a new entry.
 
+pub mod command;
 pub(crate) mod store;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -112,6 +112,7 @@ struct Guest {
     org: OrgId,
     visit: Visit,
     card: VisitCard,
+    auto_admits: bool,
     bound: Bound,
 }
 
@@ -159,7 +160,8 @@ async fn find_guest(app: &App, visit: Option<VisitId>, headers: &HeaderMap) -> R
         };
         let person =
             Person { participant: own.id, role: own.role.into(), name: own.name.clone(), actor: actor.clone() };
-        Ok(Some(Guest { person, org, visit, card, bound }))
+        let auto_admits = organization::settings(tx, org).await?.auto_admit_on_clinician_join;
+        Ok(Some(Guest { person, org, visit, card, auto_admits, bound }))
     })
     .await
 }
@@ -300,10 +302,17 @@ fn open_room(app: &App, guest: &Guest) -> Result<RoomHandle, Closed> {
     let visit = guest.visit.id;
     app.live.open(visit, |room: RoomId| {
         let may_record = guest.visit.recording_policy == RecordingPolicy::OptIn;
-        let facts = RoomFacts { room, card: guest.card.clone(), may_record, is_door_open: false, needs_consent: true };
+        let facts = RoomFacts {
+            room,
+            card: guest.card.clone(),
+            may_record,
+            is_door_open: false,
+            auto_admits: guest.auto_admits,
+            needs_consent: true,
+        };
         let world = World { app: app.clone(), org: guest.org, visit };
         let make = |now| RoomState::new(facts, world, now);
-        live::spawn((room, visit), app.clock.clone(), make, app.live.clone())
+        live::spawn((room, visit, guest.org), app.clock.clone(), make, app.live.clone())
     })
 }
 

@@ -9,7 +9,7 @@ export type View = 'hidden' | 'thumbnail' | 'full' | 'pinned';
 export type Encoding = 'asleep' | 'single' | 'layers';
 export type ConsentState = 'PENDING' | 'SIGNED' | 'DECLINED' | 'REVOKED' | 'EXPIRED';
 export type RecordingSign = 'off' | 'starting' | 'on' | 'stopping';
-export type EndReason = 'completed' | 'denied' | 'removed' | 'superseded' | 'revoked' | 'failed' | 'left';
+export type EndReason = 'completed' | 'denied' | 'removed' | 'superseded' | 'revoked' | 'failed' | 'left' | 'timed_out';
 
 export interface Practice {
   name: string;

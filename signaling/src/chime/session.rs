@@ -500,7 +500,9 @@ impl Session {
     fn end(&mut self, now: Moment, reason: EndReason) {
         let status = match reason {
             EndReason::Completed => status::ENDED,
-            EndReason::Denied | EndReason::Removed | EndReason::Revoked => status::REMOVED,
+            EndReason::Denied | EndReason::Removed | EndReason::Revoked | EndReason::Left | EndReason::TimedOut => {
+                status::REMOVED
+            }
             EndReason::Superseded => status::ELSEWHERE,
             EndReason::Failed => return self.close(close::TRY_AGAIN),
         };

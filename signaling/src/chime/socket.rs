@@ -312,11 +312,12 @@ fn open_room(app: &App, attendance: &Attendance) -> Result<RoomHandle, Closed> {
             card: attendance.card.clone(),
             may_record: attendance.may_record,
             is_door_open: attendance.is_plain,
+            auto_admits: false,
             needs_consent: attendance.needs_consent,
         };
         let world = World { app: app.clone(), org: attendance.org, visit };
         let make = |now| RoomState::new(facts, world, now);
-        live::spawn((room, visit), app.clock.clone(), make, app.live.clone())
+        live::spawn((room, visit, attendance.org), app.clock.clone(), make, app.live.clone())
     })
 }
 

@@ -1,6 +1,6 @@
 //! Where a live Room is: Visit or Room id to handle. The one lock of signaling, never held over an await.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -9,6 +9,7 @@ use wire::link::Requester;
 use wire::{RoomId, VisitId};
 
 use crate::clock::Timestamp;
+use crate::ids::OrgId;
 use crate::live::{RoomHandle, sfu};
 use crate::metrics::Metrics;
 
@@ -64,6 +65,15 @@ impl Directory {
     #[must_use]
     pub fn len(&self) -> usize {
         self.lock().by_visit.len()
+    }
+
+    /// The visits whose Rooms have somebody connected at `now`, by organisation.
+    pub(crate) fn attended(&self, now: Timestamp) -> BTreeMap<OrgId, Vec<VisitId>> {
+        let mut visits: BTreeMap<OrgId, Vec<VisitId>> = BTreeMap::new();
+        for room in self.lock().by_visit.values().filter(|room| room.attended_at(now) == Some(now)) {
+            visits.entry(room.org()).or_default().push(room.visit());
+        }
+        visits
     }
 
     /// True when no Room lives.

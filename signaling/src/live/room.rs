@@ -83,6 +83,8 @@ pub(crate) struct RoomFacts {
     pub(crate) may_record: bool,
     /// Nobody waits: whoever has a credential is inside.
     pub(crate) is_door_open: bool,
+    /// The scheduled patient is let in as soon as a clinician is inside.
+    pub(crate) auto_admits: bool,
     /// Nobody is captured who has not agreed. Otherwise the application that lets people in answers for that.
     pub(crate) needs_consent: bool,
 }
@@ -211,6 +213,7 @@ impl<O: Outside> RoomState<O> {
                     self.take_over(joining).await;
                 } else {
                     self.take_seat(joining).await?;
+                    self.admit_by_itself().await;
                 }
                 if let Some(id) = news {
                     self.tell_one(id, What::Authorized);

@@ -114,6 +114,13 @@ impl World {
                 })
                 .await
             }
+            Change::TimedOut { participant, actor, is_queue_over } => {
+                let scene = self.scene(&actor);
+                self.audited(&actor, async |tx| {
+                    Ok((Stored::Done, waiting::time_out(tx, scene, participant, is_queue_over).await?))
+                })
+                .await
+            }
             Change::Muted { participant, actor, source, muted } => {
                 let drafts = waiting::mute(self.scene(&actor), participant, source, muted);
                 self.audited(&actor, async |_| Ok((Stored::Done, drafts))).await

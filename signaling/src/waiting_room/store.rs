@@ -206,6 +206,56 @@ pub(crate) async fn leave(
     Ok(drafts)
 }
 
+/// Somebody waited for too long: the entry ends, the session goes on.
+///
+/// # Errors
+/// `NOT_WAITING` when no entry is open.
+pub(crate) async fn time_out(
+    tx: &mut Tx,
+    scene: Scene<'_>,
+    participant: ParticipantId,
+    is_queue_over: bool,
+) -> Result<Vec<Draft>> {
+    let since = sqlx::query_scalar!(
+        "UPDATE waiting_entry SET status = 'TIMED_OUT', left_at = $2 WHERE participant_id = $1 AND status = 'WAITING'
+         RETURNING entered_at",
+        participant.as_uuid(),
+        scene.now,
+    )
+    .fetch_optional(&mut *tx)
+    .await?
+    .ok_or(Error::from(Code::NotWaiting))?;
+    let waited = (scene.now - since).whole_seconds().max(0);
+    let mut drafts =
+        vec![scene.about(EventType::WaitingTimedOut, participant).fact("waitSeconds", Fact::Number(waited))];
+    if is_queue_over {
+        drafts.extend(move_visit(tx, scene, &[VisitStatus::Waiting], VisitStatus::Scheduled).await?);
+    }
+    Ok(drafts)
+}
+
+/// Whether somebody has an open entry.
+pub(crate) async fn is_waiting(tx: &mut Tx, participant: ParticipantId) -> Result<bool> {
+    let is_waiting = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM waiting_entry WHERE participant_id = $1 AND status = 'WAITING') AS "is_waiting!""#,
+        participant.as_uuid()
+    )
+    .fetch_one(tx)
+    .await?;
+    Ok(is_waiting)
+}
+
+/// How many people wait in a visit.
+pub(crate) async fn count_waiting(tx: &mut Tx, visit: VisitId) -> Result<i64> {
+    let count = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM waiting_entry WHERE visit_id = $1 AND status = 'WAITING'"#,
+        visit.as_uuid()
+    )
+    .fetch_one(tx)
+    .await?;
+    Ok(count)
+}
+
 /// The clinician muted or unmuted a source.
 pub(crate) fn mute(scene: Scene<'_>, participant: ParticipantId, source: Source, muted: bool) -> Vec<Draft> {
     let word = match source {

@@ -339,6 +339,10 @@ pub enum EndReason {
     Revoked,
     /// The room broke: come back.
     Failed,
+    /// They stopped waiting, by another window of their own.
+    Left,
+    /// They waited for too long.
+    TimedOut,
 }
 
 /// The person a `welcome` is for.

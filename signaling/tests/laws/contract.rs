@@ -9,6 +9,7 @@ mod row_08_resend;
 mod row_25_to_28_consent;
 mod row_34_tokens;
 mod sessions;
+mod visits;
 
 use sqlx::Row;
 

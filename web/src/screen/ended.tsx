@@ -20,6 +20,11 @@ const WORDS: Readonly<Record<Why, { heading: string; text: string; testid: strin
     text: 'You opened it in another window or on another device. You can close this page.',
     testid: 'superseded',
   },
+  timed_out: {
+    heading: 'We are sorry for the long wait',
+    text: 'Open the page again to wait on, or call the practice.',
+    testid: 'timed-out',
+  },
   failed: { heading: 'The visit stopped', text: 'Open the page again to come back.', testid: 'failed' },
   unauthenticated: {
     heading: 'This page has no open visit',
@@ -33,7 +38,7 @@ export function Ended({ why }: { why: Why }) {
   return (
     <Page heading={words.heading} testid={words.testid}>
       <p class="lead">{words.text}</p>
-      {(why === 'superseded' || why === 'failed') && (
+      {(why === 'superseded' || why === 'failed' || why === 'timed_out') && (
         <button type="button" class="button primary wide large" data-testid="come-back" onClick={() => location.reload()}>
           {why === 'superseded' ? 'Use it here instead' : 'Come back to the visit'}
         </button>

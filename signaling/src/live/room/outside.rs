@@ -32,6 +32,8 @@ pub(crate) enum Change {
     Removed { participant: ParticipantId, actor: Actor },
     /// Somebody left, or stayed away too long. `is_queue_over`: nobody waits now and no clinician is here.
     Left { participant: ParticipantId, actor: Actor, was_admitted: bool, is_queue_over: bool },
+    /// Somebody waited for too long.
+    TimedOut { participant: ParticipantId, actor: Actor, is_queue_over: bool },
     /// The clinician muted or unmuted a source.
     Muted { participant: ParticipantId, actor: Actor, source: Source, muted: bool },
     /// The clinician asks for consent.

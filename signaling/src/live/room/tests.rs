@@ -179,8 +179,14 @@ impl Scene {
             practice: Practice { name: "Practice".to_owned(), phone: "555".to_owned() },
             recording_policy: "OPT_IN",
         };
-        let facts =
-            RoomFacts { room: RoomId::random(), card, may_record: true, is_door_open: false, needs_consent: true };
+        let facts = RoomFacts {
+            room: RoomId::random(),
+            card,
+            may_record: true,
+            is_door_open: false,
+            auto_admits: false,
+            needs_consent: true,
+        };
         let at = Duration::ZERO;
         let now = Moment { wall: OffsetDateTime::UNIX_EPOCH, steady: at };
         Self { room: RoomState::new(facts, world.clone(), now), world, at, sockets: 0 }
