@@ -82,7 +82,7 @@ async fn act(app: &App, actor: &Actor, visit: VisitId, whom: ParticipantId, act:
 /// The act in the books, for a visit without a live room: nobody is connected to it.
 async fn write(tx: &mut Tx, scene: Scene<'_>, whom: ParticipantId, act: DoorAct) -> Result<Vec<Draft>> {
     match act {
-        DoorAct::Admit => store::admit(tx, scene, whom).await,
+        DoorAct::Admit => store::admit(tx, scene, whom, None).await,
         DoorAct::Deny => store::deny(tx, scene, whom).await,
         // Nobody is inside a room that does not live.
         DoorAct::SendBack => Err(Code::NotFound.with("This person is not inside.").into()),

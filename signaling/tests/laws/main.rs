@@ -26,5 +26,6 @@ mod routes;
 mod settings;
 mod support;
 mod tenants;
+mod unfiltered;
 mod visits;
 mod waiting;

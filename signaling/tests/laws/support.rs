@@ -107,6 +107,17 @@ impl House {
 
     async fn open_at(profile: Profile, change: impl FnOnce(&mut SignalingConfig, OrgId), address: SocketAddr) -> Self {
         let database = TestDatabase::fresh().await;
+        let url = database.app_url.clone();
+        Self::open_at(profile, database, url, change).await
+    }
+
+    /// The same over another way to the database.
+    pub(crate) async fn open_at(
+        profile: Profile,
+        database: TestDatabase,
+        url: String,
+        change: impl FnOnce(&mut SignalingConfig),
+    ) -> Self {
         let (ours, theirs) = (OrgId::random(), OrgId::random());
         let demo = Demo {
             org: ours,
@@ -119,7 +130,7 @@ impl House {
         let mut config = SignalingConfig {
             profile,
             notices,
-            database_url: Redacted::new(database.app_url.clone()),
+            database_url: Redacted::new(url),
             database_connections: 12,
             data_keys: Some(std::sync::Arc::new(vault::LocalKeys::ephemeral().unwrap())),
             demo: (profile == Profile::Development).then_some(demo),

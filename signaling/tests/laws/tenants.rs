@@ -1,13 +1,18 @@
 //! What belongs to another practice does not exist: by every route, and in raw SQL.
 
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
 use signaling::auth::StaffRole;
+use signaling::config::Profile;
 use signaling::ids::OrgId;
+use signaling::route::Access;
+use signaling::router::endpoints;
 use sqlx::{Connection, Executor, Row};
+use test_postgres::TestDatabase;
 use uuid::Uuid;
 
 use crate::support::{By, House};
+use crate::unfiltered::Door;
 
 const TABLES: &[&str] = &[
     "organization",
@@ -46,6 +51,7 @@ const TABLES: &[&str] = &[
     "revocation",
     "break_glass",
     "service_token",
+    "idempotency_key",
 ];
 
 /// Every route with an id in it, as a stranger with the best role there is would ask.
@@ -93,6 +99,129 @@ async fn a_foreign_id_is_404_on_every_route() {
     }
     let own = house.get(&format!("/api/visits/{visit}"), &house.bearer("dr-a", StaffRole::Clinician)).await;
     assert_eq!(own.json()["status"], "SCHEDULED");
+}
+
+/// A body that the route takes, where the plain `{}` would be refused before anybody is looked for.
+fn body_of(method: &Method, path: &str, participant: &str) -> Option<Value> {
+    let body = match path {
+        "/api/visits/{id}/links" => json!({"roles": ["patient"]}),
+        "/api/v1/telehealth/sessions/{id}" => json!({"channel": "sms"}),
+        "/api/v1/telehealth/sessions/{id}/participants" => {
+            json!({"role": "GUEST", "identityRef": "x", "displayName": "X"})
+        }
+        "/api/recordings/{id}/playback" => json!({"artefact": "mix.mp4"}),
+        path if path.contains("admit") || path.contains("waiting-room/") => json!({"participantId": participant}),
+        _ => json!({}),
+    };
+    (*method != Method::GET).then_some(body)
+}
+
+/// Asks every route of the table with an id for a record of `house.ours`, as the best of another practice. Gives the routes that answered
+/// otherwise than for an id that nobody has, or as if they had found something.
+async fn leaks(house: &House) -> (Vec<String>, usize) {
+    let visit = house.visit().await;
+    house.redeem(&house.code(&visit, "patient").await).await;
+    let mut owner = house.database.owner().await;
+    let participant: Uuid =
+        sqlx::query_scalar("SELECT participant_id FROM visit_session").fetch_one(&mut owner).await.unwrap();
+    let ids = [visit.clone(), participant.to_string()];
+    let (mut leaks, mut hidden) = (Vec::new(), 0);
+    for endpoint in endpoints() {
+        if !endpoint.path.contains('{') || matches!(endpoint.access, Access::Public | Access::Signed) {
+            continue;
+        }
+        for role in [StaffRole::Clinician, StaffRole::Admin, StaffRole::Scheduler] {
+            let stranger = house.bearer_in(house.theirs, "dr-a", role);
+            for id in &ids {
+                let ask = async |id: &str| {
+                    let parts = endpoint.path.split('/').map(|part| if part.starts_with('{') { id } else { part });
+                    let path = parts.collect::<Vec<_>>().join("/");
+                    let body = body_of(&endpoint.method, endpoint.path, id);
+                    let answer = house.ask(endpoint.method.as_str(), &path, &stranger, body).await;
+                    (answer.status, answer.code())
+                };
+                let (foreign, unknown) = (ask(id).await, ask(&Uuid::new_v4().to_string()).await);
+                hidden += usize::from(foreign.0 == StatusCode::NOT_FOUND);
+                let is_list = foreign.0.is_success() && unknown.0.is_success();
+                if foreign != unknown || (foreign.0.is_success() && !is_list) {
+                    leaks.push(format!("{} {} {role:?}: {foreign:?} {unknown:?}", endpoint.method, endpoint.path));
+                }
+            }
+        }
+    }
+    let stranger = house.bearer_in(house.theirs, "boss", StaffRole::Admin);
+    if house.get("/api/visits", &stranger).await.json()["visits"] != json!([]) {
+        leaks.push("the list".to_owned());
+    }
+    (leaks, hidden)
+}
+
+/// H-01: each route of the router's table, not of a list of this test.
+#[tokio::test]
+async fn h_01_every_route_of_the_table_hides_what_is_foreign() {
+    let (leaks, hidden) = leaks(&House::open().await).await;
+    assert!(leaks.is_empty(), "{leaks:#?}");
+    assert!(hidden >= 30, "only {hidden} questions came as far as a look-up");
+}
+
+async fn unfiltered() -> (House, Door) {
+    let database = TestDatabase::fresh().await;
+    let door = Door::open(&database.app_url);
+    let url = door.url(&database.app_url);
+    (House::open_at(Profile::Production, database, url, |_| ()).await, door)
+}
+
+/// With each `org_id = …` of every statement made true on its way to PostgreSQL, the matrix says the same: the policies alone refuse.
+#[tokio::test]
+async fn h_01_row_level_security_alone_hides_what_is_foreign() {
+    let (house, door) = unfiltered().await;
+    let (leaks, hidden) = leaks(&house).await;
+    assert!(leaks.is_empty(), "{leaks:#?}");
+    assert!(hidden >= 30, "only {hidden} questions came as far as a look-up");
+    assert!(door.rewritten() > 0, "no filter was taken away");
+}
+
+/// The counter-proof: with the policies off as well, the matrix finds leaks, also in the list, which only its filter protects then.
+#[tokio::test]
+async fn without_policies_and_filters_the_matrix_finds_the_leaks() {
+    let (house, _door) = unfiltered().await;
+    let mut owner = house.database.owner().await;
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relrowsecurity",
+    )
+    .fetch_all(&mut owner)
+    .await
+    .unwrap();
+    for table in
+        tables.iter().filter(|table| ["visit", "participant", "recording", "waiting_entry"].contains(&table.as_str()))
+    {
+        let open = format!("ALTER TABLE {table} DISABLE ROW LEVEL SECURITY");
+        owner.execute(sqlx::AssertSqlSafe(open)).await.unwrap();
+    }
+    let (leaks, _) = leaks(&house).await;
+    assert!(leaks.iter().any(|leak| leak == "the list"), "{leaks:#?}");
+    assert!(leaks.iter().any(|leak| leak.contains("GET /api/visits/{id}")), "{leaks:#?}");
+}
+
+/// H-02: every table there is, whatever this file knows of.
+#[tokio::test]
+async fn h_02_no_table_shows_a_row_without_an_organisation() {
+    let house = House::open().await;
+    let visit = house.visit().await;
+    house.redeem(&house.code(&visit, "patient").await).await;
+    let mut owner = house.database.owner().await;
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+             AND relname <> '_sqlx_migrations' AND has_table_privilege('anteroom_server', oid, 'SELECT')",
+    )
+    .fetch_all(&mut owner)
+    .await
+    .unwrap();
+    assert!(tables.len() >= 20, "{tables:?}");
+    let mut server = house.database.server().await;
+    for table in &tables {
+        assert_eq!(count(&mut server, table).await, 0, "{table} without an organisation");
+    }
 }
 
 async fn count(connection: &mut sqlx::PgConnection, table: &str) -> i64 {
