@@ -7,7 +7,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::audit::{Draft, EventType};
+use crate::audit::{Draft, EventType, Fact};
 use crate::auth::Actor;
 use crate::clock::Timestamp;
 use crate::db::{self, Tx};
@@ -26,6 +26,9 @@ const MOST: i64 = 200;
 
 /// A node that holds the room of a visit says so at every turn. Who has not been heard of for so long has lost it.
 const SILENCE: time::Duration = time::Duration::seconds(90);
+
+/// For so long it is kept from which network a link was spent and a session was seen.
+const NETWORKS_KEPT: time::Duration = time::Duration::days(90);
 
 /// Looks after visits until the role stops.
 pub(crate) async fn run(app: App) {
@@ -59,6 +62,9 @@ pub async fn look(app: &App) -> Result<()> {
         time_out(app, org, &settings).await?;
         end_due(app, org, &settings).await?;
         note_expired(app, org).await?;
+    }
+    for org in find_networks(app).await? {
+        forget_networks(app, org).await?;
     }
     idempotency::forget_old(app, app.now()).await?;
     Ok(())
@@ -264,4 +270,44 @@ async fn note_expired(app: &App, org: OrgId) -> Result<()> {
         Ok(()) | Err(Ending::NotDue) => Ok(()),
         Err(Ending::Failed(error)) => Err(error),
     }
+}
+
+/// Every organisation that has networks which are to be forgotten.
+async fn find_networks(app: &App) -> Result<Vec<OrgId>> {
+    let before = app.now() - NETWORKS_KEPT;
+    let mut tx = app.db.pool().begin().await?;
+    sqlx::query!("SELECT set_config('app.sweep', 'networks', true) AS set").fetch_one(&mut *tx).await?;
+    let rows = sqlx::query_scalar!(
+        r#"SELECT org_id AS "org_id!" FROM join_token WHERE redeemed_at < $1 AND (redemption_net IS NOT NULL OR redemption_ua IS NOT NULL)
+           UNION SELECT org_id FROM visit_session WHERE issued_at < $1 AND (net IS NOT NULL OR ua IS NOT NULL)"#,
+        before
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(rows.into_iter().map(OrgId::from_uuid).collect())
+}
+
+async fn forget_networks(app: &App, org: OrgId) -> Result<()> {
+    let before = app.now() - NETWORKS_KEPT;
+    let actor = Actor::System { org };
+    db::audited(&app.db, org, &actor, async |tx| {
+        let tokens = sqlx::query!(
+            "UPDATE join_token SET redemption_net = NULL, redemption_ua = NULL
+             WHERE redeemed_at < $1 AND (redemption_net IS NOT NULL OR redemption_ua IS NOT NULL)",
+            before
+        )
+        .execute(&mut *tx)
+        .await?;
+        let sessions = sqlx::query!(
+            "UPDATE visit_session SET net = NULL, ua = NULL WHERE issued_at < $1 AND (net IS NOT NULL OR ua IS NOT NULL)",
+            before
+        )
+        .execute(&mut *tx)
+        .await?;
+        let count = i64::try_from(tokens.rows_affected() + sessions.rows_affected()).unwrap_or(i64::MAX);
+        let event = Draft::new(EventType::RetentionJobRun).because("NETWORKS_FORGOTTEN").fact("count", Fact::Number(count));
+        Ok::<_, Error>(((), vec![event]))
+    })
+    .await
 }

@@ -165,3 +165,29 @@ async fn a_link_that_nobody_used_is_said_to_have_expired_once() {
     assert_eq!(seen.iter().filter(|event| *event == "TOKEN_EXPIRED").count(), 1, "{seen:?}");
     assert_eq!(house.validate(&code).await.code(), "TOKEN_EXPIRED");
 }
+
+#[tokio::test]
+async fn networks_are_forgotten_after_ninety_days() {
+    let house = House::open().await;
+    let visit = house.visit().await;
+    house.redeem(&house.code(&visit, "patient").await).await;
+    let mut owner = house.database.owner().await;
+    sqlx::query("UPDATE join_token SET redeemed_at = coalesce(redeemed_at, $1), redemption_net = '192.0.2.0/24'")
+        .bind(START)
+        .execute(&mut owner)
+        .await
+        .unwrap();
+    let mut kept = async || -> i64 {
+        let sql = "SELECT count(*) FROM join_token WHERE redemption_net IS NOT NULL OR redemption_ua IS NOT NULL";
+        sqlx::query_scalar(sql).fetch_one(&mut owner).await.unwrap()
+    };
+    at(&house, 89 * 24 * 60).await;
+    assert_eq!(kept().await, 1);
+    at(&house, 90 * 24 * 60 + 30).await;
+    assert_eq!(kept().await, 0);
+    let runs: i64 = sqlx::query_scalar("SELECT count(*) FROM audit_event WHERE event_type = 'RETENTION_JOB_RUN'")
+        .fetch_one(&mut house.database.owner().await)
+        .await
+        .unwrap();
+    assert_eq!(runs, 1);
+}
