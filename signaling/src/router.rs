@@ -20,7 +20,9 @@ use crate::schema::Object;
 use crate::superset::Superset;
 use crate::visit::view::VisitView;
 use crate::{
-    audit, billing, break_glass, chime, clinical, consent, health, idempotency, identity, join, licence, location, notice, organization, pages, participant, problem, quality, recording, service_token, sign_in, telehealth, telemetry, visit, ws,
+    audit, billing, break_glass, chime, clinical, consent, health, idempotency, identity, join, licence, location,
+    notice, organization, pages, participant, problem, quality, recording, service_token, sign_in, telehealth,
+    telemetry, visit, ws,
 };
 
 /// How long an ordinary request may take. The WebSocket and playback have their own limits.

@@ -108,15 +108,15 @@ impl House {
     async fn open_at(profile: Profile, change: impl FnOnce(&mut SignalingConfig, OrgId), address: SocketAddr) -> Self {
         let database = TestDatabase::fresh().await;
         let url = database.app_url.clone();
-        Self::open_at(profile, database, url, change).await
+        Self::open_over(profile, (database, url), change, address).await
     }
 
     /// The same over another way to the database.
-    pub(crate) async fn open_at(
+    pub(crate) async fn open_over(
         profile: Profile,
-        database: TestDatabase,
-        url: String,
-        change: impl FnOnce(&mut SignalingConfig),
+        (database, url): (TestDatabase, String),
+        change: impl FnOnce(&mut SignalingConfig, OrgId),
+        address: SocketAddr,
     ) -> Self {
         let (ours, theirs) = (OrgId::random(), OrgId::random());
         let demo = Demo {

@@ -168,7 +168,10 @@ async fn unfiltered() -> (House, Door) {
     let database = TestDatabase::fresh().await;
     let door = Door::open(&database.app_url);
     let url = door.url(&database.app_url);
-    (House::open_at(Profile::Production, database, url, |_| ()).await, door)
+    {
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], 8080));
+        (House::open_over(Profile::Production, (database, url), |_, _| (), address).await, door)
+    }
 }
 
 /// With each `org_id = …` of every statement made true on its way to PostgreSQL, the matrix says the same: the policies alone refuse.
