@@ -1,7 +1,7 @@
 //! Notices: what people of a visit are told by SMS and e-mail, and when. Nothing here says who they are or why they come: a message
 //! names the practice, at most the clinician's first name and the time, and a page or a link.
 //!
-//! [`plan`] decides what is due, [`template`] writes it, a [`carrier`] sends it, [`chore`] does both again and again, and
+//! [`plan`] decides what is due, `template` writes it, a [`carrier`] sends it, [`chore`] does both again and again, and
 //! [`delivery`] takes in what providers report.
 
 pub mod carrier;

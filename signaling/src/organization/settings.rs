@@ -11,7 +11,7 @@ use crate::join::redeem::Keyless;
 use crate::problem::Code;
 
 /// The settings of an organisation, as stored and as the API shows them. A new one is a column with a default, a field here and
-/// in [`SettingsPatch`], a line in [`get`], [`put`] and [`SettingsPatch::apply`], and its bounds in [`Settings::validate`].
+/// in [`SettingsPatch`], a line in [`get`], `put` and [`SettingsPatch::apply`], and its bounds in [`Settings::validate`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Settings {

@@ -309,7 +309,7 @@ pub async fn reopen(app: &App, actor: &Actor, id: VisitId, seen: Seen) -> Result
 }
 
 /// Begins a visit before anybody waits: the clinician is there first (row 37). Whoever waits is let in by name: see
-/// [`waiting_room::command`](crate::waiting_room::command).
+/// `waiting_room::command`.
 ///
 /// # Errors
 /// `FORBIDDEN`, `NOT_FOUND`, `VERSION_CONFLICT`, `VISIT_FINAL`, `INVALID_TRANSITION`.

@@ -52,7 +52,8 @@ fn the_page_of_controls_names_every_proof_and_no_other() {
         if let [_, name, between, file, _] = parts[..]
             && between == " in "
         {
-            assert!(named.insert((name.to_owned(), file.to_owned())), "{name} twice");
+            // A test may prove two checks.
+            named.insert((name.to_owned(), file.to_owned()));
         }
     }
     assert_eq!(there.difference(&named).collect::<Vec<_>>(), Vec::<&(String, String)>::new(), "not on the page");
