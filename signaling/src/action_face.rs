@@ -1,8 +1,6 @@
 //! `POST /api/aws-chime-video`: the first application's one endpoint, whose `action` says what is wanted (rows 11 to 13 of the visit model).
 //! Thin: a meeting there is a visit's room here, and its id is the visit's.
 
-use std::time::Duration;
-
 use axum::Json;
 use axum::extract::State;
 use axum::http::header;
@@ -21,8 +19,8 @@ use crate::chime::visit_room;
 use crate::clock::Timestamp;
 use crate::db;
 use crate::error::{Error, Result};
-use crate::join::{DEFAULT_TTL_MINUTES, issue};
-use crate::participant::{self, Role};
+use crate::join::command::{self as links, For};
+use crate::participant::Role;
 use crate::problem::Code;
 use crate::telehealth::{join as seats, session};
 use crate::visit::command;
@@ -198,15 +196,10 @@ async fn plan_visit(app: &App, actor: &Actor, appointment: String, plan: Plan) -
 
 /// A fresh link of the patient's, which withdraws the one before.
 async fn patient_link(app: &App, actor: &Actor, visit: &Visit) -> Result<String> {
-    let ttl = Duration::from_secs(60 * u64::from(DEFAULT_TTL_MINUTES));
-    let minted = db::audited(&app.db, actor.org(), actor, async |tx| {
-        let people = participant::store::of_visits(tx, &[visit.id.as_uuid()]).await?;
-        let patient = people.iter().find(|person| person.role == Role::Patient);
-        let patient = patient.ok_or(Error::from(Code::NotFound))?;
-        issue::issue(tx, (app, actor), (visit, patient), ttl, app.now()).await
-    })
-    .await?;
-    Ok(format!("/j/{}", minted.code.reveal()))
+    let ttl = links::lifetime(None)?;
+    let issued = links::issue(app, actor, visit.id, &For::Roles(vec![Role::Patient]), ttl).await?;
+    let link = issued.first().ok_or_else(|| Error::from(Code::NotFound))?;
+    Ok(format!("/j/{}", link.minted.code.reveal()))
 }
 
 /// Ends a visit that runs, and calls off one that does not. Asked again it has nothing to do.

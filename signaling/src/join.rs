@@ -4,7 +4,6 @@ pub mod claim;
 pub mod command;
 pub mod context;
 pub mod http;
-pub(crate) mod issue;
 pub mod redeem;
 pub mod session;
 pub mod store;

@@ -2,6 +2,7 @@
 //! read as they send them, answers are supersets of what they read. It translates; every guard, move and audit row is in the slices'
 //! command functions.
 
+pub mod door;
 pub mod join;
 pub mod provider;
 pub mod recording;

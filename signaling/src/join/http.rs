@@ -76,7 +76,7 @@ pub(crate) struct LinkView {
 }
 
 impl LinkView {
-    async fn of(app: &App, minted: &Minted) -> Result<Self> {
+    pub(crate) async fn of(app: &App, minted: &Minted) -> Result<Self> {
         Ok(Self {
             url: format!("{}/j/{}", app.public.origin, minted.code.reveal()),
             short_code: minted.code.reveal().clone(),

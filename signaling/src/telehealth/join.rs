@@ -36,15 +36,15 @@ pub struct JoinBody {
 pub struct JoinView {
     /// Chime's `Meeting`.
     #[schemars(with = "crate::schema::Object")]
-    meeting: Value,
+    pub(crate) meeting: Value,
     /// Chime's `Attendee`, with its join token.
     #[schemars(with = "crate::schema::Object")]
-    attendee: Value,
+    pub(crate) attendee: Value,
     /// The session, as `GET` shows it.
     #[schemars(with = "session::SessionView")]
-    session: Value,
+    pub(crate) session: Value,
     /// The visit's id.
-    session_id: crate::ids::VisitId,
+    pub(crate) session_id: crate::ids::VisitId,
 }
 
 /// `POST /api/v1/telehealth/sessions/{id}/join` and `POST /api/visits/{id}/start-authenticated`.

@@ -5,7 +5,7 @@ use crate::problem::Code;
 use crate::recording::{self, RecordingView};
 use crate::route::{Access, Endpoint, get, patch, post};
 use crate::superset::Superset;
-use crate::telehealth::{join as seats, provider, recording as recordings, screen_share, session};
+use crate::telehealth::{door, join as seats, provider, recording as recordings, screen_share, session};
 use crate::{action_face, visit};
 
 /// `/api/v1/telehealth`: the canonical API, and `/api/aws-chime-video`, the first application's one endpoint.
@@ -97,6 +97,54 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .says("A URL for one file and one person")
             .takes::<recording::http::PlaybackRequest>()
             .answers::<recording::http::PlaybackGrant>(200),
+        post("/api/visits/{id}/start", Access::Public, door::start_by_token)
+            .says("Spends a link without a browser's key, as far as the practice allows, and gives its holder's place")
+            .may_take::<door::StartBody>()
+            .answers::<seats::JoinView>(200)
+            .refuses(&[
+                Code::KeyRequired,
+                Code::TokenInvalid,
+                Code::TokenNotYetValid,
+                Code::TokenInUse,
+                Code::TokenAlreadyUsed,
+                Code::TokenExpired,
+                Code::TokenRevoked,
+                Code::VisitFinal,
+            ]),
+        get("/api/v1/telehealth/sessions/{id}/waiting-room", Access::Needs(P::ReadWaitingRoom), door::waiting_room)
+            .says("Who waits, longest first")
+            .answers::<Superset<door::WaitingRoomView>>(200),
+        post("/api/v1/telehealth/sessions/{id}/admit", Access::Needs(P::HostVisit), door::admit)
+            .says("Lets somebody in who waits; the patient, when nobody is named")
+            .may_take::<door::WhoBody>()
+            .answers::<Session>(200)
+            .refuses(&[Code::NotWaiting, Code::ConsentRequired, Code::VisitFinal]),
+        post("/api/v1/telehealth/sessions/{id}/waiting-room/deny", Access::Needs(P::HostVisit), door::deny)
+            .says("Turns somebody away who waits")
+            .may_take::<door::WhoBody>()
+            .answers::<Session>(200)
+            .refuses(&[Code::NotWaiting, Code::VisitFinal]),
+        post("/api/v1/telehealth/sessions/{id}/waiting-room/return", Access::Needs(P::HostVisit), door::send_back)
+            .says("Sends somebody who is inside back into the waiting room")
+            .may_take::<door::WhoBody>()
+            .answers::<Session>(200)
+            .refuses(&[Code::VisitFinal]),
+        post("/api/v1/telehealth/sessions/{id}/waiting-room/leave", Access::Needs(P::ReadVisit), door::leave)
+            .says("Somebody stops waiting")
+            .may_take::<door::WhoBody>()
+            .answers::<Session>(200)
+            .refuses(&[Code::NotWaiting]),
+        post("/api/v1/telehealth/sessions/{id}/start", Access::Needs(P::HostVisit), door::start)
+            .says("Begins a session; the patient who waits is let in by that")
+            .may_take::<session::SeenBody>()
+            .answers::<Session>(200)
+            .refuses(OVER)
+            .refuses(&[Code::ConsentRequired, Code::NotWaiting]),
+        post("/api/v1/telehealth/sessions/{id}/tokens", Access::Needs(P::IssueLinks), door::tokens)
+            .says("A link and its token for one person")
+            .takes::<door::TokenBody>()
+            .answers::<Superset<crate::join::http::LinkView>>(201)
+            .refuses(&[Code::VisitFinal]),
         get("/api/v1/telehealth/providers/status", Access::Needs(P::ReadProviderStatus), provider::status)
             .says("How the media provider is")
             .answers::<Superset<provider::StatusView>>(200),

@@ -375,7 +375,7 @@ pub async fn cancel(
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct SeenBody {
-    row_version: Seen,
+    pub(crate) row_version: Seen,
 }
 
 /// `POST /api/v1/telehealth/sessions/{id}/no-show`.

@@ -295,3 +295,49 @@ async fn row_20_and_21_a_callers_word_is_no_consent() {
     let desk = house.bearer("front-desk", StaffRole::Scheduler);
     assert_eq!(house.post(&start, &desk, json!({"consent": true})).await.status, StatusCode::FORBIDDEN);
 }
+
+#[tokio::test]
+async fn row_37_starting_begins_the_visit_and_18_nobody_is_let_in_who_does_not_wait() {
+    let (house, clinician, visit) = clinic().await;
+    let none = house.post(&format!("{SESSIONS}/appt-1/admit"), &clinician, json!({})).await;
+    assert_eq!((none.status, none.code().as_str()), (StatusCode::CONFLICT, "NOT_WAITING"));
+    let list = house.get(&format!("{SESSIONS}/appt-1/waiting-room"), &clinician).await;
+    assert_eq!((list.status, &list.json()["entries"]), (StatusCode::OK, &json!([])));
+    for act in ["deny", "leave"] {
+        let refused = house.post(&format!("{SESSIONS}/appt-1/waiting-room/{act}"), &clinician, json!({})).await;
+        assert_eq!(refused.code(), "NOT_WAITING", "{act}");
+    }
+    let begun = house.post(&format!("{SESSIONS}/appt-1/start"), &clinician, json!({})).await;
+    assert_eq!((begun.status, &begun.json()["status"]), (StatusCode::OK, &json!("IN_PROGRESS")), "{:?}", begun.json());
+    assert_eq!(house.post(&format!("{SESSIONS}/appt-1/start"), &clinician, json!({})).await.status, StatusCode::OK);
+    let desk = house.bearer("front-desk", StaffRole::Scheduler);
+    assert_eq!(house.post(&format!("{SESSIONS}/appt-1/start"), &desk, json!({})).await.status, StatusCode::FORBIDDEN);
+    assert!(events(&house, &visit).await.contains(&"VISIT_STARTED".to_owned()));
+}
+
+#[tokio::test]
+async fn row_34_and_5_a_token_for_one_person_starts_the_visit_from_a_server() {
+    let (house, clinician, visit) = clinic().await;
+    let seen = house.get(&format!("{SESSIONS}/appt-1"), &clinician).await.json();
+    let patient = seen["patient"]["participantId"].clone();
+    let path = format!("{SESSIONS}/appt-1/tokens");
+    let made = house.post(&path, &clinician, json!({"participantId": patient, "ttlMinutes": 25})).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{:?}", made.json());
+    let token = made.json()["token"].as_str().unwrap().to_owned();
+    assert_eq!(
+        house.post(&path, &clinician, json!({"participantId": patient, "ttlMinutes": 60})).await.code(),
+        "INVALID"
+    );
+    let start = format!("/api/visits/{visit}/start");
+    let started = house.post(&start, &By::Bearer(token.clone()), json!({})).await;
+    assert_eq!(started.status, StatusCode::OK, "{:?}", started.json());
+    assert!(started.json()["attendee"]["JoinToken"].is_string());
+    assert_eq!(started.json()["sessionId"], json!(visit));
+    assert!(started.cookie().unwrap().starts_with("__Host-anteroom_session="));
+    let again = house.post(&start, &By::Nobody, json!({"token": token})).await;
+    assert_eq!((again.status, again.code().as_str()), (StatusCode::CONFLICT, "TOKEN_ALREADY_USED"));
+    assert_eq!(house.post(&start, &By::Nobody, json!({})).await.status, StatusCode::BAD_REQUEST);
+    let short = house.post(&path, &clinician, json!({"participantId": patient})).await.json()["shortCode"].clone();
+    let keyless = house.post(&start, &By::Nobody, json!({"shortCode": short})).await;
+    assert_eq!(keyless.code(), "KEY_REQUIRED", "a message's code needs a browser's key");
+}
