@@ -10,12 +10,30 @@ export async function signIn(page, server, sub = 'demo-clinician') {
   await page.getByTestId('desk').waitFor();
 }
 
+/** The visit that each page made last. */
+const lastOf = new WeakMap();
+
+/** A clinician has one visit at a time: the one before is called off, or ended where somebody was let in. */
+async function makeRoom(page) {
+  const before = lastOf.get(page);
+  if (before === undefined) return;
+  await page.evaluate(async (visitId) => {
+    for (const endReason of ['CANCELLED', 'NORMAL']) {
+      const headers = { 'content-type': 'application/json', 'x-anteroom': '1' };
+      const answer = await fetch(`/api/visits/${visitId}/end`, { method: 'POST', headers, body: JSON.stringify({ endReason }) });
+      if (answer.ok) return;
+    }
+  }, before);
+}
+
 /** Makes a visit at the desk; answers its id and the patient's link. */
 export async function makeVisit(page, patientName) {
+  await makeRoom(page);
   const created = page.waitForResponse((response) => new URL(response.url()).pathname === '/api/visits' && response.request().method() === 'POST');
   await page.getByTestId('patient-name').fill(patientName);
   await page.getByTestId('create-visit').click();
   const { visitId } = await (await created).json();
+  lastOf.set(page, visitId);
   const box = page.getByTestId('new-visit').getByTestId('link-url');
   await page.getByTestId('new-visit').getByText(`Link for ${patientName}`).waitFor();
   return { visitId, link: await box.getAttribute('href') };
