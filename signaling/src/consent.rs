@@ -11,13 +11,15 @@ mod reach;
 pub mod record;
 pub mod rulebook;
 pub mod rules;
+mod said;
 pub mod store;
 pub mod text_store;
 pub mod texts;
 mod words;
 
 pub use record::{ConsentView, Subject};
-pub use words::{ConsentStatus, ConsentType, Decision, Method, Purpose, Relation, RevokeReason, TypeName};
+pub use said::{ConsentStatus, Decision, OverrideReason};
+pub use words::{ConsentType, Method, Purpose, Relation, RevokeReason, TypeName};
 
 use crate::clock::Timestamp;
 use crate::ids::{ConsentId, ParticipantId};

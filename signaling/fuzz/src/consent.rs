@@ -1,6 +1,6 @@
-//! What a person says about a text.
+//! What a person says about a text, and why somebody is let in without it.
 
-#[path = "../../src/consent/words.rs"]
-mod words;
+#[path = "../../src/consent/said.rs"]
+mod said;
 
-pub use words::{ConsentStatus, Decision};
+pub use said::{ConsentStatus, Decision, OverrideReason};

@@ -3,8 +3,6 @@
 
 pub mod http;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -13,7 +11,7 @@ use crate::audit::{Draft, EventType, Fact};
 use crate::auth::Actor;
 use crate::clock::Timestamp;
 use crate::consent::record::Subject;
-use crate::consent::{ConsentStatus, ConsentText, ConsentType, text_store};
+use crate::consent::{ConsentStatus, ConsentText, ConsentType, OverrideReason, text_store};
 use crate::db::{self, Tx};
 use crate::error::{Error, Result};
 use crate::ids::{OrgId, ParticipantId, VisitId};
@@ -23,24 +21,6 @@ use crate::participant::Role;
 use crate::problem::{Code, Problem};
 use crate::state::StateCode;
 use crate::visit;
-
-/// Why somebody may be let in although something is missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum OverrideReason {
-    /// Waiting would harm the patient.
-    Emergency,
-}
-
-impl OverrideReason {
-    /// As audited.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Emergency => "EMERGENCY",
-        }
-    }
-}
 
 /// What an organisation asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -10,8 +10,7 @@ use time::OffsetDateTime;
 use wire::control::{Encoding, MAX_SDP_BYTES, Source, View};
 use wire::{ParticipantId, RecordingId, Redacted, VisitId};
 
-use crate::consent::gate::OverrideReason;
-use crate::consent::{ConsentStatus, Decision};
+use crate::consent::{ConsentStatus, Decision, OverrideReason};
 
 /// The longest text frame a client may send, in bytes.
 pub const MAX_FRAME_BYTES: usize = 64 * 1024;

@@ -6,7 +6,7 @@ use wire::control::{Command, Door, Source};
 use super::capture::to_missing;
 use super::{Change, Done, Fault, Outside, RoomState, Seat, Stored, close, to_consent_request};
 use crate::auth::Actor;
-use crate::consent::gate::OverrideReason;
+use crate::consent::OverrideReason;
 use crate::live::DoorAct;
 use crate::live::roster::Moment;
 use crate::problem::Code;

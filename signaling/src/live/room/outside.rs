@@ -9,7 +9,7 @@ use wire::{ParticipantId, RecordingId, Redacted, RoomId};
 
 use super::{Fault, StopReason};
 use crate::auth::Actor;
-use crate::consent::gate::OverrideReason;
+use crate::consent::OverrideReason;
 use crate::consent::{ConsentStatus, ConsentText, Decision};
 use crate::ice::Relay;
 use crate::live::notable::Happening;
