@@ -25,7 +25,6 @@ step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-d
 step "build" cargo build --workspace --all-targets --locked
 step "Rust tests" cargo test --workspace --locked --quiet
 step "fuzzing" scripts/fuzz.sh
-step "generated requests to the API" scripts/api-fuzz.sh
 step "browsers" in_web npm run --silent e2e
 step "browsers on bad networks" scripts/impaired.sh short
 print_timings
