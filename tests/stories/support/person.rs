@@ -1,5 +1,7 @@
 //! People: a clinician who schedules and admits, and a patient who follows a link.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use bytes::Bytes;
 use proof::{BrowserKey, Expected, Fresh};
 use serde_json::{Value, json};
@@ -22,13 +24,16 @@ pub(crate) struct Practice {
 impl Practice {
     /// A clinician with one visit that begins now.
     pub(crate) async fn open(server: &Server) -> Self {
-        let token = server.token("clinician", "demo-clinician").await;
+        // A clinician has one visit at a time, and a story may hold several.
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let sub = format!("story-clinician-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let token = server.token("clinician", &sub).await;
         let http = Http::with_bearer(&server.addr, &token);
         let visit = http
             .post(
                 "/api/visits",
                 &json!({
-                    "patientId": "story-patient", "clinicianId": "demo-clinician", "scheduledAt": now(), "duration": 30,
+                    "patientId": "story-patient", "clinicianId": sub, "scheduledAt": now(), "duration": 30,
                     "patientName": "Ana Rivera", "clinicianName": "Dr. Maria Alvarez", "recordingPolicy": "OPT_IN",
                 }),
             )
