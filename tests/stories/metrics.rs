@@ -127,7 +127,7 @@ async fn the_figures_of_all_roles_are_there_and_name_nobody() {
         "Ana Rivera",
         "Alvarez",
         "story-patient",
-        "story-clinician",
+        "demo-clinician",
         "127.0.0.1",
     ] {
         assert!(!text.contains(personal), "{personal} is in\n{text}");

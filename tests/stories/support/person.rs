@@ -1,7 +1,5 @@
 //! People: a clinician who schedules and admits, and a patient who follows a link.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
 use bytes::Bytes;
 use proof::{BrowserKey, Expected, Fresh};
 use serde_json::{Value, json};
@@ -24,23 +22,26 @@ pub(crate) struct Practice {
 impl Practice {
     /// A clinician with one visit that begins now.
     pub(crate) async fn open(server: &Server) -> Self {
-        // A clinician has one visit at a time, and a story may hold several.
-        static NEXT: AtomicU32 = AtomicU32::new(1);
-        let sub = format!("story-clinician-{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let token = server.token("clinician", &sub).await;
-        let http = Http::with_bearer(&server.addr, &token);
-        let visit = http
-            .post(
-                "/api/visits",
-                &json!({
-                    "patientId": "story-patient", "clinicianId": sub, "scheduledAt": now(), "duration": 30,
-                    "patientName": "Ana Rivera", "clinicianName": "Dr. Maria Alvarez", "recordingPolicy": "OPT_IN",
-                }),
-            )
-            .await;
-        assert_eq!(visit.status, 201, "{visit:?}");
-        let visit = visit.json()["visitId"].as_str().unwrap().to_owned();
-        Self { http, token, addr: server.addr.clone(), visit }
+        // A clinician has one visit at a time; a story that holds a second one has another clinician for it.
+        for sub in ["demo-clinician", "second-clinician"] {
+            let token = server.token("clinician", sub).await;
+            let http = Http::with_bearer(&server.addr, &token);
+            let made = http
+                .post(
+                    "/api/visits",
+                    &json!({
+                        "patientId": "story-patient", "clinicianId": sub, "scheduledAt": now(), "duration": 30,
+                        "patientName": "Ana Rivera", "clinicianName": "Dr. Maria Alvarez", "recordingPolicy": "OPT_IN",
+                    }),
+                )
+                .await;
+            if made.status == 201 {
+                let visit = made.json()["visitId"].as_str().unwrap().to_owned();
+                return Self { http, token, addr: server.addr.clone(), visit };
+            }
+            assert_eq!(made.status, 409, "{made:?}");
+        }
+        panic!("both clinicians have a visit");
     }
 
     /// A fresh link for the patient: its short code.
