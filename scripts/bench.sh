@@ -103,7 +103,8 @@ part_anteroom() {
     ANTEROOM_LOAD_TOKEN=$("$BIN/anteroom" token --role admin --sub load --data-dir "$data/dev")
     export ANTEROOM_LOAD_TOKEN
     start serve env ANTEROOM_PROFILE=development ANTEROOM_HTTP=127.0.0.1:0 ANTEROOM_KEY_DIR="$data/dev/keys" \
-        ANTEROOM_DATABASE_URL="$(cat "$data/dev/database.url")" ANTEROOM_SPOOL="$data/spool" ANTEROOM_STORE_FOLDER="$data/recordings" \
+        ANTEROOM_DATABASE_URL="$(cat "$data/dev/database.url")" ANTEROOM_SPOOL="$data/spool" ANTEROOM_AUDIT_SPOOL="$data/audit-spool" ANTEROOM_AUDIT_ANCHOR_FOLDER="$data/anchors" \
+        ANTEROOM_STORE_FOLDER="$data/recordings" \
         ANTEROOM_MEDIA_UDP_PORT=0 ANTEROOM_ADDRESSES=127.0.0.1 "${SERVER_CORE[@]}" "$BIN/anteroom" serve || return 0
     measure two-party two-party --visits 60 --seconds "$EACH"
     measure joins joins --rate 20 --visits $((10 * EACH / 2))
@@ -117,7 +118,8 @@ part_anteroom() {
     local address
     address=$(hostname -I | tr ' ' '\n' | grep -m 1 '^[0-9.]*$') || { stop_all; return 0; }
     start serve-sockets env ANTEROOM_PROFILE=development ANTEROOM_HTTP=127.0.0.1:0 ANTEROOM_KEY_DIR="$data/dev/keys" \
-        ANTEROOM_DATABASE_URL="$(cat "$data/dev/database.url")" ANTEROOM_SPOOL="$data/spool2" ANTEROOM_STORE_FOLDER="$data/recordings" \
+        ANTEROOM_DATABASE_URL="$(cat "$data/dev/database.url")" ANTEROOM_SPOOL="$data/spool2" ANTEROOM_AUDIT_SPOOL="$data/audit-spool2" ANTEROOM_AUDIT_ANCHOR_FOLDER="$data/anchors" \
+        ANTEROOM_STORE_FOLDER="$data/recordings" \
         ANTEROOM_MEDIA_UDP_PORT=0 ANTEROOM_ADDRESSES="$address" "${SERVER_CORE[@]}" "$BIN/anteroom" serve || { stop_all; return 0; }
     measure two-party-sockets two-party --visits 60 --seconds "$EACH"
     stop_all

@@ -18,6 +18,8 @@ use recorder::RecorderConfig;
 use sfu::SfuConfig;
 use signaling::audit::anchoring::Anchoring;
 use signaling::audit::config::AuditConfig;
+use signaling::audit::spool::Spool;
+use signaling::auth::keys::Keys;
 use signaling::config::Profile;
 use signaling::db::Db;
 use signaling::identity::config::IdentityConfig;
@@ -137,7 +139,7 @@ async fn serve(options: &Options, data_dir: &Path, postgres: &mut Postgres, stop
         phi: PhiConfig::load(None, settings::env)?,
         ..named
     };
-    let signaling = with_audit(signaling, data_dir)?;
+    let signaling = with_audit(signaling, &signing, data_dir)?;
     let code = people::seed(&signaling, &signing, development.organization).await?;
     let sfu = SfuConfig { media_udp_port: options.media_port, announce_loopback: true, ..SfuConfig::default() };
     let recorder = RecorderConfig {
@@ -172,10 +174,11 @@ async fn serve(options: &Options, data_dir: &Path, postgres: &mut Postgres, stop
     }
 }
 
-fn with_audit(config: SignalingConfig, data_dir: &Path) -> Result<SignalingConfig, Error> {
+fn with_audit(config: SignalingConfig, signing: &Keys, data_dir: &Path) -> Result<SignalingConfig, Error> {
     let audit = audit_settings(data_dir)?;
     let anchoring = Some(Anchoring::open(&audit, &config.key_dir)?);
-    Ok(SignalingConfig { audit, anchoring, ..config })
+    let spool = Some(Spool::open(&audit.spool, audit.spool_bytes, signing)?);
+    Ok(SignalingConfig { audit, anchoring, spool, ..config })
 }
 
 /// Anchors and the spool lie beside everything else of this directory.

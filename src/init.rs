@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use signaling::SignalingConfig;
+use signaling::audit::signer::LocalSigner;
 use signaling::auth::keys::Keys;
 use signaling::clock::Clock;
 use signaling::db::Db;
@@ -38,6 +39,7 @@ pub(crate) async fn run(options: Options) -> Result<(), Error> {
     }
     Keys::read_or_create(&config.key_dir)?;
     LocalKeys::open_or_create(&config.key_dir.join("recordings.key"))?;
+    LocalSigner::read_or_create(&config.key_dir)?;
     let db = Db::connect(&config, Clock::system()).await?;
     let practice = Organization { id: OrgId::random(), name: options.name, phone: options.phone };
     let made = organization::create(&db, &practice).await;

@@ -7,6 +7,7 @@ use recorder::RecorderConfig;
 use sfu::SfuConfig;
 use signaling::SignalingConfig;
 use signaling::audit::anchoring::Anchoring;
+use signaling::audit::spool::Spool;
 use signaling::auth::keys::Keys;
 use signaling::config::{Profile, is_loopback_name};
 use signaling::db::link;
@@ -41,6 +42,7 @@ async fn run(options: Options) -> Result<(), Error> {
     let mut signaling = SignalingConfig::load(file, settings::env)?;
     signaling.anchoring = Some(Anchoring::open(&signaling.audit, &signaling.key_dir)?);
     let keys = Keys::open_as(&signaling.signing, &signaling.key_dir).await?;
+    signaling.spool = Some(Spool::open(&signaling.audit.spool, signaling.audit.spool_bytes, &keys)?);
     let sfu: SfuConfig = settings::load("sfu", SfuConfig::FIELDS, file, settings::env)?;
     let recorder = RecorderConfig::load(file, settings::env)?;
     let store = StoreConfig::load(file, settings::env)?;

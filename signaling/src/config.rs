@@ -12,6 +12,7 @@ use wire::{RecorderId, Redacted};
 use crate::address::networks;
 use crate::audit::anchoring::Anchoring;
 use crate::audit::config::AuditConfig;
+use crate::audit::spool::Spool;
 use crate::auth::StaffRole;
 use crate::auth::signing_config::SigningConfig;
 use crate::db;
@@ -162,6 +163,9 @@ pub struct SignalingConfig {
     /// Table `phi`: sealed fields.
     #[serde(skip)]
     pub phi: crate::phi::PhiConfig,
+    /// What live Rooms cannot write while the database is away; whoever starts the role opens it. Without it such changes are lost.
+    #[serde(skip)]
+    pub spool: Option<Spool>,
     /// Buckets can encrypt by keys of their own; whoever opens them knows.
     #[serde(skip)]
     pub has_bucket_keys: bool,
@@ -251,6 +255,7 @@ impl Default for SignalingConfig {
             anchoring: None,
             data_keys: None,
             phi: crate::phi::PhiConfig::default(),
+            spool: None,
             has_bucket_keys: false,
             recorder: None,
         }

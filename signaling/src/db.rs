@@ -6,15 +6,20 @@ pub mod link;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool};
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool, Postgres, Transaction};
+use uuid::Uuid;
 use wire::Redacted;
+
+mod gate;
 
 use crate::audit::{self, Draft};
 use crate::auth::Actor;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config::SignalingConfig;
 use crate::error::{Error, Result};
 use crate::ids::OrgId;
+
+use gate::Gate;
 
 /// Numbered SQL files of `migrations/`.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
@@ -30,6 +35,26 @@ const ACQUIRE: Duration = Duration::from_secs(5);
 pub struct Db {
     pool: PgPool,
     clock: Clock,
+    gate: Gate,
+}
+
+/// What an audit event is dated and named by.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp {
+    /// The id of the change's first event. The change is made once: when an event of this id is there, it has been.
+    pub event: Uuid,
+    /// When it happened.
+    pub at: Timestamp,
+    /// It waited for the database.
+    pub is_spooled: bool,
+}
+
+impl Stamp {
+    /// Of something that happens now.
+    #[must_use]
+    pub fn new(at: Timestamp) -> Self {
+        Self { event: Uuid::new_v4(), at, is_spooled: false }
+    }
 }
 
 impl Db {
@@ -60,7 +85,7 @@ impl Db {
             })
             .connect_with(options)
             .await?;
-        let db = Self { pool, clock };
+        let db = Self { gate: Gate::new(pool.clone()), pool, clock };
         db.check_role().await?;
         Ok(db)
     }
@@ -98,8 +123,42 @@ impl Db {
     /// # Errors
     /// When it does not.
     pub async fn ping(&self) -> Result<()> {
-        sqlx::query!("SELECT 1 AS one").fetch_one(&self.pool).await?;
+        let mut tx = self.begin().await?;
+        sqlx::query!("SELECT 1 AS one").fetch_one(&mut *tx).await?;
         Ok(())
+    }
+
+    /// True while the database is known not to answer: asking it fails at once, until somebody who looks again and again finds it back.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        self.gate.is_away()
+    }
+
+    /// Somebody waited for it in vain.
+    pub(crate) fn suspect(&self) {
+        self.gate.close();
+    }
+
+    async fn begin(&self) -> Result<Transaction<'static, Postgres>> {
+        self.begin_by("BEGIN".to_owned()).await
+    }
+
+    /// A transaction that sees one organisation, in one round trip. A UUID holds nothing that would have to be quoted.
+    async fn begin_in(&self, org: OrgId, mode: &str) -> Result<Transaction<'static, Postgres>> {
+        self.begin_by(format!("BEGIN {mode}; SET LOCAL app.org = '{}'", org.as_uuid())).await
+    }
+
+    async fn begin_by(&self, statement: String) -> Result<Transaction<'static, Postgres>> {
+        if self.gate.is_away() {
+            return Err(sqlx::Error::PoolTimedOut.into());
+        }
+        self.pool.begin_with(sqlx::AssertSqlSafe(statement)).await.map_err(|error| {
+            let error = Error::from(error);
+            if error.is_passing() {
+                self.gate.close();
+            }
+            error
+        })
     }
 
     /// The clock by which events are dated.
@@ -162,15 +221,40 @@ where
     F: AsyncFnOnce(&mut Tx) -> std::result::Result<(T, Vec<Draft>), E>,
     E: From<Error>,
 {
-    let mut tx = db.pool.begin().await.map_err(Error::from)?;
-    enter(&mut tx, org).await?;
+    let stamp = Stamp::new(db.clock.now());
+    match audited_as(db, org, actor, stamp, change).await? {
+        Some(value) => Ok(value),
+        None => Err(Error::Inside("two events of one id".to_owned()).into()),
+    }
+}
+
+/// The same for a change whose first event has an id of its own from before: when that event is there, the change has been made, and
+/// `None` is the answer.
+///
+/// # Errors
+/// As [`audited`].
+pub(crate) async fn audited_as<T, E, F>(
+    db: &Db,
+    org: OrgId,
+    actor: &Actor,
+    stamp: Stamp,
+    change: F,
+) -> std::result::Result<Option<T>, E>
+where
+    F: AsyncFnOnce(&mut Tx) -> std::result::Result<(T, Vec<Draft>), E>,
+    E: From<Error>,
+{
+    let mut tx = db.begin_in(org, "").await?;
+    if stamp.is_spooled && audit::store::exists(&mut tx, stamp.event).await? {
+        return Ok(None);
+    }
     let (value, drafts) = change(&mut tx).await?;
     if drafts.is_empty() {
         return Err(Error::Inside("a change without an audit event".to_owned()).into());
     }
-    audit::store::append(&mut tx, org, actor, &drafts, db.clock.now()).await?;
+    audit::store::append(&mut tx, org, actor, &drafts, stamp).await?;
     tx.commit().await.map_err(Error::from)?;
-    Ok(value)
+    Ok(Some(value))
 }
 
 /// Runs `write` in a transaction that sees `org` alone, without an audit event: for measurements, which are nobody's act.
@@ -182,8 +266,7 @@ where
     F: AsyncFnOnce(&mut Tx) -> std::result::Result<T, E>,
     E: From<Error>,
 {
-    let mut tx = db.pool.begin().await.map_err(Error::from)?;
-    enter(&mut tx, org).await?;
+    let mut tx = db.begin_in(org, "").await?;
     let value = write(&mut tx).await?;
     tx.commit().await.map_err(Error::from)?;
     Ok(value)
@@ -198,9 +281,7 @@ where
     F: AsyncFnOnce(&mut Tx) -> std::result::Result<T, E>,
     E: From<Error>,
 {
-    let mut tx = db.pool.begin().await.map_err(Error::from)?;
-    tx.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await.map_err(Error::from)?;
-    enter(&mut tx, org).await?;
+    let mut tx = db.begin_in(org, "ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
     let value = read(&mut tx).await?;
     tx.commit().await.map_err(Error::from)?;
     Ok(value)
@@ -212,7 +293,7 @@ where
 /// # Errors
 /// The database's own failures.
 pub async fn find_org_by_code(db: &Db, hash: &[u8; 32]) -> Result<Option<OrgId>> {
-    let mut tx = db.pool.begin().await?;
+    let mut tx = db.begin().await?;
     sqlx::query!("SELECT set_config('app.short_code_hash', $1, true) AS set", hex::encode(hash))
         .fetch_one(&mut *tx)
         .await?;
@@ -229,7 +310,7 @@ pub async fn find_org_by_code(db: &Db, hash: &[u8; 32]) -> Result<Option<OrgId>>
 /// # Errors
 /// The database's own failures.
 pub(crate) async fn find_access_key(db: &Db, access_key_id: &str) -> Result<Option<(OrgId, Vec<u8>)>> {
-    let mut tx = db.pool.begin().await?;
+    let mut tx = db.begin().await?;
     sqlx::query!("SELECT set_config('app.access_key_id', $1, true) AS set", access_key_id).fetch_one(&mut *tx).await?;
     let row = sqlx::query!(
         "SELECT org_id, sealed_secret FROM chime_key WHERE access_key_id = $1 AND revoked_at IS NULL",
@@ -246,14 +327,9 @@ pub(crate) async fn find_access_key(db: &Db, access_key_id: &str) -> Result<Opti
 /// # Errors
 /// The database's own failures.
 pub async fn chains(db: &Db) -> Result<Vec<OrgId>> {
-    let mut tx = db.pool.begin().await?;
+    let mut tx = db.begin().await?;
     sqlx::query!("SELECT set_config('app.sweep', 'audit', true) AS set").fetch_one(&mut *tx).await?;
     let orgs = sqlx::query_scalar!("SELECT org_id FROM audit_head ORDER BY org_id").fetch_all(&mut *tx).await?;
     tx.commit().await?;
     Ok(orgs.into_iter().map(OrgId::from_uuid).collect())
-}
-
-async fn enter(tx: &mut Tx, org: OrgId) -> Result<()> {
-    sqlx::query!("SELECT set_config('app.org', $1, true) AS set", org.to_string()).fetch_one(tx).await?;
-    Ok(())
 }

@@ -14,6 +14,7 @@ use wire::control::Command;
 use wire::ids::RoomId;
 
 use crate::app::App;
+use crate::audit::spool::Spool;
 use crate::drain;
 use crate::error::Result;
 use crate::problem::Code;
@@ -38,7 +39,10 @@ pub async fn ready(State(app): State<App>) -> Result<Response> {
         return Err(drain::come_back().into());
     }
     if !matches!(tokio::time::timeout(PATIENCE, app.db.ping()).await, Ok(Ok(()))) {
-        return Err(Code::Unavailable.with("The database does not answer.").into());
+        let spooled = app.config.spool.as_ref().map_or(0, Spool::len);
+        let problem =
+            Code::Unavailable.with("The database does not answer. Running visits go on; new ones cannot begin.");
+        return Err(problem.member("spooled", spooled).into());
     }
     // Closing a room that is not there changes nothing and is always answered.
     let probe = app.sfu.request(Command::CloseRoom { room: RoomId::random() });

@@ -191,6 +191,7 @@ async fn serve(
     let visits = tokio::spawn(visit::chore::run(app.clone()));
     let pipelines = tokio::spawn(chime::pipelines::chore::run(app.clone()));
     let anchors = tokio::spawn(audit::anchoring::run(app.clone()));
+    let replay = tokio::spawn(audit::replay::run(app.clone()));
     let consents = tokio::spawn(consent::chore::run(app.clone()));
     let rotation = tokio::spawn(auth::rotation::run(app.clone()));
     let (tls, keeper) = listeners.tls.unzip();
@@ -213,8 +214,8 @@ async fn serve(
         () = drained => tracing::warn!("signaling stopped with requests still under way"),
     }
     for task in [
-        pump, jobs, samples, meetings, drainer, happenings, webhooks, notices, pipelines, anchors, consents, data_keys,
-        rotation, visits, keeper, redirect, watch,
+        pump, jobs, samples, meetings, drainer, happenings, webhooks, notices, pipelines, anchors, replay, consents,
+        data_keys, rotation, visits, keeper, redirect, watch,
     ] {
         if let Err(error) = task.await {
             tracing::error!(%error, "a task of signaling failed");

@@ -59,6 +59,8 @@ struct Figures {
     backup_age: Gauge,
     certificates: Family<OutcomeLabels, Counter>,
     handshakes_failed: Family<ReasonLabels, Counter>,
+    spooled: Gauge,
+    spool_refused: Counter,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -117,11 +119,17 @@ impl Default for Figures {
             backup_age: Gauge::default(),
             certificates: Family::default(),
             handshakes_failed: Family::default(),
+            spooled: Gauge::default(),
+            spool_refused: Counter::default(),
             registry: Registry::default(),
         };
         registry.register("rooms", "Live rooms", all.rooms.clone());
         let help = "Times that a chain of audit events could not be anchored";
         registry.register("audit_anchor_failures", help, all.anchors_failed.clone());
+        let help = "Changes of live rooms that wait for the database, in the spool";
+        registry.register("audit_spooled_changes", help, all.spooled.clone());
+        let help = "Changes of live rooms that found neither the database nor room in the spool";
+        registry.register("audit_spool_refused", help, all.spool_refused.clone());
         registry.register("sockets", "WebSockets that have a seat", all.sockets.clone());
         registry.register("draining", "1 when nothing new begins because the process stops", all.draining.clone());
         registry.register("http_requests", "HTTP requests by route and class of status", all.requests.clone());
@@ -244,6 +252,16 @@ impl Metrics {
     /// A chain was not anchored.
     pub(crate) fn note_anchor_failed(&self) {
         self.0.anchors_failed.inc();
+    }
+
+    /// So many changes wait in the spool.
+    pub(crate) fn set_spooled(&self, changes: usize) {
+        self.0.spooled.set(i64::try_from(changes).unwrap_or(i64::MAX));
+    }
+
+    /// A change was lost: the spool is full, or its disk fails.
+    pub(crate) fn note_spool_refused(&self) {
+        self.0.spool_refused.inc();
     }
 
     /// Nothing new begins from now on.

@@ -12,7 +12,7 @@ use crate::support::person::{Person, Practice, redeem};
 use crate::support::server::Server;
 
 /// Two people who see and hear each other.
-async fn call(practice: &Practice) -> (Person, Person) {
+pub(crate) async fn call(practice: &Practice) -> (Person, Person) {
     let mut clinician = practice.arrive().await;
     let mut patient = practice.patient_arrives().await;
     clinician.connect(vp8_frames("red").await).await;

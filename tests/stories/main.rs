@@ -5,6 +5,7 @@
     reason = "a story that cannot go on ends by a panic; helpers outside of #[test] count as well"
 )]
 
+mod away;
 mod crash;
 mod doors;
 mod drain;

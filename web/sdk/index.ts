@@ -2,6 +2,7 @@
 
 export * from './api';
 export * from './key';
+export { Backoff } from './backoff';
 export { ServerClock } from './clock';
 export * from './local';
 export type * from './message';

@@ -58,7 +58,8 @@ impl LocalSigner {
         keys::create(&path, || {
             let pem = SigningKey::generate_from_rng(&mut rand::rng()).to_pkcs8_pem(LineEnding::LF);
             Ok(pem.map_err(|_| Error::Keys("a new key cannot be written as PEM".to_owned()))?.to_string())
-        })?;
+        })
+        .map_err(|error| Error::Keys(format!("{KEY_FILE} is missing and cannot be made: {error}")))?;
         let key = SigningKey::from_pkcs8_pem(&std::fs::read_to_string(path)?)
             .map_err(|_| Error::Keys(format!("{KEY_FILE} holds no P-256 key in PKCS 8")))?;
         Ok(Self { kid: thumbprint(key.verifying_key()), key })

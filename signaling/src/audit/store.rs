@@ -1,6 +1,6 @@
 //! SQL of the audit chain. Appending happens in `db::audited` alone.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sqlx::types::Json;
 use uuid::Uuid;
 
@@ -10,28 +10,32 @@ use crate::audit::query::Filter;
 use crate::audit::{Draft, EventType};
 use crate::auth::Actor;
 use crate::clock::Timestamp;
-use crate::db::Tx;
+use crate::db::{Stamp, Tx};
 use crate::error::{Error, Result};
 use crate::ids::OrgId;
 use crate::telemetry;
 
 /// Puts events at the end of the organisation's chain. The head's row lock gives the chain one order; it is taken last in
 /// every transaction, so it cannot be part of a deadlock.
-pub(crate) async fn append(tx: &mut Tx, org: OrgId, actor: &Actor, drafts: &[Draft], now: Timestamp) -> Result<()> {
+pub(crate) async fn append(tx: &mut Tx, org: OrgId, actor: &Actor, drafts: &[Draft], stamp: Stamp) -> Result<()> {
     if let Some(key) = drafts.iter().find_map(Draft::find_unknown_key) {
         return Err(Error::Inside(format!("an audit event with the fact {key}, which is not in audit::event::KEYS")));
     }
     let (mut seq, mut prev) = lock_head(tx, org).await?;
     let origin = telemetry::origin();
     let mut entries = Vec::with_capacity(drafts.len());
-    for draft in drafts {
+    for (n, draft) in drafts.iter().enumerate() {
         seq += 1;
-        let metadata = draft.metadata.iter().map(|(name, fact)| ((*name).to_owned(), Value::from(fact))).collect();
+        let mut metadata: Map<String, Value> =
+            draft.metadata.iter().map(|(name, fact)| ((*name).to_owned(), Value::from(fact))).collect();
+        if stamp.is_spooled {
+            metadata.insert("spooled".to_owned(), true.into());
+        }
         let mut entry = Entry {
-            event_id: Uuid::new_v4(),
+            event_id: if n == 0 { stamp.event } else { Uuid::new_v4() },
             org_id: org.as_uuid(),
             seq,
-            at: now,
+            at: stamp.at,
             event_type: draft.event_type.as_str().to_owned(),
             actor_type: actor.kind().to_owned(),
             actor_id: actor.id(),
@@ -125,6 +129,13 @@ async fn insert(tx: &mut Tx, org: OrgId, entries: &[Entry]) -> Result<()> {
     .execute(tx)
     .await?;
     Ok(())
+}
+
+/// Whether an event of this id is there.
+pub(crate) async fn exists(tx: &mut Tx, event: Uuid) -> Result<bool> {
+    let found =
+        sqlx::query_scalar!("SELECT seq FROM audit_event WHERE event_id = $1", event).fetch_optional(tx).await?;
+    Ok(found.is_some())
 }
 
 /// Events after `seq`, in order, at most `limit`.

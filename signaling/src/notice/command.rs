@@ -492,11 +492,11 @@ pub(crate) async fn changed<T>(
     actor: &Actor,
     change: impl AsyncFnOnce(&mut Tx) -> Result<(T, Vec<Draft>)>,
 ) -> Result<T> {
-    let (org, now) = (actor.org(), app.now());
+    let (org, stamp) = (actor.org(), db::Stamp::new(app.now()));
     db::measured(&app.db, org, async |tx| {
         let (value, events) = change(tx).await?;
         if !events.is_empty() {
-            crate::audit::store::append(tx, org, actor, &events, now).await?;
+            crate::audit::store::append(tx, org, actor, &events, stamp).await?;
         }
         Ok(value)
     })

@@ -253,10 +253,11 @@ async fn what_changes_while_somebody_comes_in_holds_for_them() {
         .unwrap();
     alice.join(1).await;
     alice.hear(FrameType::Index).await;
-    let rights = house.sfu.last(|command| match command {
+    let rights = house.sfu.hears(|command| match command {
         Command::SetRights { participant, rights, .. } if *participant == people[0].who => Some(*rights),
         _ => None,
     });
+    let rights = rights.await;
     assert!(!rights.sends_audio && rights.receives_audio && !rights.sends_content);
     bob.join(2).await;
     assert_eq!(bob.hear(FrameType::AudioStatus).await.audio_status.unwrap().audio_status, Some(411));

@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use proof::{BrowserKey, Expected, Fresh};
 use serde_json::{Value, json};
+use signaling::audit::spool::Spool;
 use signaling::auth::StaffRole;
 use signaling::auth::keys::{AccessGrant, Keys};
 use signaling::clock::Clock;
@@ -17,12 +19,13 @@ use signaling::ids::OrgId;
 use signaling::organization::{self, Organization};
 use signaling::recording::Vault;
 use sqlx::PgConnection;
+use tempfile::TempDir;
 use test_postgres::TestDatabase;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -40,7 +43,7 @@ pub(crate) const SOON: Duration = Duration::from_secs(20);
 /// A media node that agrees to everything and remembers it.
 #[derive(Clone, Debug)]
 pub(crate) struct FakeSfu {
-    commands: Arc<Mutex<Vec<Command>>>,
+    commands: watch::Sender<Vec<Command>>,
     events: mpsc::Sender<Event>,
     stop: CancellationToken,
 }
@@ -48,7 +51,7 @@ pub(crate) struct FakeSfu {
 impl FakeSfu {
     fn start(end: SfuEnd) -> Self {
         let (mut requests, events) = end.split();
-        let sfu = Self { commands: Arc::default(), events, stop: CancellationToken::new() };
+        let sfu = Self { commands: watch::Sender::default(), events, stop: CancellationToken::new() };
         let (commands, stop) = (sfu.commands.clone(), sfu.stop.clone());
         tokio::spawn(async move {
             loop {
@@ -64,7 +67,7 @@ impl FakeSfu {
                     Command::StartTap { .. } => Reply::Tap { token: Redacted::new("canary-tap-token".to_owned()) },
                     _ => Reply::Done,
                 };
-                commands.lock().unwrap().push(request.command.clone());
+                commands.send_modify(|all| all.push(request.command.clone()));
                 request.reply.answer(Ok(reply));
             }
         });
@@ -73,12 +76,20 @@ impl FakeSfu {
 
     /// All commands so far.
     pub(crate) fn commands(&self) -> Vec<Command> {
-        self.commands.lock().unwrap().clone()
+        self.commands.borrow().clone()
     }
 
     /// The newest command that fits.
     pub(crate) fn last<T>(&self, pick: impl Fn(&Command) -> Option<T>) -> T {
         self.commands().iter().rev().find_map(pick).expect("such a command was sent")
+    }
+
+    /// Waits for a command that fits.
+    pub(crate) async fn hears<T>(&self, pick: impl Fn(&Command) -> Option<T>) -> T {
+        let mut all = self.commands.subscribe();
+        let fits = all.wait_for(|all| all.iter().any(|command| pick(command).is_some()));
+        tokio::time::timeout(SOON, fits).await.expect("such a command is sent").expect("the sender is ours");
+        self.last(pick)
     }
 
     pub(crate) async fn tell(&self, event: Event) {
@@ -99,11 +110,24 @@ pub(crate) struct House {
     pub(crate) org: OrgId,
     pub(crate) keys: Arc<Keys>,
     pub(crate) vault: Vault,
-    pub(crate) folder: tempfile::TempDir,
+    pub(crate) folder: TempDir,
     stop: CancellationToken,
     role: JoinHandle<signaling::Result<()>>,
     /// The key behind each session cookie.
     browsers: Mutex<HashMap<String, BrowserKey>>,
+}
+
+/// A process has ended when it is gone; here its last tasks may hold the folder a moment longer.
+async fn open_spool(folder: &Path, keys: &Keys) -> Spool {
+    let opening = async {
+        loop {
+            match Spool::open(folder, 1 << 20, keys) {
+                Err(signaling::error::Error::Settings(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
+                opened => break opened.unwrap(),
+            }
+        }
+    };
+    tokio::time::timeout(SOON, opening).await.expect("nobody else has the folder")
 }
 
 impl House {
@@ -118,8 +142,15 @@ impl House {
 
     /// At an address that somebody else has to know.
     pub(crate) async fn open_at(http: SocketAddr, settings: SignalingConfig) -> Self {
-        let database = TestDatabase::fresh().await;
-        let folder = tempfile::tempdir().unwrap();
+        Self::open_whole(http, settings, TestDatabase::fresh().await, tempfile::tempdir().unwrap()).await
+    }
+
+    /// With a database of the test's own, and what an earlier process left in the folder.
+    pub(crate) async fn open_in(settings: SignalingConfig, database: TestDatabase, folder: TempDir) -> Self {
+        Self::open_whole(SocketAddr::from(([127, 0, 0, 1], 0)), settings, database, folder).await
+    }
+
+    async fn open_whole(http: SocketAddr, settings: SignalingConfig, database: TestDatabase, folder: TempDir) -> Self {
         let keys = Keys::read_or_create(folder.path()).unwrap();
         let store = FolderStore::open(&folder.path().join("store")).await.unwrap();
         let kek = LocalKeys::open_or_create(&folder.path().join("kek")).unwrap();
@@ -130,6 +161,7 @@ impl House {
             database_url: Redacted::new(database.app_url.clone()),
             database_connections: 8,
             vault: Some(vault.clone()),
+            spool: Some(open_spool(&folder.path().join("audit-spool"), &keys).await),
             ..settings
         };
         let org = OrgId::random();
@@ -149,8 +181,14 @@ impl House {
 
     /// Stops the role and waits for its end.
     pub(crate) async fn close(self) {
+        drop(self.close_keeping().await);
+    }
+
+    /// The same; what it wrote stays for the next one.
+    pub(crate) async fn close_keeping(self) -> (TestDatabase, TempDir) {
         self.stop.cancel();
         tokio::time::timeout(SOON, self.role).await.unwrap().unwrap().unwrap();
+        (self.database, self.folder)
     }
 
     pub(crate) fn bearer(&self, sub: &str, role: StaffRole) -> String {

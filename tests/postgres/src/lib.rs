@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use cluster::Cluster;
+use cluster::{Cluster, Waits};
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection};
 
 /// The database that every test's database is a copy of.
@@ -41,7 +41,7 @@ impl TestDatabase {
     /// # Panics
     /// When PostgreSQL is not installed or does not start: a test cannot go on without it.
     pub async fn fresh() -> Self {
-        let cluster = tokio::task::spawn_blocking(|| CLUSTER.get_or_init(|| start(false))).await;
+        let cluster = tokio::task::spawn_blocking(|| CLUSTER.get_or_init(|| start(Waits::Nothing))).await;
         Self::copy(cluster.expect("the cluster starts")).await
     }
 
@@ -50,11 +50,20 @@ impl TestDatabase {
     /// # Panics
     /// As [`fresh`](Self::fresh).
     pub async fn fresh_durable() -> Self {
-        let cluster = tokio::task::spawn_blocking(|| DURABLE.get_or_init(|| start(true))).await;
+        let cluster = tokio::task::spawn_blocking(|| DURABLE.get_or_init(|| start(Waits::Disk))).await;
         Self::copy(cluster.expect("the cluster starts")).await
     }
 
-    async fn copy(cluster: &'static Cluster) -> Self {
+    /// The same in a cluster of its own, which can be ended and started again.
+    ///
+    /// # Panics
+    /// As [`fresh`](Self::fresh).
+    pub async fn apart() -> (Self, Outage) {
+        let cluster = tokio::task::spawn_blocking(|| start(Waits::System)).await.expect("the cluster starts");
+        (Self::copy(&cluster).await, Outage(cluster))
+    }
+
+    async fn copy(cluster: &Cluster) -> Self {
         let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let mut admin = connect(&cluster.url("postgres", "postgres")).await;
         admin
@@ -134,7 +143,7 @@ impl EncryptedCluster {
         let start = move || {
             let variables: Vec<(&str, &str)> =
                 variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-            Cluster::start_with(false, &variables)
+            Cluster::start_with(Waits::Nothing, &variables)
         };
         let cluster = tokio::task::spawn_blocking(start).await.expect("the cluster starts");
         // The socket's name holds the port.
@@ -156,6 +165,36 @@ impl EncryptedCluster {
     }
 }
 
+/// Holds a cluster that belongs to one test, and takes it away.
+#[derive(Debug)]
+pub struct Outage(Cluster);
+
+impl Outage {
+    /// Ends the server at once, as a crash does.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub async fn begin(self) -> Self {
+        self.ask(Cluster::crash).await
+    }
+
+    /// Starts it again, and comes back when it takes connections.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn end(self) -> Self {
+        self.ask(Cluster::restart).await
+    }
+
+    async fn ask(mut self, what: fn(&mut Cluster)) -> Self {
+        let asked = tokio::task::spawn_blocking(move || {
+            what(&mut self.0);
+            self
+        });
+        asked.await.expect("the keeper answers")
+    }
+}
+
 async fn connect(url: &str) -> PgConnection {
     let options: sqlx::postgres::PgConnectOptions = url.parse().expect("the helper's own URLs parse");
     options.disable_statement_logging().connect().await.expect("the test cluster takes connections")
@@ -170,8 +209,8 @@ pub fn program(name: &str) -> PathBuf {
     cluster::programs().join(name)
 }
 
-fn start(is_durable: bool) -> Cluster {
-    let cluster = Cluster::start(is_durable);
+fn start(waits: Waits) -> Cluster {
+    let cluster = Cluster::start(waits);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let mut admin = connect(&cluster.url("postgres", "postgres")).await;

@@ -6,7 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use signaling::auth::StaffRole;
+use signaling::auth::keys::{AccessGrant, Keys};
+use signaling::ids::OrgId;
 use tempfile::TempDir;
+use time::OffsetDateTime;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
@@ -17,6 +21,8 @@ pub(crate) struct Server {
     child: Child,
     pub(crate) addr: String,
     data: Arc<TempDir>,
+    /// The practice of a server that has no demo practice.
+    org: Option<OrgId>,
 }
 
 impl Server {
@@ -50,8 +56,39 @@ impl Server {
             .env("ANTEROOM_DATABASE_URL", std::fs::read_to_string(path.join("database.url")).unwrap())
             .env("ANTEROOM_KEY_DIR", path.join("keys"))
             .env("ANTEROOM_STORE_FOLDER", path.join("recordings"))
-            .env("ANTEROOM_SPOOL", path.join("spool-beside"));
+            .env("ANTEROOM_SPOOL", path.join("spool-beside"))
+            .env("ANTEROOM_AUDIT_SPOOL", path.join("audit-spool-beside"))
+            .env("ANTEROOM_AUDIT_ANCHOR_FOLDER", path.join("anchors"));
         Self::spawn(&mut serve, data).await
+    }
+
+    /// `anteroom serve` with a database that somebody else looks after, prepared by `anteroom init`.
+    #[allow(dead_code, reason = "for one story alone")]
+    pub(crate) async fn with_database(url: &str) -> Self {
+        let data = Arc::new(TempDir::new().unwrap());
+        let path = data.path();
+        let with = |command: &mut Command| {
+            command
+                .env("ANTEROOM_HTTP", "127.0.0.1:0")
+                .env("ANTEROOM_MEDIA_UDP_PORT", "0")
+                .env("ANTEROOM_ADDRESSES", "127.0.0.1")
+                .env("ANTEROOM_DRAIN_LIMIT", "0s")
+                .env("ANTEROOM_DATABASE_URL", url)
+                .env("ANTEROOM_KEY_DIR", path.join("keys"))
+                .env("ANTEROOM_STORE_FOLDER", path.join("recordings"))
+                .env("ANTEROOM_SPOOL", path.join("spool"))
+                .env("ANTEROOM_AUDIT_SPOOL", path.join("audit-spool"))
+                .env("ANTEROOM_AUDIT_ANCHOR_FOLDER", path.join("anchors"));
+        };
+        let mut init = command();
+        with(init.args(["init", "--name", "Story practice", "--phone", "+1 555 0100"]));
+        let made = init.output().await.unwrap();
+        assert!(made.status.success(), "{made:?}");
+        let org = String::from_utf8(made.stdout).unwrap().trim().parse().unwrap();
+        let mut serve = command();
+        with(serve.arg("serve").env("ANTEROOM_PROFILE", "development"));
+        let server = Self::spawn(&mut serve, Arc::clone(&data)).await;
+        Self { org: Some(org), ..server }
     }
 
     async fn spawn(command: &mut Command, data: Arc<TempDir>) -> Self {
@@ -61,7 +98,7 @@ impl Server {
         let Some(ready) = ready else { panic!("the server ended before it was ready: {:?}", child.wait().await) };
         let addr =
             ready.strip_prefix("ready http://").unwrap_or_else(|| panic!("not the ready line: {ready}")).to_owned();
-        Self { child, addr, data }
+        Self { child, addr, data, org: None }
     }
 
     pub(crate) fn data_dir(&self) -> &Path {
@@ -70,6 +107,12 @@ impl Server {
 
     /// An access token of the development issuer.
     pub(crate) async fn token(&self, role: &str, sub: &str) -> String {
+        if let Some(org) = self.org {
+            let keys = Keys::read(&self.data_dir().join("keys")).unwrap();
+            let role = StaffRole::ALL.iter().copied().find(|known| known.as_str() == role).unwrap();
+            let grant = AccessGrant { org, sub, role, name: None, lifetime: Duration::from_secs(3600) };
+            return keys.mint_access(grant, OffsetDateTime::now_utc()).unwrap();
+        }
         let output = token(&["--role", role, "--sub", sub, "--data-dir", self.data_dir().to_str().unwrap()]).await;
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap().trim().to_owned()

@@ -60,7 +60,7 @@ const WORDS: Readonly<Record<DeadLink, { heading: string; text: string }>> = {
   },
   offline: {
     heading: "We can't reach the practice",
-    text: 'Check that you are connected to the internet, then try again.',
+    text: 'Check that you are connected to the internet. This page tries again by itself.',
   },
 };
 

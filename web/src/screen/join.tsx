@@ -1,7 +1,7 @@
 // From the opened link to the seat: look at the link, check the devices, take the link. The seat's socket spends it.
 
-import { useCallback, useEffect, useState } from 'preact/hooks';
-import { ApiError, type LinkPreview, type LocalMedia } from '../../sdk';
+import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
+import { ApiError, Backoff, type LinkPreview, type LocalMedia } from '../../sdk';
 import { api } from '../hook';
 import { Page } from '../part/page';
 import { isPractice, rememberPractice, rememberSpent, wasSpentHere } from '../practice';
@@ -25,6 +25,7 @@ export interface JoinProps {
 export function Join({ code, local, onSeated }: JoinProps) {
   const [step, setStep] = useState<Step>({ at: 'loading' });
   const [joining, setJoining] = useState(false);
+  const again = useRef(new Backoff({ firstMs: 2000, maxMs: 15_000, jitter: 0.3 }));
 
   const refuse = useCallback(
     (error: unknown) => {
@@ -67,6 +68,17 @@ export function Join({ code, local, onSeated }: JoinProps) {
     const timer = setTimeout(() => void look(), Math.min(early, 1) * 60_000);
     return () => clearTimeout(timer);
   }, [early, look, step]);
+
+  // A server that is away comes back; nobody should have to press a button for that.
+  const offline = step.at === 'dead' && step.why === 'offline';
+  useEffect(() => {
+    if (!offline) {
+      again.current.reset();
+      return undefined;
+    }
+    const timer = setTimeout(() => void look(), again.current.next());
+    return () => clearTimeout(timer);
+  }, [offline, look, step]);
 
   const join = async () => {
     setJoining(true);

@@ -1,5 +1,6 @@
 //! Recording and the consent it stands on. Starting waits for the books; stopping never does.
 
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use wire::control::{Command, Reply, TapEnd};
 use wire::delivery::Order;
@@ -67,7 +68,7 @@ impl Capture {
 }
 
 /// Why a capture ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum StopReason {
     /// Somebody asked.
     Asked,
