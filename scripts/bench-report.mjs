@@ -90,6 +90,11 @@ for (const { name, p95 } of parts.admission?.rows ?? [{ name: 'admitted to first
   if (name.includes('first frame')) bar(`in browsers, ${name}, p95, ms`, p95, 200, { digits: 0 });
 }
 bar('loss under 200,000 junk datagrams a second', parts.flood?.flood?.loss, 0.01, { digits: 4 });
+for (const row of parts.books?.books ?? []) {
+  note(`${row.act}, ${row.clients} clients, a second`, row.rate, 0);
+  note(`  p99, ms`, row.p99Ms, 1);
+  note(`  against pgbench with the same ${row.statements} statements`, row.ratio);
+}
 for (const people of [3, 6, 10]) {
   const rows = (parts.mixer?.mixer ?? []).filter((row) => row.people === people && row.jitter_ms === 0);
   const of = (speaking) => rows.find((row) => row.speaking === speaking);

@@ -28,7 +28,7 @@ build() {
     local flags=(--locked)
     [ "$PROFILE" = debug ] || flags+=(--profile "$PROFILE")
     cargo build "${flags[@]}" --package anteroom --package bench-node --package bench-floor \
-        --package flood --package tun-router --package bench-mixer || fail "the build failed"
+        --package flood --package tun-router --package bench-mixer --package bench-books || fail "the build failed"
     # Its own workspace: what only a comparison needs stays out of the product's lock file.
     cargo build "${flags[@]}" --manifest-path benches/str0m/Cargo.toml --target-dir target/bench-str0m || fail "the build of bench-str0m failed"
     if [ -d benches/estimator ]; then
@@ -218,6 +218,11 @@ part_mixer() {
     other mixer "${SERVER_CORE[@]}" "$BIN/bench-mixer" --seconds "$seconds" --json "$OUT/mixer.json"
 }
 
+# What the database costs, and what of that is ours: each act against pgbench with the same number of statements on the same cluster.
+part_books() {
+    other books "$BIN/bench-books" --seconds "$EACH" --json "$OUT/books.json"
+}
+
 # What people would notice, in real browsers and under a flood; scripts/field.sh runs the same three alone.
 part_field() {
     if [ "$BENCH" = short ]; then say "SKIP: flood and browsers, because time is short"; return 0; fi
@@ -242,10 +247,10 @@ part_field() {
     printf 'server: %s; generator: %s\n' "${SERVER_CORE[*]:-not pinned}" "${CLIENT_CORE[*]:-not pinned}"
 } | tee "$OUT/machine.txt" | tee "$OUT/table.txt"
 
-[ ${#PARTS[@]} -gt 0 ] || PARTS=(floor str0m janus node anteroom estimator mixer field)
+[ ${#PARTS[@]} -gt 0 ] || PARTS=(floor str0m janus node anteroom books estimator mixer field)
 for part in "${PARTS[@]}"; do
     case $part in
-        anteroom | node | floor | str0m | janus | estimator | mixer | field) say "$part"; "part_$part"; stop_all ;;
+        anteroom | node | floor | str0m | janus | books | estimator | mixer | field) say "$part"; "part_$part"; stop_all ;;
         *) fail "there is no part called $part" ;;
     esac
 done
