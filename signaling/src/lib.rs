@@ -53,6 +53,7 @@ pub mod tls;
 pub mod visit;
 pub mod waiting_room;
 pub mod webhook;
+pub(crate) mod words;
 pub mod ws;
 
 use std::net::SocketAddr;

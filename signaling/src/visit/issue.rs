@@ -15,30 +15,14 @@ use crate::error::{Error, Result};
 use crate::ids::{IssueId, ParticipantId, VisitId};
 use crate::problem::Code;
 use crate::visit;
+use crate::words::words;
 
 /// Reports of one visit that are kept: more tell nothing new.
 const MOST: i64 = 50;
 
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal,)* }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-        #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-        #[expect(missing_docs, reason = "plain words")]
-        pub enum $name { $($variant,)* }
-
-        impl $name {
-            /// As the database and the protocol have it.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text,)* }
-            }
-        }
-    };
-}
-
 words!(
     /// What did not work.
+    #[expect(missing_docs, reason = "plain words")]
     Category {
         Audio = "AUDIO",
         Video = "VIDEO",
@@ -52,6 +36,7 @@ words!(
 
 words!(
     /// How much it hindered.
+    #[expect(missing_docs, reason = "plain words")]
     Severity {
         Low = "LOW",
         Medium = "MEDIUM",
@@ -93,7 +78,7 @@ pub struct Issue {
 /// Writes a report, by staff or by somebody in the visit (row 39).
 ///
 /// # Errors
-/// `FORBIDDEN`, `NOT_FOUND`; `RATE_LIMITED` when the visit has [`MOST`] reports.
+/// `FORBIDDEN`, `NOT_FOUND`; `RATE_LIMITED` when the visit has fifty reports.
 pub async fn report(app: &App, actor: &Actor, id: VisitId, new: NewIssue) -> Result<Issue> {
     actor.require(Permission::ReadVisit)?;
     let participant_id = match actor {
