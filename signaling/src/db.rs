@@ -139,6 +139,15 @@ impl Db {
         self.gate.close();
     }
 
+    /// Says that a look for work failed. While the database is away that is no news: the gate has said so.
+    pub(crate) fn note_failed_look(&self, error: &Error, what: &'static str) {
+        if !error.is_passing() {
+            return tracing::warn!(%error, "{what}");
+        }
+        self.gate.close();
+        tracing::debug!(%error, "{what}");
+    }
+
     async fn begin(&self) -> Result<Transaction<'static, Postgres>> {
         self.begin_by("BEGIN".to_owned()).await
     }

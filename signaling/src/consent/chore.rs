@@ -28,7 +28,7 @@ pub(crate) async fn run(app: App) {
             _ = turn.tick() => {}
         }
         if let Err(error) = look(&app).await {
-            tracing::warn!(%error, "ends of consents could not be looked for");
+            app.db.note_failed_look(&error, "ends of consents could not be looked for");
         }
     }
 }

@@ -63,7 +63,7 @@ pub(crate) async fn run(app: App) {
             }
             _ = look.tick() => {
                 let due = store::find_due(app.db.pool(), app.now()).await.unwrap_or_else(|error| {
-                    tracing::warn!(%error, "webhooks could not be looked for");
+                    app.db.note_failed_look(&error, "webhooks could not be looked for");
                     Vec::new()
                 });
                 for due in due {
@@ -74,7 +74,7 @@ pub(crate) async fn run(app: App) {
             }
             _ = measure.tick() => match store::count_waiting(app.db.pool()).await {
                 Ok(waiting) => app.metrics.set_webhooks_waiting(waiting),
-                Err(error) => tracing::warn!(%error, "webhooks could not be counted"),
+                Err(error) => app.db.note_failed_look(&error, "webhooks could not be counted"),
             },
             _ = sweep.tick() => forget_old(&app).await,
         }

@@ -41,7 +41,7 @@ pub(crate) async fn run(app: App) {
                     }
                 }
             }
-            Err(error) => tracing::warn!(%error, "pipelines could not be looked for"),
+            Err(error) => app.db.note_failed_look(&error, "pipelines could not be looked for"),
         }
         tokio::time::sleep(REST).await;
     }
