@@ -76,10 +76,8 @@ fields! {
     EmergencyAddress = "location.address", "emergencyAddress";
     /// Whom to call, of a visit.
     EmergencyContact = "emergency.contact", "emergencyContact";
-    /// Where messages go, of a contact.
-    ContactPhone = "contact.phone", "contactPhone";
-    /// Where mail goes, of a contact.
-    ContactEmail = "contact.email", "contactEmail";
+    /// Where messages and mail go, of a participant.
+    Contact = "contact.sealed", "contact";
     /// A drawn signature, of a consent.
     Signature = "consent.signature", "signature";
 }

@@ -9,13 +9,8 @@ use crate::db::Tx;
 use crate::error::{Error, Result};
 use crate::ids::{OrgId, ParticipantId, VisitId};
 use crate::location::{Attestation, Attested, Contact, PlaceKind};
+use crate::phi::{self, Field, Place};
 use crate::state::StateCode;
-
-/// What addresses are sealed for.
-const ADDRESS: &[u8] = b"anteroom location address v1\0";
-
-/// What contacts are sealed for.
-const CONTACT: &[u8] = b"anteroom emergency contact v1\0";
 
 fn unknown() -> Error {
     Error::Inside("a place has a word that is unknown".to_owned())
@@ -80,7 +75,10 @@ pub async fn insert(
     by: &str,
 ) -> Result<()> {
     let sealed = match address {
-        Some(address) => Some(app.keys.seal(ADDRESS, attestation.id.as_bytes(), address.reveal().as_bytes())?),
+        Some(address) => {
+            let place = Place { org, field: Field::EmergencyAddress, row: attestation.id };
+            Some(phi::seal(tx, app, place, address.reveal()).await?)
+        }
         None => None,
     };
     sqlx::query!(
@@ -108,11 +106,12 @@ pub async fn insert(
 /// # Errors
 /// When it does not open; the database's own failures.
 pub async fn open_address(tx: &mut Tx, app: &App, id: Uuid) -> Result<Option<Redacted<String>>> {
-    let sealed = sqlx::query_scalar!("SELECT sealed_address FROM location_attestation WHERE attestation_id = $1", id)
-        .fetch_optional(tx)
-        .await?
-        .flatten();
-    sealed.map(|sealed| open_text(app, ADDRESS, id, &sealed)).transpose()
+    let row = sqlx::query!("SELECT org_id, sealed_address FROM location_attestation WHERE attestation_id = $1", id)
+        .fetch_optional(&mut *tx)
+        .await?;
+    let Some((org, sealed)) = row.and_then(|row| Some((row.org_id, row.sealed_address?))) else { return Ok(None) };
+    let place = Place { org: OrgId::from_uuid(org), field: Field::EmergencyAddress, row: id };
+    phi::open(tx, app, place, &sealed).await.map(Some)
 }
 
 /// Adds whom to call.
@@ -127,8 +126,9 @@ pub async fn insert_contact(
     (by, now): (&str, Timestamp),
 ) -> Result<Uuid> {
     let id = Uuid::new_v4();
-    let words = serde_json::to_vec(contact).map_err(|error| Error::Inside(error.to_string()))?;
-    let sealed = app.keys.seal(CONTACT, id.as_bytes(), &words)?;
+    let words = serde_json::to_string(contact).map_err(|error| Error::Inside(error.to_string()))?;
+    let place = Place { org, field: Field::EmergencyContact, row: id };
+    let sealed = phi::seal(tx, app, place, &words).await?;
     sqlx::query!(
         "INSERT INTO emergency_contact (contact_id, org_id, visit_id, sealed_contact, recorded_at, recorded_by)
          VALUES ($1, $2, $3, $4, $5, $6)",
@@ -150,17 +150,13 @@ pub async fn insert_contact(
 /// When it does not open; the database's own failures.
 pub async fn newest_contact(tx: &mut Tx, app: &App, visit: VisitId) -> Result<Option<Contact>> {
     let row = sqlx::query!(
-        "SELECT contact_id, sealed_contact FROM emergency_contact WHERE visit_id = $1 ORDER BY seq DESC LIMIT 1",
+        "SELECT contact_id, org_id, sealed_contact FROM emergency_contact WHERE visit_id = $1 ORDER BY seq DESC LIMIT 1",
         visit.as_uuid()
     )
-    .fetch_optional(tx)
+    .fetch_optional(&mut *tx)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    let words = open_text(app, CONTACT, row.contact_id, &row.sealed_contact)?;
+    let place = Place { org: OrgId::from_uuid(row.org_id), field: Field::EmergencyContact, row: row.contact_id };
+    let words = phi::open(tx, app, place, &row.sealed_contact).await?;
     serde_json::from_str(words.reveal()).map(Some).map_err(|_| unknown())
-}
-
-fn open_text(app: &App, purpose: &'static [u8], id: Uuid, sealed: &[u8]) -> Result<Redacted<String>> {
-    let bytes = app.keys.unseal(purpose, id.as_bytes(), sealed)?;
-    String::from_utf8(bytes).map(Redacted::new).map_err(|_| unknown())
 }

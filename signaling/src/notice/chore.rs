@@ -107,7 +107,7 @@ pub async fn forget_old(app: &App) {
 
 async fn look_at_contacts(app: &App) {
     let due = contact::find_due(app.db.pool(), app.now(), AT_ONCE).await.unwrap_or_else(|error| {
-        tracing::warn!(%error, "contacts could not be looked at");
+        app.db.note_failed_look(&error, "contacts could not be looked at");
         Vec::new()
     });
     stream::iter(due)
@@ -180,7 +180,7 @@ fn spare(
 }
 
 async fn read(tx: &mut Tx, app: &App, person: ParticipantId) -> Result<Option<(Visit, Participant, Contact)>> {
-    let Some(contact) = contact::find(tx, &app.keys, person).await? else { return Ok(None) };
+    let Some(contact) = contact::find(tx, app, person).await? else { return Ok(None) };
     let Some(visit) = visit::store::find(tx, contact.visit).await? else { return Ok(None) };
     let people = participant::store::of_visits(tx, &[contact.visit.as_uuid()]).await?;
     Ok(people.into_iter().find(|one| one.id == person).map(|person| (visit, person, contact)))
@@ -188,7 +188,7 @@ async fn read(tx: &mut Tx, app: &App, person: ParticipantId) -> Result<Option<(V
 
 async fn send_due(app: &App, medium: Medium) {
     let due = store::find_due(app.db.pool(), medium, app.now(), AT_ONCE).await.unwrap_or_else(|error| {
-        tracing::warn!(%error, "messages could not be looked for");
+        app.db.note_failed_look(&error, "messages could not be looked for");
         Vec::new()
     });
     stream::iter(due)

@@ -191,7 +191,7 @@ pub(crate) async fn fall_back(
     if lost.medium != Medium::Sms {
         return Ok(None);
     }
-    let Some(contact) = contact::find(tx, &app.keys, lost.participant).await? else { return Ok(None) };
+    let Some(contact) = contact::find(tx, app, lost.participant).await? else { return Ok(None) };
     if !usable(app, &contact, Medium::Email) {
         return Ok(None);
     }
@@ -265,7 +265,7 @@ pub async fn send_link(
     now: Timestamp,
 ) -> Result<Queued> {
     store::keep_code(tx, &app.keys, visit.org, minted).await?;
-    let Some(contact) = contact::find(tx, &app.keys, person.id).await? else { return Err(Code::NoContact.into()) };
+    let Some(contact) = contact::find(tx, app, person.id).await? else { return Err(Code::NoContact.into()) };
     let channel = match channel {
         Some(channel) => channel,
         None => channel_of(tx, visit.id).await?,
@@ -346,7 +346,7 @@ pub async fn notify(app: &App, actor: &Actor, id: VisitId, ask: &Ask) -> Result<
         let people = people_of(tx, id).await?;
         let mut all = Queued::default();
         for person in people.iter().filter(|person| ask.roles.contains(&person.role)) {
-            let Some(contact) = contact::find(tx, &app.keys, person.id).await? else { continue };
+            let Some(contact) = contact::find(tx, app, person.id).await? else { continue };
             let is_link_time = now >= visit.scheduled_start - app.config.notices.link_lead;
             let template = match ask.template {
                 Template::Cancelled => Template::Cancelled,
@@ -426,14 +426,14 @@ pub async fn put_contacts(
         let (mut put, mut events) = (Vec::new(), Vec::new());
         for (role, new) in contacts {
             for person in people.iter().filter(|person| person.role == *role) {
-                contact::put(tx, &app.keys, visit.org, person, new, now).await?;
+                contact::put(tx, app, visit.org, person, new, now).await?;
                 events.push(
                     Draft::new(EventType::VisitUpdated)
                         .visit(id)
                         .subject("participant", person.id.as_uuid())
                         .because("CONTACT_SET"),
                 );
-                put.extend(contact::find(tx, &app.keys, person.id).await?.map(|contact| (*role, contact)));
+                put.extend(contact::find(tx, app, person.id).await?.map(|contact| (*role, contact)));
             }
         }
         if put.is_empty() {
@@ -459,7 +459,7 @@ pub async fn request_link(app: &App, handle: &str) -> Result<()> {
     let now = app.now();
     changed(app, &actor, async |tx| {
         let nothing = Ok(((), Vec::new()));
-        let Some(contact) = contact::find(tx, &app.keys, participant).await? else { return nothing };
+        let Some(contact) = contact::find(tx, app, participant).await? else { return nothing };
         let Some(visit) = visit::store::find(tx, contact.visit).await? else { return nothing };
         let is_time = now >= visit.scheduled_start - app.config.notices.link_lead;
         if visit.status.is_over() || !is_time {

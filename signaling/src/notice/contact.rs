@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use wire::Redacted;
 
+use crate::app::App;
 use crate::auth::keys::Keys;
 use crate::clock::Timestamp;
 use crate::db::Tx;
@@ -14,10 +15,8 @@ use crate::notice::plan::Known;
 use crate::notice::reach::{Email, Phone, destination_hash};
 use crate::notice::{Medium, template};
 use crate::participant::Participant;
+use crate::phi::{self, Field, Place};
 use crate::problem::Code;
-
-/// Binds a sealed contact to its use.
-const PURPOSE: &[u8] = b"anteroom contact v1\0";
 
 /// Binds the hash of a handle to its use.
 const HANDLE: &[u8] = b"anteroom notice handle v1\0";
@@ -105,6 +104,10 @@ struct Sealed {
     handle: Redacted<String>,
 }
 
+const fn place(org: OrgId, participant: ParticipantId) -> Place {
+    Place { org, field: Field::Contact, row: participant.as_uuid() }
+}
+
 /// The hash under which a handle is found.
 pub(crate) fn handle_hash(keys: &Keys, handle: &str) -> [u8; 32] {
     keys.tag(HANDLE, handle.as_bytes())
@@ -117,13 +120,14 @@ pub(crate) fn handle_hash(keys: &Keys, handle: &str) -> [u8; 32] {
 /// The database's own failures.
 pub async fn put(
     tx: &mut Tx,
-    keys: &Keys,
+    app: &App,
     org: OrgId,
     person: &Participant,
     new: &NewContact,
     now: Timestamp,
 ) -> Result<()> {
-    let handle = match find(tx, keys, person.id).await? {
+    let keys = &app.keys;
+    let handle = match find(tx, app, person.id).await? {
         Some(there) => there.handle,
         None => join::random_code(),
     };
@@ -134,8 +138,8 @@ pub async fn put(
         email: email.map(|text| Redacted::new(text.to_owned())),
         handle: handle.clone(),
     };
-    let plain = serde_json::to_vec(&sealed).map_err(|_| Error::Inside("a contact cannot be written".to_owned()))?;
-    let sealed = keys.seal(PURPOSE, person.id.as_uuid().as_bytes(), &plain)?;
+    let plain = serde_json::to_string(&sealed).map_err(|_| Error::Inside("a contact cannot be written".to_owned()))?;
+    let sealed = phi::seal(tx, app, place(org, person.id), &plain).await?;
     let phone_hash = phone.map(|text| destination_hash(keys, Medium::Sms, text).to_vec());
     let email_hash = email.map(|text| destination_hash(keys, Medium::Email, text).to_vec());
     let hash = handle_hash(keys, handle.reveal());
@@ -167,20 +171,20 @@ pub async fn put(
 /// The contact of a person.
 ///
 /// # Errors
-/// When it was sealed by another key; the database's own failures.
-pub async fn find(tx: &mut Tx, keys: &Keys, participant: ParticipantId) -> Result<Option<Contact>> {
+/// As [`phi::open`]; the database's own failures.
+pub async fn find(tx: &mut Tx, app: &App, participant: ParticipantId) -> Result<Option<Contact>> {
     let row = sqlx::query!(
-        "SELECT visit_id, sealed, sms_consent, email_consent, time_consent, time_zone, locale, told_start, reminded_start, linked_start,
+        "SELECT org_id, visit_id, sealed, sms_consent, email_consent, time_consent, time_zone, locale, told_start, reminded_start, linked_start,
              is_told_over, sequence
          FROM contact WHERE participant_id = $1",
         participant.as_uuid()
     )
-    .fetch_optional(tx)
+    .fetch_optional(&mut *tx)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    let plain = keys.unseal(PURPOSE, participant.as_uuid().as_bytes(), &row.sealed)?;
+    let plain = phi::open(tx, app, place(OrgId::from_uuid(row.org_id), participant), &row.sealed).await?;
     let sealed: Sealed =
-        serde_json::from_slice(&plain).map_err(|_| Error::Inside("a contact cannot be read".to_owned()))?;
+        serde_json::from_str(plain.reveal()).map_err(|_| Error::Inside("a contact cannot be read".to_owned()))?;
     Ok(Some(Contact {
         participant,
         visit: VisitId::from_uuid(row.visit_id),

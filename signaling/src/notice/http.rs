@@ -154,7 +154,7 @@ pub async fn get_contacts(State(app): State<App>, Caller(actor): Caller, Id(id):
         actor.require_on(Permission::IssueLinks, visit.id, &visit.clinician_id)?;
         let mut contacts = Vec::new();
         for person in command::people_of(tx, id).await? {
-            let found = contact::find(tx, &app.keys, person.id).await?;
+            let found = contact::find(tx, &app, person.id).await?;
             contacts.extend(found.map(|contact| ContactView::from((person.role, contact))));
         }
         Ok::<_, Error>(contacts)
