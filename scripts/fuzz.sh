@@ -12,11 +12,13 @@ if [ -z "$nightly" ]; then
 fi
 install_cargo_fuzz
 
-export CARGO_INCREMENTAL=0 built=$CACHE/fuzz-build
+export CARGO_INCREMENTAL=0
 if [ -n "${RUNS:-}" ]; then
-    export bound=-runs=$RUNS at_once=${AT_ONCE:-1}
+    export bound=-runs=$RUNS at_once=${AT_ONCE:-1} built=$CACHE/fuzz-build
 else
-    export bound=-max_total_time=${SECONDS_EACH:-4} at_once=${AT_ONCE:-$(nproc)}
+    export bound=-max_total_time=${SECONDS_EACH:-4} at_once=${AT_ONCE:-$(nproc)} built=$CACHE/fuzz-build-short
+    # Seconds of running do not repay minutes of optimising.
+    export CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_DEBUG=0
 fi
 
 for folder in sfu/fuzz signaling/fuzz; do

@@ -115,7 +115,7 @@ codes! {
     /// Body over 64 KiB.
     TooLarge = "TOO_LARGE", PAYLOAD_TOO_LARGE, "The request is too large.";
     /// A body that is not JSON.
-    UnsupportedMediaType = "UNSUPPORTED_MEDIA_TYPE", UNSUPPORTED_MEDIA_TYPE, "Send JSON, please.";
+    UnsupportedMediaType = "UNSUPPORTED_MEDIA_TYPE", UNSUPPORTED_MEDIA_TYPE, "The body is not in a format that can be read here; most routes read JSON.";
     /// The asked bytes are not in the file.
     RangeNotSatisfiable = "RANGE_NOT_SATISFIABLE", RANGE_NOT_SATISFIABLE, "The file does not reach that far.";
     /// Readable, but breaks a rule.

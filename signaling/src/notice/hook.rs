@@ -49,6 +49,7 @@ pub async fn receive(
     };
     let is_forged = matches!(&outcome, Err(Error::Refused(problem)) if problem.code == Code::WebhookSignature);
     if is_forged {
+        app.metrics.note_bad_signature();
         let _ = app.chime_strangers.take(from, app.now());
         tracing::warn!(provider = known(&provider), "news of a provider with a wrong signature were refused");
     }

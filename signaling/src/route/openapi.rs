@@ -116,15 +116,15 @@ fn names(path: &str) -> impl Iterator<Item = &str> {
 fn responses(endpoint: &Endpoint, given: &mut SchemaGenerator) -> Value {
     let mut responses = Map::new();
     for Answer { status, body } in &endpoint.answers {
-        let mut response = json!({"description": "Done"});
+        // One status may be answered in several formats.
+        let response = responses.entry(status.to_string()).or_insert_with(|| json!({"description": "Done"}));
         match body {
             Content::Empty => {}
             Content::Json(describe) => {
-                response["content"] = json!({"application/json": {"schema": describe(given).to_value()}});
+                response["content"]["application/json"] = json!({"schema": describe(given).to_value()});
             }
-            Content::Other(media_type) => response["content"] = json!({*media_type: {}}),
+            Content::Other(media_type) => response["content"][*media_type] = json!({}),
         }
-        responses.insert(status.to_string(), response);
     }
     let mut codes = endpoint.refuses.clone();
     codes.extend(usual(endpoint));
