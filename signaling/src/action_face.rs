@@ -184,6 +184,7 @@ async fn plan_visit(app: &App, actor: &Actor, appointment: String, plan: Plan) -
             .unwrap_or_else(|| Redacted::new("Your clinician".to_owned())),
         visit_type: None,
         chief_complaint: None,
+        patient_state: None,
         channel: Channel::Both,
         scheduled_start: plan.scheduled_at.unwrap_or_else(|| app.now()).to_offset(time::UtcOffset::UTC),
         duration_min: plan.duration.unwrap_or(DEFAULT_MINUTES),

@@ -14,12 +14,11 @@ use wire::Redacted;
 
 use crate::app::App;
 use crate::audit::{Draft, EventType, Fact};
-use crate::auth::{Actor, Permission, StaffRole};
+use crate::auth::{Actor, Permission};
 use crate::clock::Timestamp;
 use crate::db::{self, Tx};
 use crate::error::{Error, Result};
 use crate::ids::{ParticipantId, VisitId};
-use crate::participant::Role;
 use crate::phi::{self, Field, Place};
 use crate::problem::Code;
 use crate::visit::{self, Visit};
@@ -83,17 +82,6 @@ pub struct Words {
     pub clinical_notes: Option<Redacted<String>>,
 }
 
-/// The projection of clinical words: the visit's clinician sees and writes them, whether signed in or come by a link, and nobody else.
-/// A patient's portal, the front desk, the practice's admin and an auditor have no use for them here.
-#[must_use]
-pub const fn is_clinical(actor: &Actor) -> bool {
-    match actor {
-        Actor::Staff(staff) => matches!(staff.role, StaffRole::Clinician),
-        Actor::Attendee(attendee) => matches!(attendee.role, Role::Clinician),
-        Actor::Service(_) | Actor::System { .. } | Actor::Anonymous { .. } => false,
-    }
-}
-
 /// Refuses a text that is too long or holds control characters other than line breaks and tabs.
 ///
 /// # Errors
@@ -134,9 +122,7 @@ async fn put(tx: &mut Tx, app: &App, visit: &Visit, field: Field, text: &str) ->
 /// # Errors
 /// `FORBIDDEN`, `NOT_FOUND`, `INVALID`; as [`phi::seal`].
 pub async fn write(app: &App, actor: &Actor, id: VisitId, words: &Words) -> Result<()> {
-    if !is_clinical(actor) {
-        return Err(Code::Forbidden.into());
-    }
+    actor.require(Permission::WritePhi)?;
     let named = [(Field::ChiefComplaint, &words.chief_complaint), (Field::ClinicalNotes, &words.clinical_notes)];
     let named: Vec<_> = named.into_iter().filter_map(|(field, text)| Some((field, text.as_ref()?.reveal()))).collect();
     if named.is_empty() {
@@ -147,7 +133,7 @@ pub async fn write(app: &App, actor: &Actor, id: VisitId, words: &Words) -> Resu
     }
     db::audited(&app.db, actor.org(), actor, async |tx| {
         let visit = visit::store::get(tx, id).await?;
-        actor.require_on(Permission::ReadVisit, visit.id, &visit.clinician_id)?;
+        actor.require_on(Permission::WritePhi, visit.id, &visit.clinician_id)?;
         let mut events = Vec::new();
         for (field, text) in &named {
             events.push(put(tx, app, &visit, *field, text).await?);
@@ -164,7 +150,7 @@ pub async fn write(app: &App, actor: &Actor, id: VisitId, words: &Words) -> Resu
 /// # Errors
 /// The database's own failures.
 pub async fn show(app: &App, actor: &Actor, visit: &Visit) -> Result<Option<ClinicalView>> {
-    if !is_clinical(actor) {
+    if actor.require(Permission::ReadPhi).is_err() {
         return Ok(None);
     }
     let sealed = db::scoped(&app.db, visit.org, async |tx| store::read(tx, visit.id).await).await?;
@@ -228,10 +214,9 @@ async fn open(
 /// # Errors
 /// `FORBIDDEN` for who is no patient or guest of the visit, `NOT_FOUND`, `VISIT_FINAL`, `INVALID`; as [`phi::seal`].
 pub async fn submit(app: &App, actor: &Actor, id: VisitId, answers: &Answers) -> Result<()> {
+    actor.require(Permission::SubmitQuestionnaire)?;
+    // Whoever is signed in to the portal answers in the visit, where it is known whose place they have.
     let Actor::Attendee(attendee) = actor else { return Err(Code::Forbidden.into()) };
-    if matches!(attendee.role, Role::Clinician | Role::Observer) {
-        return Err(Code::Forbidden.into());
-    }
     let (most, name, bytes) = ANSWERS;
     let text = serde_json::to_string(answers).map_err(|_| Error::Inside("answers cannot be written".to_owned()))?;
     let fits = !answers.is_empty()
@@ -246,7 +231,7 @@ pub async fn submit(app: &App, actor: &Actor, id: VisitId, answers: &Answers) ->
     let row: Uuid = attendee.participant.as_uuid();
     db::audited(&app.db, attendee.org, actor, async |tx| {
         let visit = visit::store::get(tx, id).await?;
-        actor.require_on(Permission::ReadVisit, visit.id, &visit.clinician_id)?;
+        actor.require_on(Permission::SubmitQuestionnaire, visit.id, &visit.clinician_id)?;
         if visit.status.is_over() {
             return Err(Error::from(Code::VisitFinal));
         }

@@ -54,6 +54,8 @@ pub(crate) enum Request {
     Revoked(ParticipantId),
     Rights(ParticipantId, Rights),
     Superseded(ParticipantId),
+    /// Somebody's client is to look for another way to the media node. Answered whether they are connected.
+    RestartIce(ParticipantId, oneshot::Sender<bool>),
     /// Somebody's stored answer to recording is another one now.
     Consent(ParticipantId, ConsentStatus, oneshot::Sender<()>),
     /// Somebody at the door, by HTTP or by the clock.
@@ -75,9 +77,12 @@ pub(crate) enum Request {
 
 /// What is done to somebody at the door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DoorAct {
+pub enum DoorAct {
+    /// They are let in.
     Admit,
+    /// They are turned away.
     Deny,
+    /// They are sent from inside back into the waiting room.
     SendBack,
     /// They stop waiting.
     Leave,
@@ -165,6 +170,12 @@ impl RoomHandle {
     /// Closes the socket of a session that another one of the same person replaced; the seat is kept for that one.
     pub async fn supersede(&self, participant: ParticipantId) {
         let _ = self.send(Request::Superseded(participant)).await;
+    }
+
+    /// Asks a Participant's client to restart ICE. False when it has no connection that could be restarted.
+    pub(crate) async fn restart_ice(&self, participant: ParticipantId) -> bool {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::RestartIce(participant, reply)).await.is_ok() && answer.await.unwrap_or(false)
     }
 
     /// Starts a Recording of everyone inside.
@@ -368,6 +379,10 @@ async fn handle<O: Outside>(state: &mut RoomState<O>, now: Moment, request: Requ
             }
         }
         Request::Superseded(participant) => state.handle_superseded(now, participant),
+        Request::RestartIce(participant, reply) => {
+            // Whoever asked may have gone meanwhile.
+            let _ = reply.send(state.restart_ice(now, participant));
+        }
         Request::Consent(participant, standing, reply) => {
             Box::pin(state.handle_consent(now, participant, standing)).await;
             let _ = reply.send(());

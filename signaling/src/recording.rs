@@ -1,6 +1,7 @@
 //! Recording: its lifecycle from the request to the sealed files, and the news that the recorder is done.
 
 pub mod command;
+pub mod hold;
 pub mod http;
 pub mod playback;
 pub(crate) mod store;
@@ -115,6 +116,12 @@ pub struct RecordingView {
     pub duration_ms: Option<i64>,
     /// Why capture ended.
     pub stop_reason: Option<String>,
+    /// Until when it is kept at least.
+    #[serde(with = "time::serde::rfc3339")]
+    #[schemars(with = "crate::schema::Time")]
+    pub retain_until: OffsetDateTime,
+    /// It is kept longer, until somebody lifts that.
+    pub held: bool,
     /// The playable files, once stored.
     pub artefacts: Vec<ArtefactView>,
 }
@@ -181,18 +188,18 @@ pub(crate) async fn watch_jobs(app: App) {
         let mut listener = match listener {
             Ok(listener) => Some(listener),
             Err(error) => {
-                tracing::warn!(%error, "no notifications of recording jobs for now");
+                app.db.note_failed_look(&error, "no notifications of recording jobs for now");
                 None
             }
         };
         loop {
             if let Err(error) = complete_all(&app).await {
-                tracing::warn!(%error, "recordings could not be completed for now");
+                app.db.note_failed_look(&error, "recordings could not be completed for now");
             }
             if began.elapsed() > GONE
                 && let Err(error) = report_abandoned(&app).await
             {
-                tracing::warn!(%error, "recordings without a recorder could not be looked for");
+                app.db.note_failed_look(&error, "recordings without a recorder could not be looked for");
             }
             // What was recorded may be what an order waits for.
             app.orders.notify_one();

@@ -166,15 +166,19 @@ fn auditing() -> Vec<Endpoint> {
 /// What is sealed in a visit; it is read with the visit.
 fn clinical_words() -> Vec<Endpoint> {
     vec![
-        patch("/api/v1/telehealth/sessions/{id}/clinical", Access::Needs(P::ReadVisit), clinical::http::patch)
+        patch("/api/v1/telehealth/sessions/{id}/clinical", Access::Needs(P::WritePhi), clinical::http::patch)
             .says("Writes why the patient comes, and notes")
             .takes::<clinical::http::ClinicalBody>()
             .answers_nothing(204),
-        put("/api/v1/telehealth/sessions/{id}/questionnaire", Access::Needs(P::ReadVisit), clinical::http::submit)
-            .says("Keeps what the caller answers before the door")
-            .takes::<clinical::http::QuestionnaireBody>()
-            .answers_nothing(204)
-            .refuses(&[Code::VisitFinal]),
+        put(
+            "/api/v1/telehealth/sessions/{id}/questionnaire",
+            Access::Needs(P::SubmitQuestionnaire),
+            clinical::http::submit,
+        )
+        .says("Keeps what the caller answers before the door")
+        .takes::<clinical::http::QuestionnaireBody>()
+        .answers_nothing(204)
+        .refuses(&[Code::VisitFinal]),
     ]
 }
 
@@ -228,7 +232,8 @@ fn consents() -> Vec<Endpoint> {
         get("/api/v1/telehealth/consent-texts", Access::Caller, consent::http::text)
             .says("The text in force")
             .query::<consent::http::TextQuery>()
-            .answers::<consent::http::TextView>(200),
+            .answers::<consent::http::TextView>(200)
+            .refuses(&[Code::NotFound]),
         post("/api/v1/telehealth/consent-texts", Access::Needs(P::ManageOrganization), consent::http::publish)
             .says("Publishes the next version of a text, or a translation")
             .takes::<consent::http::PublishBody>()
@@ -357,7 +362,7 @@ fn provider() -> Vec<Endpoint> {
         post("/dev/issuer/token", Access::Public, identity::issuer::token)
             .says("Its tokens, for a code: a form as in RFC 6749")
             .answers::<Object>(200)
-            .refuses(&[Code::NotFound]),
+            .refuses(&[Code::NotFound, Code::TooLarge, Code::UnsupportedMediaType, Code::Invalid]),
         get("/dev/issuer/logout", Access::Public, identity::issuer::logout)
             .says("Back from signing out there")
             .query::<identity::issuer::LogoutQuery>()
@@ -444,13 +449,13 @@ fn long() -> Vec<Endpoint> {
         get("/control/{meeting}", Access::Public, chime::socket::upgrade)
             .says("The WebSocket of a meeting in the Chime protocol")
             .answers_nothing(101),
-        get("/api/v1/telehealth/audit/export", Access::Needs(P::ReadAudit), audit::http::export)
+        get("/api/v1/telehealth/audit/export", Access::Needs(P::ExportAudit), audit::http::export)
             .says("All audit events that the query means, as CSV or JSON; itself audited")
             .query::<audit::http::ExportQuery>()
             .answers_with(200, "text/csv")
             .answers_with(200, "application/json")
             .refuses(&[Code::Invalid]),
-        get("/api/v1/telehealth/audit/verify", Access::Needs(P::ReadAudit), audit::http::check)
+        get("/api/v1/telehealth/audit/verify", Access::Needs(P::VerifyAudit), audit::http::check)
             .says("Checks the chain of audit events against itself and its anchors")
             .answers::<audit::verify::Report>(200),
         get("/api/playback/{grant}", Access::Staff, recording::playback::play)

@@ -23,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::ids::{OrgId, VisitId};
 use crate::phi::Field;
 use crate::problem::Code;
+use crate::state::StateCode;
 
 /// Where a visit stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -316,6 +317,8 @@ pub struct NewVisit {
     pub demo: bool,
     /// Why the patient comes. Kept sealed, shown to the clinician alone.
     pub chief_complaint: Option<Redacted<String>>,
+    /// Where the patient will be, as far as it is known.
+    pub patient_state: Option<StateCode>,
 }
 
 impl NewVisit {

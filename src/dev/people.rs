@@ -125,6 +125,7 @@ async fn plan_the_day(db: &Db, actor: &Actor, org: OrgId, now: Timestamp) -> Res
                 recording_policy: RecordingPolicy::OptIn,
                 demo: true,
                 chief_complaint: None,
+                patient_state: None,
             };
             let visit = visit::store::insert(tx, org, VisitId::random(), &new, &actor.id(), now).await?;
             for (role, identity, name) in

@@ -128,7 +128,7 @@ pub async fn export(
     Caller(actor): Caller,
     Params(query): Params<ExportQuery>,
 ) -> Result<Response> {
-    actor.require(Permission::ReadAudit)?;
+    actor.require(Permission::ExportAudit)?;
     let ExportQuery { visit_id, actor: by, event_type, success, from, to, format } = query;
     let filter = to_filter(AuditQuery { visit_id, actor: by, event_type, success, from, to, cursor: None })?;
     let format = format.unwrap_or(Format::Csv);
@@ -211,7 +211,7 @@ pub fn pieces(
 /// # Errors
 /// `FORBIDDEN`. A broken chain is an answer like another one.
 pub async fn check(State(app): State<App>, Caller(actor): Caller) -> Result<Response> {
-    actor.require(Permission::ReadAudit)?;
+    actor.require(Permission::VerifyAudit)?;
     let report = verify::check(&app.db, actor.org(), app.config.anchoring.as_ref()).await?;
     app.metrics.note_chain_check(report.is_whole);
     if !report.is_whole {

@@ -144,6 +144,7 @@ impl House {
                 recording_policy: RecordingPolicy::Never,
                 demo: false,
                 chief_complaint: None,
+                patient_state: None,
             };
             visit::store::insert(tx, self.org, id, &new, "test", START).await?;
             for (role, identity, name) in [(Role::Patient, "p-1", "Ana"), (Role::Clinician, "dr-a", "Dr. A")] {

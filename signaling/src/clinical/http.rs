@@ -9,9 +9,9 @@ use wire::Redacted;
 use super::{Answers, Words};
 use crate::app::App;
 use crate::auth::extract::Caller;
-use crate::body::{Body, Id};
+use crate::body::Body;
 use crate::error::Result;
-use crate::ids::VisitId;
+use crate::visit::reference::Name;
 
 /// What to change of a visit's clinical words; an empty text removes the field.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -28,7 +28,7 @@ pub struct ClinicalBody {
 pub async fn patch(
     State(app): State<App>,
     Caller(actor): Caller,
-    Id(id): Id<VisitId>,
+    Name(id): Name,
     Body(body): Body<ClinicalBody>,
 ) -> Result<StatusCode> {
     let words = Words { chief_complaint: body.chief_complaint, clinical_notes: body.clinical_notes };
@@ -50,7 +50,7 @@ pub struct QuestionnaireBody {
 pub async fn submit(
     State(app): State<App>,
     Caller(actor): Caller,
-    Id(id): Id<VisitId>,
+    Name(id): Name,
     Body(body): Body<QuestionnaireBody>,
 ) -> Result<StatusCode> {
     super::submit(&app, &actor, id, &body.answers).await?;

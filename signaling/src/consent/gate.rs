@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::audit::{Draft, EventType, Fact};
-use crate::auth::Actor;
+use crate::auth::{Actor, Permission};
 use crate::clock::Timestamp;
 use crate::consent::record::Subject;
 use crate::consent::{ConsentStatus, ConsentText, ConsentType, OverrideReason, text_store};
@@ -201,6 +201,7 @@ pub(crate) async fn pass(tx: &mut Tx, door: Door<'_>) -> Result<Vec<Draft>> {
         None if !due.consents.is_empty() => return Err(missing(door.participant, &due).into()),
         None => {}
         Some(reason) => {
+            door.actor.require(Permission::OverrideConsent)?;
             drafts.extend(due.is_location_due.then(|| overridden("LOCATION", reason)));
             drafts.extend(due.consents.iter().map(|(subject, _)| overridden(subject.kind.as_str(), reason)));
         }
@@ -213,7 +214,10 @@ pub(crate) async fn pass(tx: &mut Tx, door: Door<'_>) -> Result<Vec<Draft>> {
             (Verdict::Fail(reason), None) => {
                 return Err(Code::LicenceMissing.problem().member("reason", reason.as_str()).into());
             }
-            (Verdict::Fail(reason), Some(_)) => Verdict::Override(reason),
+            (Verdict::Fail(reason), Some(_)) => {
+                door.actor.require(Permission::OverrideLicence)?;
+                Verdict::Override(reason)
+            }
             (verdict, _) => verdict,
         };
         let checked = licence::Checked { visit: door.visit, clinician: &visit.clinician_id, state, verdict: written };

@@ -27,7 +27,7 @@ use crate::error::{Error, Result};
 use crate::ids::{ConsentId, VisitId};
 use crate::problem::Code;
 use crate::state::StateCode;
-use crate::superset::Superset;
+use crate::superset::Shape;
 
 const NO_STORE: [(header::HeaderName, &str); 1] = [(header::CACHE_CONTROL, "no-store")];
 
@@ -66,7 +66,7 @@ pub async fn list(
     Caller(actor): Caller,
     ExternalId(patient): ExternalId,
     Params(query): Params<ListQuery>,
-    headers: HeaderMap,
+    shape: Shape,
 ) -> Result<Response> {
     actor.require(Permission::ReadConsent)?;
     let state = query.state.or_else(|| query.r#type.and_then(TypeName::state));
@@ -80,7 +80,7 @@ pub async fn list(
         }
     }
     let list = ConsentList { client_id: patient.clone(), patient_id: patient, consents, current };
-    Ok((NO_STORE, Superset::answer(&headers, list)).into_response())
+    shape.reply(StatusCode::OK, &list)
 }
 
 /// A consent to store. Left out, `consentGiven` asks the patient for it.
@@ -192,11 +192,12 @@ pub async fn submit(
     Caller(actor): Caller,
     from: Address,
     headers: HeaderMap,
+    shape: Shape,
     Body(body): Body<SubmitBody>,
 ) -> Result<Response> {
     actor.require(Permission::GiveConsent)?;
     let view = command::submit(&app, &actor, body.into_submission()?, origin(from, &headers)).await?;
-    Ok((StatusCode::CREATED, NO_STORE, Superset::answer(&headers, view)).into_response())
+    shape.reply(StatusCode::CREATED, &view)
 }
 
 /// What is to be different; what is left out stays. Whose it is and to what cannot change.
@@ -233,6 +234,7 @@ pub async fn update(
     Id(id): Id<ConsentId>,
     from: Address,
     headers: HeaderMap,
+    shape: Shape,
     Body(body): Body<UpdateBody>,
 ) -> Result<Response> {
     actor.require(Permission::GiveConsent)?;
@@ -260,7 +262,7 @@ pub async fn update(
         },
     };
     let view = command::update(&app, &actor, id, changes, origin(from, &headers)).await?;
-    Ok((NO_STORE, Superset::answer(&headers, view)).into_response())
+    shape.reply(StatusCode::OK, &view)
 }
 
 /// Why a consent is taken back.
@@ -280,11 +282,12 @@ pub async fn revoke(
     Id(id): Id<ConsentId>,
     from: Address,
     headers: HeaderMap,
+    shape: Shape,
     OptionalBody(body): OptionalBody<RevokeBody>,
 ) -> Result<Response> {
     actor.require(Permission::GiveConsent)?;
     let view = command::revoke(&app, &actor, id, body.reason, origin(from, &headers)).await?;
-    Ok((NO_STORE, Superset::answer(&headers, view)).into_response())
+    shape.reply(StatusCode::OK, &view)
 }
 
 /// Which text.

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ use crate::ids::{ParticipantId, VisitId};
 use crate::location::command::{self, Claim};
 use crate::location::{Attestation, Attested, Contact, PlaceKind};
 use crate::state::StateCode;
-use crate::superset::Superset;
+use crate::superset::Shape;
 
 const NO_STORE: [(header::HeaderName, &str); 1] = [(header::CACHE_CONTROL, "no-store")];
 
@@ -72,7 +72,7 @@ pub async fn attest(
     State(app): State<App>,
     Caller(actor): Caller,
     ExternalId(visit): ExternalId,
-    headers: HeaderMap,
+    shape: Shape,
     Body(body): Body<LocationBody>,
 ) -> Result<Response> {
     let claim = Claim {
@@ -84,8 +84,7 @@ pub async fn attest(
         contact: body.emergency_contact,
     };
     let (_, attestation) = command::attest(&app, &actor, &visit, claim).await?;
-    let view = LocationView::from(attestation);
-    Ok((StatusCode::CREATED, NO_STORE, Superset::answer(&headers, view)).into_response())
+    shape.reply(StatusCode::CREATED, &LocationView::from(attestation))
 }
 
 /// Where help is to be sent, and whom to call.

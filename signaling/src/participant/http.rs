@@ -18,8 +18,9 @@ use crate::error::{Error, Result};
 use crate::ids::{ParticipantId, VisitId};
 use crate::participant::{Participant, Role, store};
 use crate::problem::Code;
+use crate::visit::check_text;
 use crate::visit::command::lock_own;
-use crate::visit::{check_text, http::Name};
+use crate::visit::reference::Name;
 
 /// The most people of a visit: as many as its room has seats.
 const MOST: usize = 32;

@@ -23,6 +23,7 @@ use crate::live::room::StopReason;
 use crate::location;
 use crate::participant::{self, Role};
 use crate::problem::Code;
+use crate::recording::hold::HoldReason;
 use crate::recording::{RecordingStatus, RecordingView, artefacts, retain_until};
 
 /// A Recording that is about to be captured.
@@ -316,7 +317,7 @@ pub(crate) async fn abandon(
 pub(crate) async fn list(tx: &mut Tx, visit: VisitId) -> Result<Vec<RecordingView>> {
     let rows = sqlx::query!(
         r#"SELECT r.recording_id, r.status, r.requested_at, r.started_at, r.stopped_at, r.duration_ms, r.stop_reason,
-               j.manifest AS "manifest: Json<Manifest>"
+               r.retain_until, (r.held_at IS NOT NULL) AS "held!", j.manifest AS "manifest: Json<Manifest>"
            FROM recording r JOIN recording_job j USING (recording_id)
            WHERE r.visit_id = $1 AND r.status <> 'DELETED' ORDER BY r.requested_at DESC LIMIT 100"#,
         visit.as_uuid()
@@ -333,10 +334,35 @@ pub(crate) async fn list(tx: &mut Tx, visit: VisitId) -> Result<Vec<RecordingVie
             stopped_at: row.stopped_at,
             duration_ms: row.duration_ms,
             stop_reason: row.stop_reason,
+            retain_until: row.retain_until,
+            held: row.held,
             artefacts: row.manifest.filter(|_| is_stored).map(|m| artefacts(&m.0)).unwrap_or_default(),
         }
     });
     Ok(views.collect())
+}
+
+/// Holds a Recording that is not deleted, for a reason by somebody, or lifts that; the visit it belongs to.
+///
+/// # Errors
+/// `NOT_FOUND`.
+pub(crate) async fn hold(
+    tx: &mut Tx,
+    recording: RecordingId,
+    hold: Option<(HoldReason, Timestamp, &str)>,
+) -> Result<VisitId> {
+    let visit = sqlx::query_scalar!(
+        "UPDATE recording SET held_at = $2, held_by = $3, hold_reason = $4 WHERE recording_id = $1 AND status <> 'DELETED'
+         RETURNING visit_id",
+        recording.as_uuid(),
+        hold.map(|(_, at, _)| at),
+        hold.map(|(_, _, by)| by),
+        hold.map(|(reason, _, _)| reason.as_str()),
+    )
+    .fetch_optional(tx)
+    .await?
+    .ok_or(Error::from(Code::NotFound))?;
+    Ok(VisitId::from_uuid(visit))
 }
 
 /// One stored Recording, as playback needs it.

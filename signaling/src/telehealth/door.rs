@@ -1,5 +1,7 @@
 //! Rows 5, 18, 34 and 37, and the waiting room by HTTP: starting by a token, letting in, turning away, and tokens for one person.
 
+use std::pin::Pin;
+
 use axum::Json;
 use axum::extract::{FromRequest, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -21,11 +23,12 @@ use crate::join::command::{self as links, For};
 use crate::join::context::Context;
 use crate::join::http::LinkView;
 use crate::join::redeem::{self, Credential};
+use crate::live::DoorAct;
 use crate::participant::Role;
 use crate::problem::Code;
+use crate::superset::Shape;
 use crate::telehealth::join::JoinView;
 use crate::telehealth::session::{self, SeenBody};
-use crate::telehealth::shape::Shape;
 use crate::visit::command;
 use crate::visit::view::{self, WaitingView};
 use crate::visit::{Visit, VisitStatus};
@@ -77,83 +80,55 @@ async fn whom(app: &App, actor: &Actor, visit: &Visit, body: &WhoBody) -> Result
     patient.map(|person| person.id).ok_or_else(|| Code::NotFound.into())
 }
 
-/// What is done at the door.
-#[derive(Clone, Copy, Debug)]
-enum Act {
-    Admit,
-    Deny,
-    Return,
-    Leave,
-}
+/// Does one thing to somebody at the door, and answers with the session as it is then.
+type AtDoor = Pin<Box<dyn Future<Output = Result<Response>> + Send>>;
 
-async fn act(app: &App, actor: &Actor, id: &str, shape: Shape, body: &WhoBody, act: Act) -> Result<Response> {
-    let permission = if matches!(act, Act::Leave) { Permission::ReadVisit } else { Permission::HostVisit };
-    let visit = session::find(app, actor, permission, id).await?;
-    let who = whom(app, actor, &visit, body).await?;
-    match act {
-        Act::Admit => door::admit(app, actor, visit.id, who).await?,
-        Act::Deny => door::deny(app, actor, visit.id, who).await?,
-        Act::Return => door::send_back(app, actor, visit.id, who).await?,
-        Act::Leave => door::leave(app, actor, visit.id, who).await?,
-    }
-    let visit = session::find(app, actor, permission, id).await?;
-    shape.reply(StatusCode::OK, &session::view_of(app, actor, visit, shape).await?)
-}
-
-/// `POST /api/v1/telehealth/sessions/{id}/admit`.
+/// A handler that does this to somebody.
 ///
 /// # Errors
 /// `NOT_WAITING`, `CONSENT_REQUIRED`, `VISIT_FINAL`, `FORBIDDEN`, `NOT_FOUND`.
-pub async fn admit(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    Path(id): Path<String>,
-    shape: Shape,
-    OptionalBody(body): OptionalBody<WhoBody>,
-) -> Result<Response> {
-    act(&app, &actor, &id, shape, &body, Act::Admit).await
+pub(crate) fn at_door(
+    act: DoorAct,
+) -> impl Fn(State<App>, Caller, Path<String>, Shape, OptionalBody<WhoBody>) -> AtDoor + Clone + Send + Sync + 'static {
+    let permission = if act == DoorAct::Leave { Permission::ReadVisit } else { Permission::HostVisit };
+    move |State(app), Caller(actor), Path(id), shape, OptionalBody(body)| {
+        Box::pin(async move {
+            let visit = session::find(&app, &actor, permission, &id).await?;
+            let who = whom(&app, &actor, &visit, &body).await?;
+            door::act(&app, &actor, visit.id, who, act).await?;
+            let visit = session::find(&app, &actor, permission, &id).await?;
+            shape.reply(StatusCode::OK, &session::view_of(&app, &actor, visit, shape).await?)
+        })
+    }
 }
 
-/// `POST /api/v1/telehealth/sessions/{id}/waiting-room/deny`.
+/// `POST /api/v1/telehealth/sessions/{id}/ice-restart`: the client of somebody looks for another way to the media node; one's own, when
+/// nobody is named. For networks that a person changed by hand, and for the help desk's first question.
 ///
 /// # Errors
-/// As [`admit`].
-pub async fn deny(
+/// `FORBIDDEN` for somebody else's without being the host; `NOT_FOUND` for who is not connected.
+pub async fn restart_ice(
     State(app): State<App>,
     Caller(actor): Caller,
     Path(id): Path<String>,
-    shape: Shape,
     OptionalBody(body): OptionalBody<WhoBody>,
-) -> Result<Response> {
-    act(&app, &actor, &id, shape, &body, Act::Deny).await
-}
-
-/// `POST /api/v1/telehealth/sessions/{id}/waiting-room/return`.
-///
-/// # Errors
-/// As [`admit`].
-pub async fn send_back(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    Path(id): Path<String>,
-    shape: Shape,
-    OptionalBody(body): OptionalBody<WhoBody>,
-) -> Result<Response> {
-    act(&app, &actor, &id, shape, &body, Act::Return).await
-}
-
-/// `POST /api/v1/telehealth/sessions/{id}/waiting-room/leave`.
-///
-/// # Errors
-/// As [`admit`].
-pub async fn leave(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    Path(id): Path<String>,
-    shape: Shape,
-    OptionalBody(body): OptionalBody<WhoBody>,
-) -> Result<Response> {
-    act(&app, &actor, &id, shape, &body, Act::Leave).await
+) -> Result<StatusCode> {
+    let visit = session::find(&app, &actor, Permission::JoinVisit, &id).await?;
+    let own = match &actor {
+        Actor::Attendee(attendee) => Some(attendee.participant),
+        _ => None,
+    };
+    let who = match body.participant_id.or(own) {
+        Some(who) if Some(who) == own => who,
+        Some(who) => {
+            actor.require(Permission::HostVisit)?;
+            who
+        }
+        None => return Err(Code::Invalid.with("name a participantId").into()),
+    };
+    let room = app.live.find(visit.id).ok_or_else(|| Error::from(Code::NotFound))?;
+    let is_asked = room.restart_ice(who).await;
+    is_asked.then_some(StatusCode::ACCEPTED).ok_or_else(|| Code::NotFound.with("This person is not connected.").into())
 }
 
 /// `POST /api/v1/telehealth/sessions/{id}/start`: the visit begins. Whoever waits as its patient is let in by that.
@@ -172,7 +147,7 @@ pub async fn start(
         VisitStatus::InProgress => {}
         VisitStatus::Waiting => {
             let who = whom(&app, &actor, &visit, &WhoBody::default()).await?;
-            door::admit(&app, &actor, visit.id, who).await?;
+            door::act(&app, &actor, visit.id, who, DoorAct::Admit).await?;
         }
         _ => drop(command::start(&app, &actor, visit.id, body.row_version).await?),
     }

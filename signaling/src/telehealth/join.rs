@@ -18,8 +18,8 @@ use crate::drain;
 use crate::error::{Error, Result};
 use crate::participant::{self, Participant, Role};
 use crate::problem::Code;
+use crate::superset::Shape;
 use crate::telehealth::session;
-use crate::telehealth::shape::Shape;
 use crate::visit::Visit;
 
 /// What an older client says of itself. It must be what its credential says.

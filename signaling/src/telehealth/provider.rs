@@ -11,7 +11,7 @@ use wire::ids::RoomId;
 use crate::app::App;
 use crate::error::Result;
 use crate::health::PATIENCE;
-use crate::telehealth::shape::Shape;
+use crate::superset::Shape;
 
 /// What we call ourselves.
 const NATIVE: &str = "NATIVE";

@@ -11,8 +11,8 @@ use crate::body::OptionalBody;
 use crate::error::Result;
 use crate::recording::command;
 use crate::recording::http::{Empty, StartBody};
+use crate::superset::Shape;
 use crate::telehealth::session;
-use crate::telehealth::shape::Shape;
 
 /// `POST /api/v1/telehealth/sessions/{id}/recording/start`.
 ///

@@ -1,6 +1,7 @@
 //! The routes of the canonical API and of the older faces over it.
 
 use crate::auth::Permission as P;
+use crate::live::DoorAct;
 use crate::problem::Code;
 use crate::recording::{self, RecordingView};
 use crate::route::{Access, Endpoint, get, patch, post};
@@ -70,12 +71,12 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .says("Reports a technical problem, as a code")
             .takes::<visit::issue::NewIssue>()
             .answers::<Superset<visit::issue::Issue>>(201),
-        post("/api/v1/telehealth/sessions/{id}/screen-share/start", Access::Needs(P::ReadVisit), screen_share::start)
+        post("/api/v1/telehealth/sessions/{id}/screen-share/start", Access::Needs(P::ShareScreen), screen_share::start)
             .says("A screen is shared from now on")
             .may_take::<screen_share::StartBody>()
             .answers::<Superset<screen_share::ShareView>>(200)
             .refuses(&[Code::ShareBusy, Code::InvalidTransition, Code::VisitFinal]),
-        post("/api/v1/telehealth/sessions/{id}/screen-share/stop", Access::Needs(P::ReadVisit), screen_share::stop)
+        post("/api/v1/telehealth/sessions/{id}/screen-share/stop", Access::Needs(P::ShareScreen), screen_share::stop)
             .says("No screen is shared any more")
             .may_take::<recording::http::Empty>()
             .answers::<Superset<screen_share::ShareView>>(200)
@@ -97,6 +98,10 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .says("A URL for one file and one person")
             .takes::<recording::http::PlaybackRequest>()
             .answers::<recording::http::PlaybackGrant>(200),
+        post("/api/v1/telehealth/recordings/{id}/hold", Access::Needs(P::HoldRecording), recording::hold::set)
+            .says("Keeps a recording beyond its time, or lifts that")
+            .takes::<recording::hold::HoldBody>()
+            .answers::<RecordingView>(200),
         post("/api/visits/{id}/start", Access::Public, door::start_by_token)
             .says("Spends a link without a browser's key, as far as the practice allows, and gives its holder's place")
             .may_take::<door::StartBody>()
@@ -114,26 +119,43 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         get("/api/v1/telehealth/sessions/{id}/waiting-room", Access::Needs(P::ReadWaitingRoom), door::waiting_room)
             .says("Who waits, longest first")
             .answers::<Superset<door::WaitingRoomView>>(200),
-        post("/api/v1/telehealth/sessions/{id}/admit", Access::Needs(P::HostVisit), door::admit)
+        post("/api/v1/telehealth/sessions/{id}/admit", Access::Needs(P::HostVisit), door::at_door(DoorAct::Admit))
             .says("Lets somebody in who waits; the patient, when nobody is named")
             .may_take::<door::WhoBody>()
             .answers::<Session>(200)
             .refuses(&[Code::NotWaiting, Code::ConsentRequired, Code::VisitFinal]),
-        post("/api/v1/telehealth/sessions/{id}/waiting-room/deny", Access::Needs(P::HostVisit), door::deny)
-            .says("Turns somebody away who waits")
+        post(
+            "/api/v1/telehealth/sessions/{id}/waiting-room/deny",
+            Access::Needs(P::HostVisit),
+            door::at_door(DoorAct::Deny),
+        )
+        .says("Turns somebody away who waits")
+        .may_take::<door::WhoBody>()
+        .answers::<Session>(200)
+        .refuses(&[Code::NotWaiting, Code::VisitFinal]),
+        post(
+            "/api/v1/telehealth/sessions/{id}/waiting-room/return",
+            Access::Needs(P::HostVisit),
+            door::at_door(DoorAct::SendBack),
+        )
+        .says("Sends somebody who is inside back into the waiting room")
+        .may_take::<door::WhoBody>()
+        .answers::<Session>(200)
+        .refuses(&[Code::VisitFinal]),
+        post(
+            "/api/v1/telehealth/sessions/{id}/waiting-room/leave",
+            Access::Needs(P::ReadVisit),
+            door::at_door(DoorAct::Leave),
+        )
+        .says("Somebody stops waiting")
+        .may_take::<door::WhoBody>()
+        .answers::<Session>(200)
+        .refuses(&[Code::NotWaiting]),
+        post("/api/v1/telehealth/sessions/{id}/ice-restart", Access::Needs(P::JoinVisit), door::restart_ice)
+            .says("A connected client looks for another way to the media node; one's own, when nobody is named")
             .may_take::<door::WhoBody>()
-            .answers::<Session>(200)
-            .refuses(&[Code::NotWaiting, Code::VisitFinal]),
-        post("/api/v1/telehealth/sessions/{id}/waiting-room/return", Access::Needs(P::HostVisit), door::send_back)
-            .says("Sends somebody who is inside back into the waiting room")
-            .may_take::<door::WhoBody>()
-            .answers::<Session>(200)
-            .refuses(&[Code::VisitFinal]),
-        post("/api/v1/telehealth/sessions/{id}/waiting-room/leave", Access::Needs(P::ReadVisit), door::leave)
-            .says("Somebody stops waiting")
-            .may_take::<door::WhoBody>()
-            .answers::<Session>(200)
-            .refuses(&[Code::NotWaiting]),
+            .answers_nothing(202)
+            .refuses(&[Code::Invalid]),
         post("/api/v1/telehealth/sessions/{id}/start", Access::Needs(P::HostVisit), door::start)
             .says("Begins a session; the patient who waits is let in by that")
             .may_take::<session::SeenBody>()

@@ -21,8 +21,8 @@ use crate::error::{Error, Result};
 use crate::ids::VisitId;
 use crate::participant::{self, Role};
 use crate::problem::Code;
+use crate::superset::Shape;
 use crate::telehealth::session;
-use crate::telehealth::shape::Shape;
 use crate::visit::{Visit, VisitStatus};
 
 /// What is shared, as the browser reports it.
@@ -80,7 +80,7 @@ pub async fn start(
     shape: Shape,
     OptionalBody(body): OptionalBody<StartBody>,
 ) -> Result<Response> {
-    let visit = session::find(&app, &actor, Permission::ReadVisit, &id).await?;
+    let visit = session::find(&app, &actor, Permission::ShareScreen, &id).await?;
     let now = app.now();
     let outcome = db::audited(&app.db, actor.org(), &actor, async |tx| {
         let (person, role) = sharer(tx, &actor, &visit).await?;
@@ -121,7 +121,7 @@ pub async fn stop(
     shape: Shape,
     OptionalBody(crate::recording::http::Empty {}): OptionalBody<crate::recording::http::Empty>,
 ) -> Result<Response> {
-    let visit = session::find(&app, &actor, Permission::ReadVisit, &id).await?;
+    let visit = session::find(&app, &actor, Permission::ShareScreen, &id).await?;
     let now = app.now();
     let stopped = db::audited(&app.db, actor.org(), &actor, async |tx| {
         let (person, role) = sharer(tx, &actor, &visit).await?;

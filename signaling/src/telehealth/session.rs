@@ -14,18 +14,20 @@ use crate::audit::{Draft, EventType};
 use crate::auth::extract::Caller;
 use crate::auth::{Actor, Permission};
 use crate::body::{Body, OptionalBody, Params};
+use crate::clinical;
 use crate::clock::Timestamp;
 use crate::db;
 use crate::error::{Error, Result};
 use crate::ids::VisitId;
 use crate::problem::Code;
-use crate::telehealth::shape::Shape;
-use crate::telehealth::{resolve, screen_share};
+use crate::state::StateCode;
+use crate::superset::Shape;
+use crate::telehealth::screen_share;
 use crate::visit::command::{self, Seen};
 use crate::visit::store::Filter;
 use crate::visit::view::{self, VisitView};
 use crate::visit::{
-    CancelReason, Channel, EndReason, NewVisit, RecordingPolicy, Visit, VisitStatus, issue, list, vocabulary,
+    CancelReason, Channel, EndReason, NewVisit, RecordingPolicy, Visit, VisitStatus, issue, list, reference, vocabulary,
 };
 
 /// A session: the visit, and beside it the members by which the second, third and fourth face know it.
@@ -105,13 +107,7 @@ async fn reply(app: &App, actor: &Actor, status: StatusCode, visit: Visit, shape
 
 /// The visit that a path names, for somebody whose business it is.
 pub(crate) async fn find(app: &App, actor: &Actor, permission: Permission, text: &str) -> Result<Visit> {
-    actor.require(permission)?;
-    db::scoped(&app.db, actor.org(), async |tx| {
-        let visit = resolve(tx, actor.org(), text).await?;
-        actor.require_for(permission, &visit)?;
-        Ok(visit)
-    })
-    .await
+    db::scoped(&app.db, actor.org(), async |tx| reference::get(tx, actor, permission, text).await).await
 }
 
 /// A session to create. An appointment that has a visit needs nothing else; for a new one the visit's people and time belong to it.
@@ -131,6 +127,7 @@ pub struct CreateBody {
     patient_name: Option<Redacted<String>>,
     clinician_name: Option<Redacted<String>>,
     recording_policy: Option<RecordingPolicy>,
+    patient_state: Option<StateCode>,
 }
 
 impl CreateBody {
@@ -150,6 +147,7 @@ impl CreateBody {
             clinician_name: self.clinician_name.unwrap_or_else(|| Redacted::new("Your clinician".to_owned())),
             visit_type: self.visit_type,
             chief_complaint: None,
+            patient_state: self.patient_state,
             channel: self.channel.unwrap_or(Channel::Both),
             scheduled_start: micros.to_offset(time::UtcOffset::UTC),
             duration_min: self.duration.unwrap_or(DEFAULT_MINUTES),
@@ -231,7 +229,14 @@ pub async fn get(
     let visit = find(&app, &actor, Permission::ReadVisit, &id).await?;
     let visit_id = visit.id;
     note_view(&app, &actor, visit_id).await?;
+    let words = clinical::show(&app, &actor, &visit).await?;
     let mut view = view_of(&app, &actor, visit, shape).await?;
+    if let Some(words) = words {
+        let words = serde_json::to_value(words).map_err(|_| Error::Inside("words cannot be written".to_owned()))?;
+        for (name, value) in words.as_object().into_iter().flatten() {
+            view[name] = value.clone();
+        }
+    }
     if is_expanded {
         let room = RoomView { is_live: app.live.find(visit_id).is_some(), provider: "NATIVE" };
         view["room"] = serde_json::to_value(room).map_err(|_| Error::Inside("a room cannot be written".to_owned()))?;

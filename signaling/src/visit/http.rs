@@ -1,10 +1,7 @@
 //! `POST /api/visits`, `GET /api/visits`, `GET /api/visits/:id`, `POST /api/visits/:id/end`, and the canonical `PATCH`.
 
-use std::collections::HashMap;
-
 use axum::Json;
-use axum::extract::{FromRequestParts, Path, State};
-use axum::http::request::Parts;
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
@@ -24,8 +21,10 @@ use crate::error::{Error, Result};
 use crate::ids::VisitId;
 use crate::notice::{self, http::ContactsBody};
 use crate::problem::Code;
+use crate::state::StateCode;
 use crate::visit::command::{self, VisitPatch};
 use crate::visit::issue::{self, NewIssue};
+use crate::visit::reference::Name;
 use crate::visit::store::{self, Filter};
 use crate::visit::view::{self, VisitView};
 use crate::visit::{CancelReason, Channel, EndReason, NewVisit, RecordingPolicy, Visit, VisitStatus, list, vocabulary};
@@ -51,6 +50,8 @@ pub struct CreateBody {
     recording_policy: Option<RecordingPolicy>,
     contacts: Option<ContactsBody>,
     chief_complaint: Option<Redacted<String>>,
+    /// Where the patient will be, as far as it is known: the clinician's licence is looked for there.
+    patient_state: Option<StateCode>,
 }
 
 impl CreateBody {
@@ -76,6 +77,7 @@ impl CreateBody {
             recording_policy: self.recording_policy.unwrap_or(RecordingPolicy::OptIn),
             demo: false,
             chief_complaint: self.chief_complaint.filter(|text| !text.reveal().is_empty()),
+            patient_state: self.patient_state,
         }
     }
 }
@@ -304,22 +306,4 @@ fn etag_of(visit: &Visit) -> [(header::HeaderName, String); 1] {
 /// In UTC and in whole microseconds: what the database keeps.
 fn whole_micros(time: Timestamp) -> Timestamp {
     time.replace_nanosecond(time.microsecond() * 1000).unwrap_or(time).to_offset(time::UtcOffset::UTC)
-}
-
-/// The visit that a path names, by its id or by its appointment, in the caller's own organisation.
-#[derive(Clone, Copy, Debug)]
-pub struct Name(pub VisitId);
-
-impl FromRequestParts<App> for Name {
-    type Rejection = Error;
-
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
-        let Caller(actor) = Caller::from_request_parts(parts, app).await?;
-        let Ok(Path(path)) = Path::<HashMap<String, String>>::from_request_parts(parts, app).await else {
-            return Err(Code::NotFound.into());
-        };
-        let name = path.get("id").filter(|name| name.len() <= 200).ok_or(Error::from(Code::NotFound))?;
-        let id = db::scoped(&app.db, actor.org(), async |tx| store::resolve(tx, name).await).await?;
-        id.map(Self).ok_or_else(|| Code::NotFound.into())
-    }
 }

@@ -152,22 +152,6 @@ pub async fn find(tx: &mut Tx, id: VisitId) -> Result<Option<Visit>> {
         .transpose()
 }
 
-/// The visit that a path names: by its own id, or else by the id of its appointment. A name that fits two visits names none.
-///
-/// # Errors
-/// The database's own failures.
-pub async fn resolve(tx: &mut Tx, name: &str) -> Result<Option<VisitId>> {
-    let id = name.parse::<Uuid>().ok();
-    let found = sqlx::query_scalar!(
-        "SELECT visit_id FROM visit WHERE kind = 'VISIT' AND (visit_id = $1 OR external_appointment_id = $2) LIMIT 2",
-        id,
-        name
-    )
-    .fetch_all(tx)
-    .await?;
-    Ok(if let [one] = found.as_slice() { Some(VisitId::from_uuid(*one)) } else { None })
-}
-
 /// One visit, and nobody else changes it until this transaction ends.
 ///
 /// # Errors

@@ -68,6 +68,7 @@ fn new_visit() -> NewVisit {
         recording_policy: RecordingPolicy::OptIn,
         demo: false,
         chief_complaint: None,
+        patient_state: None,
     }
 }
 

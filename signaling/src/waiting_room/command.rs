@@ -13,38 +13,6 @@ use crate::problem::Code;
 use crate::visit::command::{Seen, lock_own};
 use crate::waiting_room::store::{self, Scene};
 
-/// Lets somebody in who waits; that begins the visit (row 18).
-///
-/// # Errors
-/// `FORBIDDEN`, `NOT_FOUND`, `VISIT_FINAL`, `NOT_WAITING`, `CONSENT_REQUIRED`.
-pub async fn admit(app: &App, actor: &Actor, visit: VisitId, whom: ParticipantId) -> Result<()> {
-    act(app, actor, visit, whom, DoorAct::Admit).await
-}
-
-/// Turns somebody away who waits; their session ends.
-///
-/// # Errors
-/// `FORBIDDEN`, `NOT_FOUND`, `VISIT_FINAL`, `NOT_WAITING`.
-pub async fn deny(app: &App, actor: &Actor, visit: VisitId, whom: ParticipantId) -> Result<()> {
-    act(app, actor, visit, whom, DoorAct::Deny).await
-}
-
-/// Sends somebody who is inside back into the waiting room.
-///
-/// # Errors
-/// `FORBIDDEN`, `NOT_FOUND` also for somebody who is not inside, `VISIT_FINAL`.
-pub async fn send_back(app: &App, actor: &Actor, visit: VisitId, whom: ParticipantId) -> Result<()> {
-    act(app, actor, visit, whom, DoorAct::SendBack).await
-}
-
-/// Somebody stops waiting: themselves, or the host for them.
-///
-/// # Errors
-/// `FORBIDDEN`, `NOT_FOUND`, `NOT_WAITING`.
-pub async fn leave(app: &App, actor: &Actor, visit: VisitId, whom: ParticipantId) -> Result<()> {
-    act(app, actor, visit, whom, DoorAct::Leave).await
-}
-
 /// Somebody waited for too long. They may come again.
 ///
 /// # Errors
@@ -53,7 +21,12 @@ pub(crate) async fn time_out(app: &App, actor: &Actor, visit: VisitId, whom: Par
     act(app, actor, visit, whom, DoorAct::TimeOut).await
 }
 
-async fn act(app: &App, actor: &Actor, visit: VisitId, whom: ParticipantId, act: DoorAct) -> Result<()> {
+/// Does something to somebody at the door: lets in who waits, which begins the visit (row 18), turns away, which ends their session, sends
+/// back who is inside. Whoever waits may leave by themselves.
+///
+/// # Errors
+/// `FORBIDDEN`, `NOT_FOUND` also for somebody who is not inside, `VISIT_FINAL`, `NOT_WAITING`, `CONSENT_REQUIRED`.
+pub async fn act(app: &App, actor: &Actor, visit: VisitId, whom: ParticipantId, act: DoorAct) -> Result<()> {
     let permission = match (act, actor) {
         (DoorAct::Leave, Actor::Attendee(attendee)) if attendee.participant == whom => Permission::ReadVisit,
         _ => Permission::HostVisit,

@@ -52,6 +52,7 @@ impl Planned {
             recording_policy: RecordingPolicy::OptIn,
             demo: false,
             chief_complaint: None,
+            patient_state: None,
         };
         let name = new.patient_name.clone();
         let person = Participant { id: patient, visit, role: Role::Patient, identity: "p-1".to_owned(), name };

@@ -140,3 +140,44 @@ async fn codes_are_suggested_confirmed_and_held_against_the_rules() {
     let stranger = house.bearer_in(house.theirs, "dr-a", StaffRole::Clinician);
     assert_eq!(house.get(&format!("{session}/billing"), &stranger).await.status, StatusCode::NOT_FOUND);
 }
+
+#[tokio::test]
+async fn where_licences_are_enforced_a_visit_is_planned_with_one_for_the_patients_state() {
+    let house = House::open().await;
+    let admin = house.bearer("boss", StaffRole::Admin);
+    let plan = |clinician: &str, state: Option<&str>| {
+        let mut body = json!({"patientId": "p-9", "clinicianId": clinician, "scheduledAt": "2026-12-01T10:00:00Z", "duration": 30});
+        if let Some(state) = state {
+            body["patientState"] = state.into();
+        }
+        house.post("/api/visits", &admin, body)
+    };
+    // Nobody asks while the practice does not.
+    assert_eq!(plan("dr-x", Some("FL")).await.status, StatusCode::CREATED);
+    let policy = "/api/v1/telehealth/admission-policy";
+    let mut asked = house.get(policy, &admin).await.json();
+    asked["enforceLicences"] = true.into();
+    assert_eq!(house.ask("PUT", policy, &admin, Some(asked)).await.status, StatusCode::OK);
+    let licences = json!({"licences": [
+        {"stateCode": "GA", "number": "1", "validFrom": "2026-01-01", "validTo": "2026-12-31"},
+        {"stateCode": "AL", "number": "2", "validFrom": "2026-01-01", "validTo": "2026-11-30"},
+    ]});
+    let set = house.ask("PUT", "/api/v1/telehealth/clinicians/dr-y/licences", &admin, Some(licences)).await;
+    assert_eq!(set.status, StatusCode::OK);
+    let before = event_count(&house).await;
+    for (state, reason) in [("FL", "NO_LICENCE"), ("AL", "EXPIRED")] {
+        let refused = plan("dr-y", Some(state)).await;
+        assert_eq!((refused.status, refused.code().as_str()), (StatusCode::UNPROCESSABLE_ENTITY, "LICENCE_MISSING"));
+        assert_eq!(refused.json()["reason"], reason, "the licence of the day of the visit");
+    }
+    assert_eq!(event_count(&house).await, before, "no visit, no event");
+    assert_eq!(plan("dr-y", Some("GA")).await.status, StatusCode::CREATED);
+    assert_eq!(events(&house, before).await, ["VISIT_CREATED", "LICENCE_CHECKED"]);
+    // The state is not known yet: planned, and written down.
+    assert_eq!(plan("dr-z", None).await.status, StatusCode::CREATED);
+    let mut owner = house.database.owner().await;
+    let checks: Vec<(String, String)> =
+        sqlx::query_as("SELECT result, reason FROM licence_check ORDER BY seq").fetch_all(&mut owner).await.unwrap();
+    assert_eq!(checks.len(), 2);
+    assert_eq!(checks[1], ("FAIL".to_owned(), "STATE_UNKNOWN".to_owned()));
+}

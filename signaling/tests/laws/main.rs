@@ -12,6 +12,7 @@ mod clinical;
 mod commands;
 mod contract;
 mod controls;
+mod holds;
 mod idempotency;
 mod identity;
 mod licences;

@@ -109,7 +109,10 @@ fn body_of(method: &Method, path: &str, participant: &str) -> Option<Value> {
         "/api/v1/telehealth/sessions/{id}/participants" => {
             json!({"role": "GUEST", "identityRef": "x", "displayName": "X"})
         }
-        "/api/recordings/{id}/playback" => json!({"artefact": "mix.mp4"}),
+        "/api/recordings/{id}/playback" | "/api/v1/telehealth/recordings/{id}/playback" => {
+            json!({"artefact": "mix.mp4"})
+        }
+        "/api/v1/telehealth/recordings/{id}/hold" => json!({"held": false}),
         path if path.contains("admit") || path.contains("waiting-room/") => json!({"participantId": participant}),
         _ => json!({}),
     };

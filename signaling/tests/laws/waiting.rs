@@ -5,6 +5,7 @@ use serde_json::json;
 use signaling::auth::StaffRole;
 use signaling::error::{Error, Result};
 use signaling::ids::ParticipantId;
+use signaling::live::DoorAct;
 use signaling::problem::Code;
 use signaling::waiting_room::command as door;
 use uuid::Uuid;
@@ -44,10 +45,16 @@ async fn row_18_admit_lets_in_who_waits_and_begins_the_visit() {
     let visit = house.visit().await;
     let (app, doctor) = (&house.app, clinician(&house, "dr-a"));
     let who = enter(&house, &visit).await;
-    assert_eq!(code(door::admit(app, &clinician(&house, "dr-b"), id(&visit), who).await), Some(Code::NotFound));
-    assert_eq!(code(door::admit(app, &doctor, id(&visit), ParticipantId::random()).await), Some(Code::NotFound));
-    assert_eq!(code(door::admit(app, &doctor, id(&visit), who).await), None);
-    assert_eq!(code(door::admit(app, &doctor, id(&visit), who).await), Some(Code::NotWaiting));
+    assert_eq!(
+        code(door::act(app, &clinician(&house, "dr-b"), id(&visit), who, DoorAct::Admit).await),
+        Some(Code::NotFound)
+    );
+    assert_eq!(
+        code(door::act(app, &doctor, id(&visit), ParticipantId::random(), DoorAct::Admit).await),
+        Some(Code::NotFound)
+    );
+    assert_eq!(code(door::act(app, &doctor, id(&visit), who, DoorAct::Admit).await), None);
+    assert_eq!(code(door::act(app, &doctor, id(&visit), who, DoorAct::Admit).await), Some(Code::NotWaiting));
     let seen = events(&house, &visit).await;
     for event in ["WAITING_ADMITTED", "PARTICIPANT_JOINED", "VISIT_STATUS_CHANGED", "VISIT_STARTED"] {
         assert!(seen.iter().any(|one| one == event), "{event} in {seen:?}");
@@ -66,14 +73,14 @@ async fn whoever_leaves_or_is_turned_away_waits_no_more() {
     let visit = house.visit().await;
     let (app, doctor) = (&house.app, clinician(&house, "dr-a"));
     let who = enter(&house, &visit).await;
-    assert_eq!(code(door::leave(app, &doctor, id(&visit), who).await), None);
-    assert_eq!(code(door::leave(app, &doctor, id(&visit), who).await), Some(Code::NotWaiting));
+    assert_eq!(code(door::act(app, &doctor, id(&visit), who, DoorAct::Leave).await), None);
+    assert_eq!(code(door::act(app, &doctor, id(&visit), who, DoorAct::Leave).await), Some(Code::NotWaiting));
     let path = format!("/api/visits/{visit}");
     let by = house.bearer("dr-a", StaffRole::Clinician);
     assert_eq!(house.get(&path, &by).await.json()["status"], "SCHEDULED");
     enter(&house, &visit).await;
-    assert_eq!(code(door::deny(app, &doctor, id(&visit), who).await), None);
-    assert_eq!(code(door::send_back(app, &doctor, id(&visit), who).await), Some(Code::NotFound));
+    assert_eq!(code(door::act(app, &doctor, id(&visit), who, DoorAct::Deny).await), None);
+    assert_eq!(code(door::act(app, &doctor, id(&visit), who, DoorAct::SendBack).await), Some(Code::NotFound));
     let seen = events(&house, &visit).await;
     assert!(seen.contains(&"WAITING_LEFT".to_owned()) && seen.contains(&"WAITING_DENIED".to_owned()), "{seen:?}");
 }

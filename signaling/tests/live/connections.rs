@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use crate::support::{House, Person, SOON};
+use crate::{CLINICIAN, offer};
 
 /// A client's address, as the proxy reports it.
 const FORWARDED: &str = "x-forwarded-for";
@@ -73,5 +74,32 @@ async fn a_body_that_is_never_finished_is_answered_in_the_time_of_a_request_and_
     timeout(2 * SOON, slow.read_to_end(&mut answer)).await.expect("it ends").unwrap();
     assert!(answer.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&answer));
     assert!(began.elapsed().as_secs() >= 10, "not before its time");
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_client_is_asked_for_another_way_by_its_person_or_by_the_host() {
+    let house = House::open().await;
+    let (visit, cookie) = house.visit(CLINICIAN).await;
+    let path = format!("/api/v1/telehealth/sessions/{visit}/ice-restart");
+    let host = house.bearer(CLINICIAN, StaffRole::Clinician);
+    let mut patient = house.patient(&cookie).await;
+    let who = patient.hear("welcome").await["you"]["participantId"].clone();
+    let named = json!({"participantId": who});
+    let (status, refused) = house.ask(&host, "POST", &path, &named).await;
+    assert_eq!((status, &refused["code"]), (404, &json!("NOT_FOUND")), "there is no connection yet");
+    patient.say(offer("p")).await;
+    patient.hear("answer").await;
+    assert_eq!(house.ask(&host, "POST", &path, &named).await.0, 202);
+    patient.hear("restart_ice").await;
+    // One's own needs no name.
+    let own = [("cookie", cookie.as_str()), ("x-anteroom", "1")];
+    assert_eq!(house.raw("POST", &path, &own, "{}").await.0, 202);
+    patient.hear("restart_ice").await;
+    let other = json!({"participantId": uuid::Uuid::new_v4()}).to_string();
+    assert_eq!(house.raw("POST", &path, &own, &other).await.0, 403, "not somebody else's");
+    let desk = house.bearer("front-desk", StaffRole::Scheduler);
+    assert_eq!(house.ask(&desk, "POST", &path, &named).await.0, 403);
+    assert_eq!(house.ask(&host, "POST", &path, &json!({})).await.0, 422, "a clinician by bearer names somebody");
     house.close().await;
 }

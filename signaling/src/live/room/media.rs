@@ -289,8 +289,7 @@ impl<O: Outside> RoomState<O> {
             }
             Event::PeerSilent { peer, .. } => {
                 let Some(who) = self.roster.find_peer(peer).map(|seat| seat.person.participant) else { return };
-                self.tell_relay(who);
-                self.send(who, &ServerMessage::RestartIce {});
+                self.ask_for_restart(who);
             }
             Event::Published { tracks, .. } => self.note_published(tracks),
             Event::Levels { levels, .. } => {
@@ -308,6 +307,22 @@ impl<O: Outside> RoomState<O> {
         if !self.is_over {
             self.publish();
         }
+    }
+
+    /// Somebody outside the Room thinks that a client should look for another way. False when it has no connection.
+    pub(crate) fn restart_ice(&mut self, now: Moment, who: ParticipantId) -> bool {
+        self.now = now;
+        let is_connected = self.roster.find(who).is_some_and(|seat| seat.line.is_some() && seat.media.is_some());
+        if is_connected {
+            self.ask_for_restart(who);
+            self.publish();
+        }
+        is_connected
+    }
+
+    fn ask_for_restart(&mut self, who: ParticipantId) {
+        self.tell_relay(who);
+        self.send(who, &ServerMessage::RestartIce {});
     }
 }
 
