@@ -132,22 +132,22 @@ async fn open_spool(folder: &Path, keys: &Keys) -> Spool {
 
 impl House {
     pub(crate) async fn open() -> Self {
-        Self::open_as(SignalingConfig::default()).await
+        Box::pin(Self::open_as(SignalingConfig::default())).await
     }
 
     /// With other settings than usual; those that a test needs at any rate are set here.
     pub(crate) async fn open_as(settings: SignalingConfig) -> Self {
-        Self::open_at(SocketAddr::from(([127, 0, 0, 1], 0)), settings).await
+        Box::pin(Self::open_at(SocketAddr::from(([127, 0, 0, 1], 0)), settings)).await
     }
 
     /// At an address that somebody else has to know.
     pub(crate) async fn open_at(http: SocketAddr, settings: SignalingConfig) -> Self {
-        Self::open_whole(http, settings, TestDatabase::fresh().await, tempfile::tempdir().unwrap()).await
+        Box::pin(Self::open_whole(http, settings, TestDatabase::fresh().await, tempfile::tempdir().unwrap())).await
     }
 
     /// With a database of the test's own, and what an earlier process left in the folder.
     pub(crate) async fn open_in(settings: SignalingConfig, database: TestDatabase, folder: TempDir) -> Self {
-        Self::open_whole(SocketAddr::from(([127, 0, 0, 1], 0)), settings, database, folder).await
+        Box::pin(Self::open_whole(SocketAddr::from(([127, 0, 0, 1], 0)), settings, database, folder)).await
     }
 
     async fn open_whole(http: SocketAddr, settings: SignalingConfig, database: TestDatabase, folder: TempDir) -> Self {
