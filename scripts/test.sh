@@ -24,6 +24,7 @@ step "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings
 step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 step "build" cargo build --workspace --all-targets --locked
 step "Rust tests" cargo test --workspace --locked --quiet
+step "the API, fuzzed" scripts/api-fuzz.sh
 step "fuzzing" scripts/fuzz.sh
 step "browsers" in_web npm run --silent e2e
 step "browsers on bad networks" scripts/impaired.sh short

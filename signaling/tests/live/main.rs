@@ -4,6 +4,7 @@
 
 mod attack;
 mod away;
+mod canaries;
 mod chime;
 mod connections;
 mod door;
