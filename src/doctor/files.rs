@@ -72,6 +72,14 @@ pub(super) fn look_at_spool(spool: &Path) -> Vec<Finding> {
     ]
 }
 
+/// Where running visits keep what happens while the database is away.
+pub(super) fn look_at_audit_spool(spool: &Path) -> Finding {
+    Finding::new(
+        "an audit spool that can be written",
+        unwritable(spool).map(|error| format!("{}: {error}. Give the folder to the program's user", spool.display())),
+    )
+}
+
 /// What is wrong with this many free bytes.
 pub(super) fn little_room(bytes: u64) -> Option<String> {
     (bytes < ROOM).then(|| {
