@@ -342,7 +342,7 @@ async fn open(tx: &mut Tx, app: &App, actor: &Actor, id: ConsentId, now: Timesta
 }
 
 fn r#final(status: ConsentStatus) -> Error {
-    Code::ConsentFinal.problem().member("status", status.as_str()).into()
+    Code::ConsentFinal.problem().member("consentStatus", status.as_str()).into()
 }
 
 /// A signature needs the text in force, what its type asks to have understood, and somebody who may sign.

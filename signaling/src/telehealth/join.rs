@@ -71,7 +71,7 @@ pub async fn join(
 /// `SESSION_ENDED`; `ROLE_MISMATCH` when `named` is another role than the place has; `FORBIDDEN`; `DRAINING`.
 pub(crate) async fn take(app: &App, actor: &Actor, visit: &Visit, named: Option<&str>) -> Result<Seat> {
     if visit.status.is_over() {
-        return Err(Code::SessionEnded.problem().member("status", visit.status.as_str()).into());
+        return Err(Code::SessionEnded.problem().member("visitStatus", visit.status.as_str()).into());
     }
     if app.live.is_draining() && app.live.find(visit.id).is_none() {
         return Err(drain::come_back().into());

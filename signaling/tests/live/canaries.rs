@@ -78,7 +78,6 @@ async fn h_09_a_visit_leaves_no_words_sdp_addresses_tokens_or_keys_where_they_mu
     let who = patient.hear("welcome").await["you"]["participantId"].clone();
     patient.say(offer()).await;
     patient.hear("answer").await;
-    patient.say(json!({"type": "canary-type", "canary": 1})).await;
     let mut clinician = house.clinician(CLINICIAN, &visit).await;
     clinician.hear("welcome").await;
     clinician.say(offer()).await;

@@ -292,7 +292,7 @@ async fn an_end_is_read_at_once_and_written_once() {
     assert_eq!(list["consents"][0]["status"], "EXPIRED");
     let path = format!("{CONSENT}/{}", given["consentId"].as_str().unwrap());
     let late = house.ask("PUT", &path, &clinician, Some(json!({"hasPrivateLocation": true}))).await;
-    assert_eq!((late.code().as_str(), &late.json()["status"]), ("CONSENT_FINAL", &json!("EXPIRED")));
+    assert_eq!((late.code().as_str(), &late.json()["consentStatus"]), ("CONSENT_FINAL", &json!("EXPIRED")));
     assert!(chore::look(&house.app).await.unwrap() > 0);
     assert_eq!(chore::look(&house.app).await.unwrap(), 0);
     // The consent that was taken back had ended before its date came.

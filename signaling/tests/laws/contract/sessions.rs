@@ -117,6 +117,12 @@ async fn row_17_and_6_joining_gives_the_callers_seat_and_trusts_no_named_role() 
     for path in &paths {
         let over = house.post(path, &clinician, json!({"userRole": "clinician"})).await;
         assert_eq!((over.status, over.code().as_str()), (StatusCode::CONFLICT, "SESSION_ENDED"));
+        let body = over.json();
+        assert_eq!(
+            (&body["status"], &body["visitStatus"]),
+            (&json!(409), &json!("COMPLETED")),
+            "a problem's status is a number"
+        );
     }
 }
 
