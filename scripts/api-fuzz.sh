@@ -41,27 +41,36 @@ plan() {
         });' "$url" "$admin" "$@"
 }
 admin=$(token admin)
-ids=$(plan demo-clinician 0.01)
-ids+='", "'$(plan other-clinician 0.01)
-ids+='", "'$(plan demo-clinician 2)
-cat >"$data/schemathesis.toml" <<END
+# Each role has visits of its own: whoever comes first calls them off.
+day=0
+plan_all() {
+    local ids who=demo-clinician
+    [ "$day" = 0 ] || who=clinician-$day
+    ids=$(plan "$who" 0.01)
+    ids+='", "'$(plan "other-$day" 0.01)
+    ids+='", "'$(plan "$who" 2)
+    day=$((day + 1))
+    cat >"$data/schemathesis.toml" <<END
 [dictionaries]
 ids = { values = ["$ids"] }
 
 [parameters]
 "path.id" = { dictionary = "ids", probability = 0.5 }
 END
+}
 
 # fuzz NAME [HEADER]
 fuzz() {
     local name=$1 header=()
     [ $# = 1 ] || header=(--header "$2")
     say "the API as $name"
-    "$CACHE/venv/bin/schemathesis" --config-file "$data/schemathesis.toml" run "$url/openapi.json" "${header[@]}" \
+    plan_all
+    # In a folder that goes afterwards: it writes what it found beside itself.
+    (cd "$data" && "$CACHE/venv/bin/schemathesis" --config-file schemathesis.toml run "$url/openapi.json" "${header[@]}" \
         --phases examples,coverage,fuzzing --max-examples "${EXAMPLES:-10}" --seed "${SEED:-1}" --workers 2 \
         --checks not_a_server_error,content_type_conformance,status_code_conformance,response_schema_conformance \
         --exclude-path-regex '^/(ws|control/|assets/|api/playback/|\{name\}|j/)' --request-timeout 20 --generation-database :memory: \
-        --warnings off --suppress-health-check all >"$data/$name.log" 2>&1 ||
+        --warnings off --suppress-health-check all) >"$data/$name.log" 2>&1 ||
         { tail -n 120 "$data/$name.log" >&2; grep -a '"level":"ERROR"\| ERROR ' "$log" | tail -n 20 >&2; fail "the API as $name"; }
     grep -aE 'generated' "$data/$name.log" | tail -n 1 >&2
 }
