@@ -149,6 +149,9 @@ fn usual(endpoint: &Endpoint) -> Vec<Code> {
     if endpoint.takes.is_some() {
         codes.extend([Code::TooLarge, Code::UnsupportedMediaType, Code::Invalid]);
     }
+    if endpoint.query.is_some() {
+        codes.push(Code::Invalid);
+    }
     if endpoint.method != axum::http::Method::GET {
         codes.push(Code::CrossOrigin);
     }
