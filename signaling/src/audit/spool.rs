@@ -17,7 +17,7 @@ use wire::VisitId;
 use crate::auth::keys::Keys;
 use crate::error::{Error, Result};
 
-pub(crate) use record::{Kept, Spooled};
+pub(crate) use record::{By, Kept, Spooled};
 
 /// The first bytes of the file; 16 random ones follow, so that no record of one file is taken for one of another.
 const MAGIC: &[u8; 16] = b"anteroom spool 1";
@@ -285,8 +285,8 @@ mod tests {
         let (org, participant) = (OrgId::random(), ParticipantId::random());
         let actor = Actor::System { org };
         let change = Change::Left { participant, actor, was_admitted: true, is_queue_over: false };
-        let kept = Kept::of(&change).unwrap();
-        Spooled { event: Uuid::new_v4(), org, visit, at: datetime!(2026-11-21 10:00 UTC), kept }
+        let (by, kept) = Kept::of(&change).unwrap();
+        Spooled { event: Uuid::new_v4(), org, visit, at: datetime!(2026-11-21 10:00 UTC), by, kept }
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use wire::control::{Command, Refusal, Reply};
 use wire::{ParticipantId, VisitId};
 
 use crate::app::App;
-use crate::audit::spool::{Kept, Spool, Spooled};
+use crate::audit::spool::{By, Kept, Spool, Spooled};
 use crate::audit::{Draft, EventType, Fact};
 use crate::auth::Actor;
 use crate::consent::{self, ConsentStatus, rules};
@@ -46,7 +46,7 @@ impl Outside for World {
 
     async fn store(&self, change: Change) -> std::result::Result<Stored, Problem> {
         let written = match (&self.app.config.spool, Kept::of(&change)) {
-            (Some(spool), Some(kept)) => Box::pin(self.write_or_spool(spool, change, kept)).await,
+            (Some(spool), Some((by, kept))) => Box::pin(self.write_or_spool(spool, change, by, kept)).await,
             (Some(spool), None) => Box::pin(self.write_in_turn(spool, change)).await,
             (None, _) => Box::pin(self.write(change, Stamp::new(self.app.now()))).await,
         };
@@ -71,7 +71,7 @@ impl Outside for World {
 
 impl World {
     /// Writes what has happened already; into the spool, when the database is away or earlier changes of this visit wait there.
-    async fn write_or_spool(&self, spool: &Spool, change: Change, kept: Kept) -> Result<Stored> {
+    async fn write_or_spool(&self, spool: &Spool, change: Change, by: Option<By>, kept: Kept) -> Result<Stored> {
         let stamp = Stamp::new(self.app.now());
         if !spool.holds(self.visit) && !self.app.db.is_away() {
             match timeout(PATIENCE, Box::pin(self.write(change, stamp))).await {
@@ -82,7 +82,7 @@ impl World {
             }
             self.app.db.suspect();
         }
-        let record = Spooled { event: stamp.event, org: self.org, visit: self.visit, at: stamp.at, kept };
+        let record = Spooled { event: stamp.event, org: self.org, visit: self.visit, at: stamp.at, by, kept };
         let kept = spool.append(&self.app.keys, record).await;
         self.app.metrics.set_spooled(spool.len());
         if let Err(error) = kept {

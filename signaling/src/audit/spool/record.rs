@@ -25,21 +25,23 @@ pub(crate) struct Spooled {
     /// When it happened.
     #[serde(with = "rfc3339")]
     pub(crate) at: Timestamp,
+    /// Who did it; `None` for what the program did by itself.
+    pub(crate) by: Option<By>,
     pub(crate) kept: Kept,
 }
 
 /// The changes of a live Room that have happened by the time they are written: people are told, media has stopped.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Kept {
-    SentBack { participant: ParticipantId, by: By },
-    DeviceChecked { participant: ParticipantId, by: By, camera: bool, microphone: bool },
-    Removed { participant: ParticipantId, by: By },
-    Left { participant: ParticipantId, by: By, was_admitted: bool, is_queue_over: bool },
-    TimedOut { participant: ParticipantId, by: By, is_queue_over: bool },
-    Muted { participant: ParticipantId, by: By, source: Source, muted: bool },
-    Withdrawn { participant: ParticipantId, by: By, version: i32, decision: Decision },
+    SentBack { participant: ParticipantId },
+    DeviceChecked { participant: ParticipantId, camera: bool, microphone: bool },
+    Removed { participant: ParticipantId },
+    Left { participant: ParticipantId, was_admitted: bool, is_queue_over: bool },
+    TimedOut { participant: ParticipantId, is_queue_over: bool },
+    Muted { participant: ParticipantId, source: Source, muted: bool },
+    Withdrawn { participant: ParticipantId, version: i32, decision: Decision },
     RecordingFlowing { recording: RecordingId },
-    RecordingStopped { recording: RecordingId, by: Option<By>, reason: StopReason },
+    RecordingStopped { recording: RecordingId, reason: StopReason },
 }
 
 /// Who did it, without their name.
@@ -53,42 +55,34 @@ pub(crate) enum By {
 }
 
 impl Kept {
-    /// What may be spooled of a change; `None` for one that must be in the books before it happens.
-    pub(crate) fn of(change: &Change) -> Option<Self> {
-        Some(match change {
-            Change::Entered { participant, actor, is_sent_back: true } => {
-                Self::SentBack { participant: *participant, by: By::of(actor) }
+    /// What may be spooled of a change, and whose it is; `None` for one that must be in the books before it happens.
+    pub(crate) fn of(change: &Change) -> Option<(Option<By>, Self)> {
+        let (actor, kept) = match *change {
+            Change::Entered { participant, ref actor, is_sent_back: true } => {
+                (Some(actor), Self::SentBack { participant })
             }
-            Change::DeviceChecked { participant, actor, camera, microphone } => Self::DeviceChecked {
-                participant: *participant,
-                by: By::of(actor),
-                camera: *camera,
-                microphone: *microphone,
-            },
-            Change::Removed { participant, actor } => Self::Removed { participant: *participant, by: By::of(actor) },
-            Change::Left { participant, actor, was_admitted, is_queue_over } => Self::Left {
-                participant: *participant,
-                by: By::of(actor),
-                was_admitted: *was_admitted,
-                is_queue_over: *is_queue_over,
-            },
-            Change::TimedOut { participant, actor, is_queue_over } => {
-                Self::TimedOut { participant: *participant, by: By::of(actor), is_queue_over: *is_queue_over }
+            Change::DeviceChecked { participant, ref actor, camera, microphone } => {
+                (Some(actor), Self::DeviceChecked { participant, camera, microphone })
             }
-            Change::Muted { participant, actor, source, muted } => {
-                Self::Muted { participant: *participant, by: By::of(actor), source: *source, muted: *muted }
+            Change::Removed { participant, ref actor } => (Some(actor), Self::Removed { participant }),
+            Change::Left { participant, ref actor, was_admitted, is_queue_over } => {
+                (Some(actor), Self::Left { participant, was_admitted, is_queue_over })
+            }
+            Change::TimedOut { participant, ref actor, is_queue_over } => {
+                (Some(actor), Self::TimedOut { participant, is_queue_over })
+            }
+            Change::Muted { participant, ref actor, source, muted } => {
+                (Some(actor), Self::Muted { participant, source, muted })
             }
             Change::ConsentGiven {
                 participant,
-                actor,
+                ref actor,
                 version,
                 decision: decision @ (Decision::Decline | Decision::Revoke),
-            } => {
-                Self::Withdrawn { participant: *participant, by: By::of(actor), version: *version, decision: *decision }
-            }
-            Change::RecordingFlowing { recording } => Self::RecordingFlowing { recording: *recording },
-            Change::RecordingStopped { recording, actor, reason } => {
-                Self::RecordingStopped { recording: *recording, by: actor.as_ref().map(By::of), reason: *reason }
+            } => (Some(actor), Self::Withdrawn { participant, version, decision }),
+            Change::RecordingFlowing { recording } => (None, Self::RecordingFlowing { recording }),
+            Change::RecordingStopped { recording, ref actor, reason } => {
+                (actor.as_ref(), Self::RecordingStopped { recording, reason })
             }
             // Whoever comes in, agrees, or is captured needs what is stored.
             Change::Entered { is_sent_back: false, .. }
@@ -98,7 +92,8 @@ impl Kept {
             | Change::ConsentRequested { .. }
             | Change::ConsentGiven { decision: Decision::Sign, .. }
             | Change::RecordingRequested { .. } => return None,
-        })
+        };
+        Some((actor.map(By::of), kept))
     }
 }
 
@@ -113,46 +108,31 @@ impl Spooled {
 
     /// The change as the Room made it.
     pub(crate) fn to_change(&self) -> Change {
-        let actor = |by: &By| by.to_actor(self);
-        match &self.kept {
-            Kept::SentBack { participant, by } => {
-                Change::Entered { participant: *participant, actor: actor(by), is_sent_back: true }
+        let actor = self.actor();
+        match self.kept {
+            Kept::SentBack { participant } => Change::Entered { participant, actor, is_sent_back: true },
+            Kept::DeviceChecked { participant, camera, microphone } => {
+                Change::DeviceChecked { participant, actor, camera, microphone }
             }
-            Kept::DeviceChecked { participant, by, camera, microphone } => Change::DeviceChecked {
-                participant: *participant,
-                actor: actor(by),
-                camera: *camera,
-                microphone: *microphone,
-            },
-            Kept::Removed { participant, by } => Change::Removed { participant: *participant, actor: actor(by) },
-            Kept::Left { participant, by, was_admitted, is_queue_over } => Change::Left {
-                participant: *participant,
-                actor: actor(by),
-                was_admitted: *was_admitted,
-                is_queue_over: *is_queue_over,
-            },
-            Kept::TimedOut { participant, by, is_queue_over } => {
-                Change::TimedOut { participant: *participant, actor: actor(by), is_queue_over: *is_queue_over }
+            Kept::Removed { participant } => Change::Removed { participant, actor },
+            Kept::Left { participant, was_admitted, is_queue_over } => {
+                Change::Left { participant, actor, was_admitted, is_queue_over }
             }
-            Kept::Muted { participant, by, source, muted } => {
-                Change::Muted { participant: *participant, actor: actor(by), source: *source, muted: *muted }
+            Kept::TimedOut { participant, is_queue_over } => Change::TimedOut { participant, actor, is_queue_over },
+            Kept::Muted { participant, source, muted } => Change::Muted { participant, actor, source, muted },
+            Kept::Withdrawn { participant, version, decision } => {
+                Change::ConsentGiven { participant, actor, version, decision }
             }
-            Kept::Withdrawn { participant, by, version, decision } => Change::ConsentGiven {
-                participant: *participant,
-                actor: actor(by),
-                version: *version,
-                decision: *decision,
-            },
-            Kept::RecordingFlowing { recording } => Change::RecordingFlowing { recording: *recording },
-            Kept::RecordingStopped { recording, by, reason } => {
-                Change::RecordingStopped { recording: *recording, actor: by.as_ref().map(actor), reason: *reason }
+            Kept::RecordingFlowing { recording } => Change::RecordingFlowing { recording },
+            Kept::RecordingStopped { recording, reason } => {
+                Change::RecordingStopped { recording, actor: self.by.is_some().then_some(actor), reason }
             }
         }
     }
 
     /// What stands in the audit when the change itself can no longer be made: it happened all the same.
-    pub(crate) fn event_type(&self) -> EventType {
-        match &self.kept {
+    pub(crate) const fn event_type(&self) -> EventType {
+        match self.kept {
             Kept::SentBack { .. } => EventType::WaitingReturned,
             Kept::DeviceChecked { .. } => EventType::DeviceCheckDone,
             Kept::Removed { .. } => EventType::ParticipantRemoved,
@@ -169,10 +149,10 @@ impl Spooled {
 
     /// The record that it is about.
     pub(crate) fn subject(&self) -> (&'static str, Uuid) {
-        match &self.kept {
-            Kept::SentBack { participant, .. }
+        match self.kept {
+            Kept::SentBack { participant }
             | Kept::DeviceChecked { participant, .. }
-            | Kept::Removed { participant, .. }
+            | Kept::Removed { participant }
             | Kept::Left { participant, .. }
             | Kept::TimedOut { participant, .. }
             | Kept::Muted { participant, .. }
@@ -185,17 +165,7 @@ impl Spooled {
 
     /// Who did it.
     pub(crate) fn actor(&self) -> Actor {
-        match &self.kept {
-            Kept::SentBack { by, .. }
-            | Kept::DeviceChecked { by, .. }
-            | Kept::Removed { by, .. }
-            | Kept::Left { by, .. }
-            | Kept::TimedOut { by, .. }
-            | Kept::Muted { by, .. }
-            | Kept::Withdrawn { by, .. }
-            | Kept::RecordingStopped { by: Some(by), .. } => by.to_actor(self),
-            Kept::RecordingFlowing { .. } | Kept::RecordingStopped { by: None, .. } => Actor::System { org: self.org },
-        }
+        self.by.as_ref().map_or(Actor::System { org: self.org }, |by| by.to_actor(self))
     }
 }
 
