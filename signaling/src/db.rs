@@ -1,6 +1,7 @@
 //! The pool, and the ways into it: `audited`, where a change and its AuditEvents commit together, `scoped`, which only reads, and
 //! `measured`, for measurements. All see one organisation; the rows of the others do not exist for them (row level security).
 
+mod gate;
 pub mod link;
 
 use std::time::Duration;
@@ -10,16 +11,13 @@ use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool, Postgres,
 use uuid::Uuid;
 use wire::Redacted;
 
-mod gate;
-
 use crate::audit::{self, Draft};
 use crate::auth::Actor;
 use crate::clock::{Clock, Timestamp};
 use crate::config::SignalingConfig;
+use crate::db::gate::Gate;
 use crate::error::{Error, Result};
 use crate::ids::OrgId;
-
-use gate::Gate;
 
 /// Numbered SQL files of `migrations/`.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");

@@ -26,6 +26,7 @@ use crate::clock::Timestamp;
 use crate::db::{self, Tx};
 use crate::error::{Error, Result};
 use crate::live::Request;
+use crate::words::words;
 
 /// How long a Recording is kept, in calendar years: 7 years hold one or two leap days.
 const RETENTION_YEARS: i32 = 7;
@@ -89,6 +90,20 @@ impl RecordingStatus {
             Self::Failed => "FAILED",
             Self::Deleted => "DELETED",
         }
+    }
+}
+
+words! {
+    /// Why a recording is held. There is no free text: it would be about a patient.
+    HoldReason {
+        /// A lawsuit, or one that may come.
+        Litigation = "LITIGATION",
+        /// An inquiry of an authority or of the practice.
+        Investigation = "INVESTIGATION",
+        /// The patient asks for it.
+        PatientRequest = "PATIENT_REQUEST",
+        /// Something else, which the practice has written down elsewhere.
+        Other = "OTHER",
     }
 }
 

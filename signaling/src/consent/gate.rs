@@ -15,12 +15,12 @@ use crate::consent::{ConsentStatus, ConsentText, ConsentType, OverrideReason, te
 use crate::db::{self, Tx};
 use crate::error::{Error, Result};
 use crate::ids::{OrgId, ParticipantId, VisitId};
-use crate::licence::{self, Verdict};
+use crate::licence::{self, Lacking, Verdict};
 use crate::location;
 use crate::participant::Role;
 use crate::problem::{Code, Problem};
 use crate::state::StateCode;
-use crate::visit;
+use crate::visit::{self, Visit};
 
 /// What an organisation asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -155,6 +155,29 @@ pub async fn standing(
     })
 }
 
+/// Looks for a licence when a visit is planned, where the practice enforces them, and writes down what was found. Nothing is refused for a
+/// state that is not known yet: at the door it will be. For one that is, a licence has to hold on the day of the visit.
+///
+/// # Errors
+/// `LICENCE_MISSING` with `reason`; the database's own failures.
+pub(crate) async fn plan(
+    tx: &mut Tx,
+    actor: &Actor,
+    visit: &Visit,
+    state: Option<StateCode>,
+    now: Timestamp,
+) -> Result<Option<Draft>> {
+    if !policy(tx, actor.org()).await?.enforce_licences {
+        return Ok(None);
+    }
+    let verdict = licence::store::check(tx, &visit.clinician_id, state, visit.scheduled_start.date()).await?;
+    if let (Verdict::Fail(reason), Some(_)) = (verdict, state) {
+        return Err(no_licence(reason));
+    }
+    let checked = licence::Checked { visit: visit.id, clinician: &visit.clinician_id, state, verdict };
+    licence::store::write(tx, actor, checked, now).await.map(Some)
+}
+
 /// Whom the clinician wants to let in, and how.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Door<'a> {
@@ -211,9 +234,7 @@ pub(crate) async fn pass(tx: &mut Tx, door: Door<'_>) -> Result<Vec<Draft>> {
         let today = door.now.date();
         let verdict = licence::store::check(tx, &visit.clinician_id, state, today).await?;
         let written = match (verdict, door.override_reason) {
-            (Verdict::Fail(reason), None) => {
-                return Err(Code::LicenceMissing.problem().member("reason", reason.as_str()).into());
-            }
+            (Verdict::Fail(reason), None) => return Err(no_licence(reason)),
             (Verdict::Fail(reason), Some(_)) => {
                 door.actor.require(Permission::OverrideLicence)?;
                 Verdict::Override(reason)
@@ -224,6 +245,10 @@ pub(crate) async fn pass(tx: &mut Tx, door: Door<'_>) -> Result<Vec<Draft>> {
         drafts.push(licence::store::write(tx, door.actor, checked, door.now).await?);
     }
     Ok(drafts)
+}
+
+fn no_licence(reason: Lacking) -> Error {
+    Code::LicenceMissing.problem().member("reason", reason.as_str()).into()
 }
 
 fn missing(participant: ParticipantId, due: &Due) -> Problem {

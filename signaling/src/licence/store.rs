@@ -6,14 +6,11 @@ use uuid::Uuid;
 use crate::audit::{Draft, EventType, Fact};
 use crate::auth::Actor;
 use crate::clock::Timestamp;
-use crate::consent::gate;
 use crate::db::Tx;
 use crate::error::{Error, Result};
 use crate::ids::{OrgId, VisitId};
 use crate::licence::{Checked, Licence, LicenceStatus, Verdict, judge};
-use crate::problem::Code;
 use crate::state::StateCode;
-use crate::visit::Visit;
 
 /// The most licences of one clinician: every state, some of them twice.
 pub const MOST: usize = 110;
@@ -156,26 +153,4 @@ pub async fn newest_check(tx: &mut Tx, visit: VisitId) -> Result<Option<(String,
     .fetch_optional(tx)
     .await?;
     Ok(row.map(|row| (row.result, row.reason, row.state_code.as_deref().and_then(StateCode::parse))))
-}
-
-/// Checks at the planning of a visit, where the organisation enforces licences, and writes down what was found. Nothing is refused for a
-/// state that is not known yet: at the door it will be. For one that is, a licence has to hold on the day of the visit.
-///
-/// # Errors
-/// `LICENCE_MISSING` with `reason`; the database's own failures.
-pub async fn check_at_planning(
-    tx: &mut Tx,
-    actor: &Actor,
-    visit: &Visit,
-    state: Option<StateCode>,
-    now: Timestamp,
-) -> Result<Option<Draft>> {
-    if !gate::policy(tx, actor.org()).await?.enforce_licences {
-        return Ok(None);
-    }
-    let verdict = check(tx, &visit.clinician_id, state, visit.scheduled_start.date()).await?;
-    if let (Verdict::Fail(lacking), Some(_)) = (verdict, state) {
-        return Err(Code::LicenceMissing.problem().member("reason", lacking.as_str()).into());
-    }
-    write(tx, actor, Checked { visit: visit.id, clinician: &visit.clinician_id, state, verdict }, now).await.map(Some)
 }

@@ -81,7 +81,6 @@ async fn require(app: &App, actor: &Actor, permission: Permission, visit: VisitI
 }
 
 async fn view(app: &App, actor: &Actor, visit: VisitId, recording: RecordingId) -> Result<RecordingView> {
-    let all = db::scoped(&app.db, actor.org(), async |tx| store::list(tx, visit).await).await?;
-    let found = all.into_iter().find(|view| view.recording_id == recording);
+    let found = db::scoped(&app.db, actor.org(), async |tx| store::find(tx, visit, recording).await).await?;
     found.ok_or_else(|| Error::Inside(format!("a recording is not {} any more", RecordingStatus::Requested.as_str())))
 }

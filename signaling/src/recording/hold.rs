@@ -15,22 +15,7 @@ use crate::body::{Body, Id};
 use crate::db;
 use crate::error::{Error, Result};
 use crate::problem::Code;
-use crate::recording::{RecordingView, store};
-use crate::words::words;
-
-words! {
-    /// Why a recording is held. There is no free text: it would be about a patient.
-    HoldReason {
-        /// A lawsuit, or one that may come.
-        Litigation = "LITIGATION",
-        /// An inquiry of an authority or of the practice.
-        Investigation = "INVESTIGATION",
-        /// The patient asks for it.
-        PatientRequest = "PATIENT_REQUEST",
-        /// Something else, which the practice has written down elsewhere.
-        Other = "OTHER",
-    }
-}
+use crate::recording::{HoldReason, RecordingView, store};
 
 /// Sets a hold or lifts it.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -67,9 +52,8 @@ pub async fn set(
         if let Some(reason) = reason {
             draft = draft.because(reason.as_str());
         }
-        let all = store::list(tx, visit).await?;
-        let view = all.into_iter().find(|view| view.recording_id == recording);
-        Ok::<_, Error>((view.ok_or(Error::from(Code::NotFound))?, vec![draft]))
+        let view = store::find(tx, visit, recording).await?.ok_or(Error::from(Code::NotFound))?;
+        Ok::<_, Error>((view, vec![draft]))
     })
     .await?;
     Ok(Json(view))

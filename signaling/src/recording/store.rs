@@ -23,8 +23,7 @@ use crate::live::room::StopReason;
 use crate::location;
 use crate::participant::{self, Role};
 use crate::problem::Code;
-use crate::recording::hold::HoldReason;
-use crate::recording::{RecordingStatus, RecordingView, artefacts, retain_until};
+use crate::recording::{HoldReason, RecordingStatus, RecordingView, artefacts, retain_until};
 
 /// A Recording that is about to be captured.
 #[derive(Clone, Debug)]
@@ -315,12 +314,23 @@ pub(crate) async fn abandon(
 
 /// The Recordings of a visit, newest first, at most 100.
 pub(crate) async fn list(tx: &mut Tx, visit: VisitId) -> Result<Vec<RecordingView>> {
+    select(tx, visit, None).await
+}
+
+/// One of them.
+pub(crate) async fn find(tx: &mut Tx, visit: VisitId, recording: RecordingId) -> Result<Option<RecordingView>> {
+    Ok(select(tx, visit, Some(recording)).await?.pop())
+}
+
+async fn select(tx: &mut Tx, visit: VisitId, only: Option<RecordingId>) -> Result<Vec<RecordingView>> {
     let rows = sqlx::query!(
         r#"SELECT r.recording_id, r.status, r.requested_at, r.started_at, r.stopped_at, r.duration_ms, r.stop_reason,
                r.retain_until, (r.held_at IS NOT NULL) AS "held!", j.manifest AS "manifest: Json<Manifest>"
            FROM recording r JOIN recording_job j USING (recording_id)
-           WHERE r.visit_id = $1 AND r.status <> 'DELETED' ORDER BY r.requested_at DESC LIMIT 100"#,
-        visit.as_uuid()
+           WHERE r.visit_id = $1 AND r.status <> 'DELETED' AND ($2::uuid IS NULL OR r.recording_id = $2)
+           ORDER BY r.requested_at DESC LIMIT 100"#,
+        visit.as_uuid(),
+        only.map(|recording| recording.as_uuid())
     )
     .fetch_all(tx)
     .await?;

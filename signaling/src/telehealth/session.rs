@@ -14,7 +14,7 @@ use crate::audit::{Draft, EventType};
 use crate::auth::extract::Caller;
 use crate::auth::{Actor, Permission};
 use crate::body::{Body, OptionalBody, Params};
-use crate::clinical;
+use crate::clinical::{self, ClinicalView};
 use crate::clock::Timestamp;
 use crate::db;
 use crate::error::{Error, Result};
@@ -64,16 +64,28 @@ pub struct SessionView {
 
 /// The session of a visit as `actor` may see it, its state in the client's words.
 pub(crate) async fn view_of(app: &App, actor: &Actor, visit: Visit, shape: Shape) -> Result<serde_json::Value> {
+    view_with(app, actor, visit, None, shape).await
+}
+
+/// The same with the clinical words that the actor may see.
+async fn view_with(
+    app: &App,
+    actor: &Actor,
+    visit: Visit,
+    words: Option<ClinicalView>,
+    shape: Shape,
+) -> Result<serde_json::Value> {
     let (now, org) = (app.now(), actor.org());
     let (status, minutes) = (visit.status, visit.actual_minutes());
     let appointment = visit.appointment.clone().unwrap_or_else(|| visit.id.to_string());
-    let (seen, share) = db::scoped(&app.db, org, async |tx| {
+    let (mut seen, share) = db::scoped(&app.db, org, async |tx| {
         let share = screen_share::find_active(tx, visit.id).await?;
         let seen = view::of(tx, actor, vec![visit], now).await?.pop();
         let seen = seen.ok_or_else(|| Error::Inside("a visit has no view".to_owned()))?;
         Ok::<_, Error>((seen, share))
     })
     .await?;
+    seen.clinical = words;
     let patient = seen.patient.as_ref().map(|person| person.participant_id);
     let wait = seen.waiting.iter().find(|entry| Some(entry.participant_id) == patient);
     let page = |role: &str| {
@@ -230,13 +242,7 @@ pub async fn get(
     let visit_id = visit.id;
     note_view(&app, &actor, visit_id).await?;
     let words = clinical::show(&app, &actor, &visit).await?;
-    let mut view = view_of(&app, &actor, visit, shape).await?;
-    if let Some(words) = words {
-        let words = serde_json::to_value(words).map_err(|_| Error::Inside("words cannot be written".to_owned()))?;
-        for (name, value) in words.as_object().into_iter().flatten() {
-            view[name] = value.clone();
-        }
-    }
+    let mut view = view_with(&app, &actor, visit, words, shape).await?;
     if is_expanded {
         let room = RoomView { is_live: app.live.find(visit_id).is_some(), provider: "NATIVE" };
         view["room"] = serde_json::to_value(room).map_err(|_| Error::Inside("a room cannot be written".to_owned()))?;

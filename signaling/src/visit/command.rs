@@ -5,11 +5,11 @@ use crate::audit::{Draft, EventType, Fact};
 use crate::auth::{Actor, Permission, StaffRole};
 use crate::clinical;
 use crate::clock::Timestamp;
+use crate::consent::gate;
 use crate::db::{self, Tx};
 use crate::error::{Error, Result};
 use crate::ids::{OrgId, ParticipantId, VisitId};
 use crate::join;
-use crate::licence;
 use crate::organization;
 use crate::participant::{self, Participant, Role};
 use crate::problem::Code;
@@ -66,7 +66,7 @@ pub async fn create(app: &App, actor: &Actor, new: NewVisit) -> Result<Created> 
         if let Some(complaint) = &new.chief_complaint {
             events.push(clinical::write_complaint(tx, app, &visit, complaint.reveal()).await?);
         }
-        events.extend(licence::store::check_at_planning(tx, actor, &visit, new.patient_state, now).await?);
+        events.extend(gate::plan(tx, actor, &visit, new.patient_state, now).await?);
         Ok((visit, events))
     })
     .await;
