@@ -144,7 +144,7 @@ async fn look_at_served(options: &Options) -> Vec<Finding> {
     findings.extend(files::look_at_keys(&signaling.key_dir, &served.keys));
     findings.extend(store::look(&served.store).await);
     findings.extend(files::look_at_spool(&served.recorder.spool));
-    findings.push(files::look_at_audit_spool(&signaling.audit.spool));
+    findings.push(files::look_at_folder("an audit spool that can be written", &signaling.audit.spool));
     findings.push(files::look_at_limits(signaling));
     findings.extend(files::look_at_backup(signaling.backup_stamp.as_deref()));
     findings.push(clock::look());

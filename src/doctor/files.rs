@@ -58,11 +58,7 @@ pub(super) fn is_open_to_others(path: &Path) -> bool {
 pub(super) fn look_at_spool(spool: &Path) -> Vec<Finding> {
     let room = rustix::fs::statvfs(existing(spool)).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
     vec![
-        Finding::new(
-            "a spool that can be written",
-            unwritable(spool)
-                .map(|error| format!("{}: {error}. Give the folder to the program's user", spool.display())),
-        ),
+        look_at_folder("a spool that can be written", spool),
         match room {
             Ok(room) => {
                 Finding::new("room in the spool", little_room(room).map(|text| format!("{}: {text}", spool.display())))
@@ -72,11 +68,12 @@ pub(super) fn look_at_spool(spool: &Path) -> Vec<Finding> {
     ]
 }
 
-/// Where running visits keep what happens while the database is away.
-pub(super) fn look_at_audit_spool(spool: &Path) -> Finding {
+/// A folder that has to be written.
+pub(super) fn look_at_folder(what: &'static str, folder: &Path) -> Finding {
+    let trouble = unwritable(folder);
     Finding::new(
-        "an audit spool that can be written",
-        unwritable(spool).map(|error| format!("{}: {error}. Give the folder to the program's user", spool.display())),
+        what,
+        trouble.map(|error| format!("{}: {error}. Give the folder to the program's user", folder.display())),
     )
 }
 

@@ -162,8 +162,8 @@ fn a_spool_without_room_few_files_and_an_old_backup_are_named() {
     std::fs::write(dir.path().join("file"), "").unwrap();
     let blocked = files::look_at_spool(&dir.path().join("file"));
     assert!(trouble_of(&blocked, "written").is_some(), "{blocked:?}");
-    assert!(files::look_at_audit_spool(&dir.path().join("file")).trouble().is_some());
-    assert!(files::look_at_audit_spool(dir.path()).trouble().is_none());
+    assert!(files::look_at_folder("a folder", &dir.path().join("file")).trouble().is_some());
+    assert!(files::look_at_folder("a folder", dir.path()).trouble().is_none());
     assert!(files::few_files(1024, 16_896).unwrap().contains("LimitNOFILE"));
     assert!(files::few_files(32_768, 16_896).is_none());
     assert!(files::look_at_backup(None).is_none());

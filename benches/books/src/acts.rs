@@ -1,6 +1,5 @@
 //! What is measured: each act as an application or a browser asks for it, through the whole router where there is a route.
 
-use std::sync::Mutex;
 use std::time::Duration;
 
 use axum::http::{HeaderName, StatusCode, header};
@@ -10,7 +9,6 @@ use signaling::audit::{Draft, EventType};
 use signaling::auth::Actor;
 use signaling::clock::Timestamp;
 use signaling::db;
-use signaling::ids::OrgId;
 use time::format_description::well_known::Rfc3339;
 
 use crate::Error;
@@ -55,9 +53,6 @@ impl Act {
     }
 }
 
-/// Links that wait to be redeemed, newest last.
-static LINKS: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
 /// Links that are made for each second of the measurement; when they are used up, the measurement ends early.
 const LINKS_A_SECOND: u64 = 150;
 
@@ -68,7 +63,7 @@ fn bearer(token: &str) -> (HeaderName, String) {
 /// A visit of a clinician of its own, so that no two overlap; its id.
 async fn plan(house: &House, number: usize, at: Timestamp) -> Result<String, Error> {
     let body = json!({
-        "patientId": format!("patient-{number}"), "clinicianId": format!("clinician-{}", uuid()), "patientName": "Ada Rivera",
+        "patientId": format!("patient-{number}"), "clinicianId": format!("clinician-{number}"), "patientName": "Ada Rivera",
         "clinicianName": "Dr. Maria Alvarez", "scheduledAt": at.format(&Rfc3339)?, "duration": 30, "visitType": "follow_up",
         "channel": "both", "chiefComplaint": "cannot sleep for two weeks",
     });
@@ -105,10 +100,6 @@ async fn redeem(house: &House, code: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn uuid() -> String {
-    OrgId::random().to_string()
-}
-
 /// Makes what the act uses up: for redeeming, visits with links.
 pub(crate) async fn prepare(house: &House, act: Act, span: Duration, clients: usize) -> Result<(), Error> {
     if act != Act::Redeem {
@@ -135,7 +126,7 @@ pub(crate) async fn prepare(house: &House, act: Act, span: Duration, clients: us
     for made in futures_util::future::join_all((0..clients).map(|_| make())).await {
         all.extend(made?);
     }
-    *LINKS.lock().map_err(|_| "another client failed")? = all;
+    *house.links.lock().map_err(|_| "another client failed")? = all;
     Ok(())
 }
 
@@ -146,7 +137,7 @@ pub(crate) async fn act(house: &House, act: Act, number: usize) -> Result<bool, 
             plan(house, number, house.app.now() + time::Duration::days(1)).await?;
         }
         Act::Redeem => {
-            let link = LINKS.lock().map_err(|_| "another client failed")?.pop();
+            let link = house.links.lock().map_err(|_| "another client failed")?.pop();
             let Some(code) = link else { return Ok(false) };
             redeem(house, &code).await?;
         }

@@ -1,7 +1,7 @@
 //! The real router and the real database role, with practices to write for.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -35,6 +35,8 @@ pub(crate) struct House {
     pub(crate) app: App,
     router: Router,
     pub(crate) practices: Vec<Practice>,
+    /// Links that wait to be redeemed.
+    pub(crate) links: Mutex<Vec<String>>,
 }
 
 impl House {
@@ -65,7 +67,7 @@ impl House {
             };
             made.push(Practice { id, token: app.keys.mint_access(grant, app.now())? });
         }
-        Ok(Self { router: signaling::router::router(app.clone()), app, practices: made })
+        Ok(Self { router: signaling::router::router(app.clone()), app, practices: made, links: Mutex::default() })
     }
 
     /// The practice of the `number`th act.

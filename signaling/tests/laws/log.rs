@@ -1,6 +1,5 @@
 //! The log and the traces of the whole test process, at their most talkative, for whoever looks for what must not be in them.
 
-use std::io::Write;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use axum::Router;
@@ -11,8 +10,10 @@ use signaling::telemetry::export::{Exporter, TracingConfig};
 use tokio::net::TcpListener;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt as _;
+
+use crate::sink::Sink;
 
 static SINK: OnceLock<Sink> = OnceLock::new();
 static COLLECTOR: OnceLock<Collector> = OnceLock::new();
@@ -49,28 +50,6 @@ impl Collector {
     }
 }
 
-#[derive(Clone, Default)]
-struct Sink(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Sink {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
 /// Begins to listen, for the whole process: a subscriber of one thread loses call sites that another test reached first without one.
 /// What the other tests log is heard as well.
 pub(crate) fn listen() {
@@ -86,7 +65,7 @@ pub(crate) fn listen() {
 
 /// Everything that was logged since.
 pub(crate) fn heard() -> String {
-    String::from_utf8(SINK.get().expect("somebody listens").0.lock().unwrap().clone()).unwrap()
+    SINK.get().expect("somebody listens").text()
 }
 
 /// Everything that was exported since, protobuf.

@@ -25,6 +25,8 @@ mod problems;
 mod provider;
 mod routes;
 mod settings;
+#[path = "../shared/sink.rs"]
+mod sink;
 mod support;
 mod tenants;
 mod unfiltered;

@@ -1,41 +1,17 @@
 //! A whole visit with marked SDP, candidates and clinical words, whose log, metrics, database and recordings are then
 //! searched for them.
 
-use std::io::Write;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use signaling::auth::StaffRole;
 use signaling::config::SignalingConfig;
-use tracing_subscriber::fmt::MakeWriter;
 use wire::RecordingId;
 use wire::control::Event;
 
+use crate::sink::Sink;
 use crate::support::House;
 use crate::{CLINICIAN, store_job};
-
-#[derive(Clone, Default)]
-struct Sink(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Sink {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
 
 /// An offer as a browser makes it, with a mark wherever something of the person's own could stand.
 fn offer() -> Value {
@@ -106,7 +82,7 @@ async fn h_09_a_visit_leaves_no_words_sdp_addresses_tokens_or_keys_where_they_mu
     patient.hear("ended").await;
 
     let (dump, shown) = (house.database.dump().await, metrics.render());
-    let log = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+    let log = sink.text();
     assert!(!log.is_empty() && dump.contains(&visit) && !shown.is_empty());
     let secret = cookie.split_once('=').unwrap().1;
     let token = bearer.trim_start_matches("Bearer ");

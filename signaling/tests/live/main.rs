@@ -11,6 +11,8 @@ mod door;
 mod quality;
 mod rotation;
 mod signing_out;
+#[path = "../shared/sink.rs"]
+mod sink;
 mod support;
 mod tls;
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// Runs the server and waits on standard input, which closes when the test process is gone; then stops it and cleans up.
-/// Lines of its input: `stop` ends the server at once, as a crash does; `start` starts it again. It answers `done`.
+/// Lines of its input: `stop` ends the server at once, as a crash does; `start` starts it again. It answers `done_`.
 /// Arguments: the directory of the PostgreSQL programs, the cluster's directory, and what a commit waits for: see [`Waits`].
 const KEEPER: &str = r#"
 set -eu
